@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The region barrier: writes against state changes and against the windows of a resync.
+//!
+//! # What would go wrong without it
+//!
+//! 1. *Stale copy.* The resync reads block 5 (old) from the source; a user's write of block 5 goes to both groups; the
+//!    resync then writes the old block 5 to the returning group. The mirrors differ and the map says they do not.
+//! 2. *Late write.* A write sees group 1 faulty, marks its map and goes to group 0 only. Before it is carried out there,
+//!    group 1 is hot-added, the resync reads the old block from group 0, copies it and clears the mark.
+//! 3. *Late mark.* A write sees group 1 faulty; before it has marked the map, a resync finds the map empty.
+//!
+//! # The rules
+//!
+//! Each request slot has one *claim* word, each resync a few *window* words; both hold a range of chunks
+//! ([`CHUNK_SECTORS`]), a claim also the epoch of the [`View`](super::group::View) under which the write was sent.
+//!
+//! - A write stores its claim (full barrier), and only then looks at the view and the windows. If the view has
+//!   changed it claims anew; if a window overlaps it withdraws the claim and waits for that window.
+//! - A resync stores its window (full barrier), then waits until no claim overlaps it, then copies.
+//! - Who makes a faulty group resyncing stores the view (full barrier), then waits until no claim is of an older epoch;
+//!   only then may the map be read.
+//! - The claim is withdrawn when the last clone of the write has ended and the map has been marked.
+//!
+//! Of two stores, each followed by a full barrier and a load of what the other stored, at least one side sees the other:
+//! so a write and a window never both go ahead. This answers 1; the wait for older epochs answers 2 and 3.
+
+use crate::sync::Word;
+
+/// The unit of claims and windows, in sectors of 512 bytes: 4 KiB.
+pub const CHUNK_SECTORS: u64 = 8;
+/// The largest device that claims can describe, in sectors (256 TiB).
+pub const MAX_SECTORS: u64 = CHUNK_SECTORS << START_BITS;
+
+const START_BITS: u32 = 36;
+const LEN_BITS: u32 = 20;
+const EPOCH_BITS: u32 = 7;
+const ACTIVE: u64 = 1 << 63;
+const START_MASK: u64 = (1 << START_BITS) - 1;
+const LEN_MASK: u64 = (1 << LEN_BITS) - 1;
+const EPOCH_MASK: u64 = (1 << EPOCH_BITS) - 1;
+
+/// A range of sectors, rounded out to chunks: what a claim or a window covers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Span {
+    start: u64,
+    len: u64,
+}
+
+impl Span {
+    /// The chunks that `sectors` sectors from `first` touch. A range that no word can hold becomes one that covers
+    /// everything after its start, which makes others wait but never lets them pass.
+    pub fn new(first: u64, sectors: u64) -> Self {
+        let start = (first / CHUNK_SECTORS).min(START_MASK);
+        let end = first
+            .saturating_add(sectors)
+            .saturating_add(CHUNK_SECTORS - 1)
+            / CHUNK_SECTORS;
+        Self {
+            start,
+            len: end.saturating_sub(start).min(LEN_MASK),
+        }
+    }
+
+    fn from_word(word: u64) -> Option<Self> {
+        (word & ACTIVE != 0).then_some(Self {
+            start: word & START_MASK,
+            len: (word >> START_BITS) & LEN_MASK,
+        })
+    }
+
+    fn to_word(self, epoch: u32) -> u64 {
+        ACTIVE
+            | (u64::from(epoch) & EPOCH_MASK) << (START_BITS + LEN_BITS)
+            | self.len << START_BITS
+            | self.start
+    }
+
+    /// The end, exclusive; a length that did not fit counts as without end.
+    fn end(self) -> u64 {
+        if self.len == LEN_MASK {
+            u64::MAX
+        } else {
+            self.start.wrapping_add(self.len)
+        }
+    }
+
+    /// Whether the two have a chunk in common.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start < other.end() && other.start < self.end()
+    }
+}
+
+/// The claim of one request slot.
+pub struct Claim(Word);
+
+impl Default for Claim {
+    fn default() -> Self {
+        Self(Word::new(0))
+    }
+}
+
+impl Claim {
+    /// Publishes that a write of `span` goes on under `epoch`. Full barrier: what is loaded next is not older.
+    pub fn publish(&self, span: Span, epoch: u32) {
+        self.0.swap(span.to_word(epoch));
+    }
+
+    /// Withdraws the claim. Full barrier, so that a following look for waiters is not older.
+    pub fn withdraw(&self) {
+        self.0.swap(0);
+    }
+
+    /// Whether a write that overlaps `span` goes on in this slot.
+    pub fn blocks(&self, span: Span) -> bool {
+        Span::from_word(self.0.load()).is_some_and(|claim| claim.overlaps(span))
+    }
+
+    /// Whether a write that was sent under another epoch than `epoch` still goes on in this slot.
+    ///
+    /// Seven bits of the epoch are kept. They cannot wrap round: of every group's changes at most three lie between two waits
+    /// for older epochs, and eight groups make 24.
+    pub fn is_of_older(&self, epoch: u32) -> bool {
+        let word = self.0.load();
+        word & ACTIVE != 0
+            && (word >> (START_BITS + LEN_BITS)) & EPOCH_MASK != u64::from(epoch) & EPOCH_MASK
+    }
+}
+
+/// A window of a resync: writes that overlap it wait.
+pub struct Window(Word);
+
+impl Default for Window {
+    fn default() -> Self {
+        Self(Word::new(0))
+    }
+}
+
+impl Window {
+    /// Raises the barrier over `span`. Full barrier: claims that are loaded next are not older.
+    pub fn raise(&self, span: Span) {
+        self.0.swap(span.to_word(0));
+    }
+
+    /// Lowers it. Full barrier, so that who waits is looked for afterwards.
+    pub fn lower(&self) {
+        self.0.swap(0);
+    }
+
+    /// Whether a write of `span` has to wait.
+    pub fn holds(&self, span: Span) -> bool {
+        Span::from_word(self.0.load()).is_some_and(|window| window.overlaps(span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_round_out() {
+        let span = Span::new(7, 2);
+        assert_eq!(span, Span { start: 0, len: 2 });
+        assert_eq!(Span::new(8, 8), Span { start: 1, len: 1 });
+        assert_eq!(Span::new(8, 0), Span { start: 1, len: 0 });
+    }
+
+    #[test]
+    fn overlap_is_symmetric_and_exact() {
+        for a in 0..6u64 {
+            for la in 0..4u64 {
+                for b in 0..6u64 {
+                    for lb in 0..4u64 {
+                        let x = Span::new(a * 8, la * 8);
+                        let y = Span::new(b * 8, lb * 8);
+                        let naive = (a..a + la).any(|c| (b..b + lb).contains(&c));
+                        if la > 0 && lb > 0 {
+                            assert_eq!(x.overlaps(y), naive);
+                        }
+                        assert_eq!(x.overlaps(y), y.overlaps(x));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn words_keep_spans() {
+        let span = Span::new(MAX_SECTORS - 8, 8);
+        assert_eq!(Span::from_word(span.to_word(127)), Some(span));
+        let claim = Claim::default();
+        assert!(!claim.blocks(span));
+        claim.publish(span, 5);
+        assert!(claim.blocks(span));
+        assert!(!claim.is_of_older(5));
+        assert!(claim.is_of_older(6));
+        claim.withdraw();
+        assert!(!claim.blocks(span));
+        assert!(!claim.is_of_older(6));
+    }
+
+    #[test]
+    fn too_long_a_range_covers_all_after_it() {
+        let huge = Span::new(80, u64::MAX);
+        assert!(huge.overlaps(Span::new(MAX_SECTORS - 8, 8)));
+        assert!(!huge.overlaps(Span::new(0, 80)));
+        let window = Window::default();
+        window.raise(huge);
+        assert!(window.holds(Span::new(1 << 40, 8)));
+        window.lower();
+        assert!(!window.holds(Span::new(1 << 40, 8)));
+    }
+}

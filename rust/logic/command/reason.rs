@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Why a line is no command.
+
+const E2BIG: i32 = 7;
+const ENODEV: i32 = 19;
+const EINVAL: i32 = 22;
+const ERANGE: i32 = 34;
+const ENAMETOOLONG: i32 = 36;
+const EILSEQ: i32 = 84;
+
+/// Why a line is no command.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reason {
+    /// The line is longer than [`MAX_LINE`](super::MAX_LINE).
+    LineTooLong,
+    /// A NUL byte stands in the line.
+    EmbeddedNul,
+    /// A control character other than a tab stands in the line.
+    ControlCharacter,
+    /// A byte above 127 stands in the line.
+    NotAscii,
+    /// Nothing but spaces and tabs.
+    EmptyLine,
+    /// Not of the form `verb[device]=value`.
+    Malformed,
+    /// What stands between the brackets is not one small letter.
+    NoSuchDevice,
+    /// No such verb.
+    UnknownVerb,
+    /// The value ends where a word must stand.
+    ValueMissing,
+    /// A word stands where the value must end.
+    UnexpectedWord,
+    /// A number is not made of decimal digits.
+    NotANumber,
+    /// A group is not below [`MAX_GROUPS`](crate::logic::MAX_GROUPS).
+    GroupOutOfRange,
+    /// A switch is neither 0 nor 1.
+    SwitchOutOfRange,
+    /// A number of channels is 0 or above
+    /// [`MAX_CONNECT_CHANNELS`](super::MAX_CONNECT_CHANNELS).
+    ChannelsOutOfRange,
+    /// A blocksize is below [`MIN_BLOCKSIZE`](super::MIN_BLOCKSIZE) or above
+    /// [`MAX_BLOCKSIZE`](super::MAX_BLOCKSIZE).
+    BlocksizeOutOfRange,
+    /// A blocksize in range is no power of two.
+    BlocksizeNotPowerOfTwo,
+    /// A timeout is 0 or above [`MAX_TIMEOUT_S`](super::MAX_TIMEOUT_S).
+    TimeoutOutOfRange,
+    /// A connect timeout is 0 or above
+    /// [`MAX_CONNECT_TIMEOUT_S`](super::MAX_CONNECT_TIMEOUT_S).
+    ConnectTimeoutOutOfRange,
+    /// A resync speed does not fit in 32 bits.
+    SpeedOutOfRange,
+    /// `reset` with 0.
+    ResetNotOne,
+    /// `connect` without an address.
+    AddressMissing,
+    /// An address that is neither `1.2.3.4[:port]`, `[v6][:port]` nor `unix:/path`.
+    MalformedAddress,
+    /// A port is 0 or above 65535.
+    PortOutOfRange,
+    /// The path of a Unix socket does not start with `/`.
+    PathNotAbsolute,
+    /// The path of a Unix socket is longer than [`MAX_PATH`](super::MAX_PATH).
+    PathTooLong,
+    /// An export name is longer than [`MAX_NAME`](super::MAX_NAME).
+    NameTooLong,
+    /// `key=value` with a key that `connect` does not have.
+    UnknownOption,
+    /// An option stands twice.
+    DuplicateOption,
+}
+
+impl Reason {
+    /// A short phrase for the log and `last error`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LineTooLong => "line longer than 1024 bytes",
+            Self::EmbeddedNul => "NUL byte in line",
+            Self::ControlCharacter => "control character in line",
+            Self::NotAscii => "character outside ASCII in line",
+            Self::EmptyLine => "empty line",
+            Self::Malformed => "not of the form verb[device]=value",
+            Self::NoSuchDevice => "no such device letter",
+            Self::UnknownVerb => "unknown verb",
+            Self::ValueMissing => "value missing",
+            Self::UnexpectedWord => "unexpected word after value",
+            Self::NotANumber => "not a decimal number",
+            Self::GroupOutOfRange => "group out of range (0 to 7)",
+            Self::SwitchOutOfRange => "switch out of range (0 or 1)",
+            Self::ChannelsOutOfRange => "channels out of range (1 to 16)",
+            Self::BlocksizeOutOfRange => "blocksize out of range (512 to 65536)",
+            Self::BlocksizeNotPowerOfTwo => "blocksize not a power of two",
+            Self::TimeoutOutOfRange => "timeout out of range (1 to 3600 seconds)",
+            Self::ConnectTimeoutOutOfRange => "connect_timeout out of range (1 to 300 seconds)",
+            Self::SpeedOutOfRange => "resync speed out of range (0 to 4294967295 KiB/s)",
+            Self::ResetNotOne => "reset takes 1 only",
+            Self::AddressMissing => "address missing",
+            Self::MalformedAddress => "malformed address",
+            Self::PortOutOfRange => "port out of range (1 to 65535)",
+            Self::PathNotAbsolute => "unix path not absolute",
+            Self::PathTooLong => "unix path longer than 107 bytes",
+            Self::NameTooLong => "export name longer than 255 bytes",
+            Self::UnknownOption => "unknown option",
+            Self::DuplicateOption => "option given twice",
+        }
+    }
+
+    /// What the write fails with: a positive errno.
+    pub fn errno(self) -> i32 {
+        match self {
+            Self::LineTooLong => E2BIG,
+            Self::EmbeddedNul | Self::ControlCharacter | Self::NotAscii => EILSEQ,
+            Self::NoSuchDevice => ENODEV,
+            Self::GroupOutOfRange
+            | Self::SwitchOutOfRange
+            | Self::ChannelsOutOfRange
+            | Self::BlocksizeOutOfRange
+            | Self::TimeoutOutOfRange
+            | Self::ConnectTimeoutOutOfRange
+            | Self::SpeedOutOfRange
+            | Self::PortOutOfRange => ERANGE,
+            Self::PathTooLong | Self::NameTooLong => ENAMETOOLONG,
+            Self::EmptyLine
+            | Self::Malformed
+            | Self::UnknownVerb
+            | Self::ValueMissing
+            | Self::UnexpectedWord
+            | Self::NotANumber
+            | Self::BlocksizeNotPowerOfTwo
+            | Self::ResetNotOne
+            | Self::AddressMissing
+            | Self::MalformedAddress
+            | Self::PathNotAbsolute
+            | Self::UnknownOption
+            | Self::DuplicateOption => EINVAL,
+        }
+    }
+}

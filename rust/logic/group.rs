@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The states of a mirror group, and the word that holds those of all groups of a device.
+//!
+//! ```text
+//!              Join(whole)                        Fault
+//!   Absent ------------------> InSync ----------------------------+
+//!     |  ^                       ^                                v
+//!     |  |                       | Synced                       Faulty
+//!     |  |                       |             HotAdd             |
+//!     |  |                   Resyncing <--------------------------+
+//!     |  |                       |              Fault             ^
+//!     |  |                       +--------------------------------+
+//!     |  +------------------------- Remove -----------------------+
+//!     +-------------------------- Join(stale) --------------------+
+//! ```
+//!
+//! A change that would leave the device without a group in sync is refused ([`Refusal::LastInSync`]):
+//! a group that missed writes must never become the source.
+
+use super::MAX_GROUPS;
+
+/// What a mirror group is to its device.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GroupState {
+    /// No such group.
+    Absent,
+    /// Holds every acknowledged write; may be read.
+    InSync,
+    /// Gets no requests; its dirty map collects what it misses.
+    Faulty,
+    /// Gets new writes while the blocks of its dirty map are copied to it; may not be read.
+    Resyncing,
+}
+
+/// What can happen to a group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GroupEvent {
+    /// A new group that holds the same data as the others (before the device is enabled).
+    JoinWhole,
+    /// A new group whose data is unknown (the device is enabled already).
+    JoinStale,
+    /// The administrator or an error takes the group out of service.
+    Fault,
+    /// The administrator, or the group's return, starts a resync.
+    HotAdd,
+    /// The resync found the dirty map empty.
+    Synced,
+    /// The group is dropped.
+    Remove,
+}
+
+/// Why an event cannot happen to a group now.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// There is no such group.
+    NoGroup,
+    /// There is such a group already.
+    Exists,
+    /// The group is faulty already.
+    AlreadyFaulty,
+    /// The group is in sync: nothing to add or remove.
+    IsInSync,
+    /// A resync of the group runs already.
+    IsResyncing,
+    /// It is the last group that is in sync.
+    LastInSync,
+}
+
+impl Refusal {
+    /// A short phrase for a log line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoGroup => "no such group",
+            Self::Exists => "the group exists already",
+            Self::AlreadyFaulty => "the group is faulty already",
+            Self::IsInSync => "the group is in sync",
+            Self::IsResyncing => "the group is being resynced",
+            Self::LastInSync => "it is the last group in sync",
+        }
+    }
+
+    /// The positive Linux errno for the writer of the command.
+    pub fn errno(self) -> i32 {
+        match self {
+            Self::NoGroup => 2, // ENOENT
+            Self::Exists => 17, // EEXIST
+            _ => 16,            // EBUSY
+        }
+    }
+}
+
+/// A set of groups, one bit each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct GroupSet(u8);
+
+impl GroupSet {
+    /// The same set with `group` in it.
+    #[must_use]
+    pub fn with(self, group: usize) -> Self {
+        Self(self.0 | 1u8.checked_shl(group as u32).unwrap_or(0))
+    }
+
+    /// The same set without the groups of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// Whether `group` is in it.
+    pub fn has(self, group: usize) -> bool {
+        self.0 & 1u8.checked_shl(group as u32).unwrap_or(0) != 0
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many are in it.
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The set as a number, for an atomic word.
+    pub fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set back from [`GroupSet::bits`].
+    pub fn from_bits(bits: u8) -> Self {
+        Self(bits)
+    }
+
+    /// Its groups in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..MAX_GROUPS).filter(move |&g| self.has(g))
+    }
+}
+
+/// The states of all groups of a device at one moment, in one word: two bits a group from bit 0, and from bit 32
+/// an epoch that goes up with each change, so that a request can tell under which states it was sent.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct View(u64);
+
+const EPOCH_SHIFT: u32 = 32;
+
+impl View {
+    /// The view as it stands in an atomic word.
+    pub fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The word for an atomic.
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The number of this view; wraps.
+    pub fn epoch(self) -> u32 {
+        (self.0 >> EPOCH_SHIFT) as u32
+    }
+
+    /// The state of one group; [`GroupState::Absent`] for a number out of range.
+    pub fn state(self, group: usize) -> GroupState {
+        if group >= MAX_GROUPS {
+            return GroupState::Absent;
+        }
+        match (self.0 >> (2 * group)) & 3 {
+            0 => GroupState::Absent,
+            1 => GroupState::InSync,
+            2 => GroupState::Faulty,
+            _ => GroupState::Resyncing,
+        }
+    }
+
+    fn with(self, group: usize, state: GroupState) -> Self {
+        let code: u64 = match state {
+            GroupState::Absent => 0,
+            GroupState::InSync => 1,
+            GroupState::Faulty => 2,
+            GroupState::Resyncing => 3,
+        };
+        let shift = 2 * group;
+        let states = (self.0 & 0xffff_ffff & !(3 << shift)) | (code << shift);
+        Self(states | (u64::from(self.epoch().wrapping_add(1)) << EPOCH_SHIFT))
+    }
+
+    /// The groups that are in `state`.
+    pub fn groups_in(self, state: GroupState) -> GroupSet {
+        (0..MAX_GROUPS)
+            .filter(|&g| self.state(g) == state)
+            .fold(GroupSet::default(), GroupSet::with)
+    }
+
+    /// The groups that a read may go to.
+    pub fn readable(self) -> GroupSet {
+        // Bits 01: the low bit of the pair set, the high one clear.
+        self.fold(|low, high| low & !high)
+    }
+
+    /// The groups that a write goes to.
+    pub fn writable(self) -> GroupSet {
+        self.fold(|low, _| low)
+    }
+
+    /// The groups whose dirty map a write marks.
+    pub fn faulty(self) -> GroupSet {
+        self.fold(|low, high| !low & high)
+    }
+
+    /// The groups whose windows a write must look at.
+    pub fn resyncing(self) -> GroupSet {
+        self.fold(|low, high| low & high)
+    }
+
+    /// Applies a boolean function to the low and high bits of all groups at once.
+    fn fold(self, f: impl Fn(u64, u64) -> u64) -> GroupSet {
+        let every_pair = 0x5555;
+        let mut pairs = f(self.0, self.0 >> 1) & every_pair;
+        // Squeeze bit 2g to bit g.
+        pairs = (pairs | (pairs >> 1)) & 0x3333;
+        pairs = (pairs | (pairs >> 2)) & 0x0f0f;
+        pairs = (pairs | (pairs >> 4)) & 0x00ff;
+        GroupSet(pairs as u8)
+    }
+
+    /// The view after `event` happened to `group`: the one door through which states change.
+    pub fn after(self, group: usize, event: GroupEvent) -> Result<Self, Refusal> {
+        use GroupEvent as E;
+        use GroupState as S;
+        if group >= MAX_GROUPS {
+            return Err(Refusal::NoGroup);
+        }
+        let next = match (self.state(group), event) {
+            (S::Absent, E::JoinWhole) => S::InSync,
+            (S::Absent, E::JoinStale) => S::Faulty,
+            (S::Absent, _) => return Err(Refusal::NoGroup),
+            (_, E::JoinWhole | E::JoinStale) => return Err(Refusal::Exists),
+            (S::InSync, E::Fault) if self.readable().len() <= 1 => return Err(Refusal::LastInSync),
+            (S::InSync | S::Resyncing, E::Fault) => S::Faulty,
+            (S::InSync, _) => return Err(Refusal::IsInSync),
+            (S::Faulty, E::Fault) => return Err(Refusal::AlreadyFaulty),
+            (S::Faulty, E::HotAdd) => S::Resyncing,
+            (S::Faulty, E::Synced) => return Err(Refusal::AlreadyFaulty),
+            (S::Faulty, E::Remove) => S::Absent,
+            (S::Resyncing, E::Synced) => S::InSync,
+            (S::Resyncing, E::HotAdd | E::Remove) => return Err(Refusal::IsResyncing),
+        };
+        Ok(self.with(group, next))
+    }
+
+    /// The view without any group, for a device that is taken apart.
+    pub fn cleared(self, group: usize) -> Self {
+        if group >= MAX_GROUPS {
+            return self;
+        }
+        self.with(group, GroupState::Absent)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use GroupEvent::*;
+    use GroupState::*;
+
+    /// The drawn table, state by state; every pair that is not here is refused.
+    #[test]
+    fn table() {
+        let legal = [
+            (Absent, JoinWhole, InSync),
+            (Absent, JoinStale, Faulty),
+            (InSync, Fault, Faulty),
+            (Resyncing, Fault, Faulty),
+            (Faulty, HotAdd, Resyncing),
+            (Faulty, Remove, Absent),
+            (Resyncing, Synced, InSync),
+        ];
+        for from in [Absent, InSync, Faulty, Resyncing] {
+            for event in [JoinWhole, JoinStale, Fault, HotAdd, Synced, Remove] {
+                // Group 7 is in sync throughout, so that group 1 is never the last.
+                let view = View::default().with(7, InSync).with(1, from);
+                let want = legal
+                    .iter()
+                    .find(|(f, e, _)| *f == from && *e == event)
+                    .map(|(_, _, to)| *to);
+                let got = view.after(1, event);
+                assert_eq!(got.ok().map(|v| v.state(1)), want, "{from:?} {event:?}");
+                if let Ok(v) = got {
+                    assert_eq!(v.epoch(), view.epoch().wrapping_add(1));
+                    assert_eq!(v.state(7), InSync);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn last_in_sync_stays() {
+        let one = View::default().after(0, JoinWhole).unwrap();
+        assert_eq!(one.after(0, Fault), Err(Refusal::LastInSync));
+        let two = one.after(1, JoinStale).unwrap();
+        assert_eq!(two.after(0, Fault), Err(Refusal::LastInSync));
+        let two = two.after(1, HotAdd).unwrap();
+        assert_eq!(two.after(0, Fault), Err(Refusal::LastInSync));
+        let two = two.after(1, Synced).unwrap();
+        assert_eq!(two.after(0, Fault).unwrap().state(0), Faulty);
+    }
+
+    #[test]
+    fn sets_agree_with_states() {
+        // All 4^8 combinations.
+        for bits in 0..=0xffffu64 {
+            let view = View::from_bits(bits | 7 << 32);
+            assert_eq!(view.readable(), view.groups_in(InSync));
+            assert_eq!(view.faulty(), view.groups_in(Faulty));
+            assert_eq!(view.resyncing(), view.groups_in(Resyncing));
+            assert_eq!(
+                view.writable().bits(),
+                view.groups_in(InSync).bits() | view.groups_in(Resyncing).bits()
+            );
+        }
+    }
+
+    #[test]
+    fn out_of_range_is_harmless() {
+        let view = View::default().after(0, JoinWhole).unwrap();
+        assert_eq!(view.after(8, Fault), Err(Refusal::NoGroup));
+        assert_eq!(view.state(8), Absent);
+        assert!(!view.readable().has(200));
+        assert_eq!(view.cleared(9), view);
+    }
+}
