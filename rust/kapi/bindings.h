@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What enbd uses of the kernel and what kernel::bindings lacks: bindgen reads this file (see Kbuild), and
+ * helpers.c is compiled against it. Types that kernel::bindings has come from there.
+ */
+#ifndef ENBD_KAPI_BINDINGS_H
+#define ENBD_KAPI_BINDINGS_H
+
+#include <linux/blk-mq.h>
+#include <linux/blkdev.h>
+#include <linux/kthread.h>
+#include <linux/net.h>
+#include <linux/proc_fs.h>
+#include <linux/seq_file.h>
+#include <linux/uio.h>
+#include <net/net_namespace.h>
+
+/* Macros with casts, which bindgen cannot evaluate as macros. */
+static const u32 ENBD_FEAT_WRITE_CACHE = (__force u32)BLK_FEAT_WRITE_CACHE;
+static const u32 ENBD_FEAT_FUA = (__force u32)BLK_FEAT_FUA;
+static const u32 ENBD_FEAT_STABLE_WRITES = (__force u32)BLK_FEAT_STABLE_WRITES;
+static const u32 ENBD_FEAT_ROTATIONAL = (__force u32)BLK_FEAT_ROTATIONAL;
+static const u32 ENBD_REQ_FUA = (__force u32)REQ_FUA;
+static const u32 ENBD_REQ_NOUNMAP = (__force u32)REQ_NOUNMAP;
+static const u32 ENBD_REQ_OP_MASK = (__force u32)REQ_OP_MASK;
+
+/* helpers.c: inline functions, macros, and fields of structs that Rust sees as opaque. */
+struct net *enbd_get_current_net(void);
+void enbd_put_net(struct net *net);
+void enbd_sock_prepare(struct socket *sock);
+void enbd_sock_release(struct socket *sock);
+void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned int send_ms);
+unsigned int enbd_noreclaim_save(void);
+void enbd_noreclaim_restore(unsigned int flags);
+unsigned int enbd_noio_save(void);
+void enbd_noio_restore(unsigned int flags);
+int enbd_disk_lock_unless_open(struct gendisk *disk);
+void enbd_disk_unlock(struct gendisk *disk);
+void *enbd_inode_pde_data(const struct inode *inode);
+
+#endif

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Disks.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use super::operations::Callbacks;
+use super::{Limits, Operations, TagSet};
+use crate::kapi::bindings;
+use kernel::{
+    error::{from_err_ptr, to_result},
+    prelude::*,
+    static_lock_class,
+    sync::Arc,
+    types::{ForeignOwnable, ScopeGuard},
+};
+
+/// A disk that users see. Dropping it takes it away: that waits for its requests.
+///
+/// # Invariants
+///
+/// `disk` was added, its queue uses `_tags`, and its `queuedata` came from `Arc::<T::Data>::into_foreign`.
+pub(crate) struct GenDisk<T: Operations> {
+    disk: *mut bindings::gendisk,
+    _tags: Arc<TagSet<T>>,
+}
+
+// SAFETY: Disks may be used from and taken away on any thread.
+unsafe impl<T: Operations> Send for GenDisk<T> {}
+// SAFETY: All methods with `&self` use functions that are internally synchronised.
+unsafe impl<T: Operations> Sync for GenDisk<T> {}
+
+impl<T: Operations> GenDisk<T> {
+    /// Adds a disk called `name` of `sectors` sectors of 512 bytes. Its partitions are looked for before this returns,
+    /// so requests may come at once.
+    pub(crate) fn add(
+        name: &CStr,
+        tags: Arc<TagSet<T>>,
+        limits: Limits,
+        sectors: u64,
+        read_only: bool,
+        data: Arc<T::Data>,
+    ) -> Result<Self> {
+        let mut raw = limits.to_raw();
+        let data = data.into_foreign();
+        // SAFETY: Runs only where no disk uses the data any more.
+        let free_data = ScopeGuard::new(|| drop(unsafe { Arc::<T::Data>::from_foreign(data) }));
+        // SAFETY: The tag set is allocated, and the disk keeps it.
+        let disk = from_err_ptr(unsafe {
+            bindings::__blk_mq_alloc_disk(
+                tags.as_ptr(),
+                &mut raw,
+                data,
+                static_lock_class!().as_ptr(),
+            )
+        })?;
+        // SAFETY: The disk was not added, so we own it.
+        let put_disk = ScopeGuard::new(move || unsafe { bindings::put_disk(disk) });
+        // SAFETY: The disk is ours alone until it is added. `DISK` is constant and lives in the module, which the disk
+        // pins while it is open.
+        unsafe {
+            (*disk).fops = &Callbacks::<T>::DISK;
+            for (to, from) in (*disk).disk_name.iter_mut().zip(name.to_bytes()) {
+                *to = *from as _;
+            }
+            bindings::set_capacity(disk, sectors);
+            if read_only {
+                bindings::set_disk_ro(disk, true);
+            }
+        }
+        // SAFETY: As above.
+        to_result(unsafe {
+            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
+        })?;
+        put_disk.dismiss();
+        free_data.dismiss();
+        // INVARIANT: As made above.
+        Ok(Self { disk, _tags: tags })
+    }
+
+    /// Runs `f` while nobody has the disk open and nobody can open it; EBUSY if somebody has.
+    pub(crate) fn unless_open<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::enbd_disk_lock_unless_open(self.disk) })?;
+        let result = f();
+        // SAFETY: Locked just above.
+        unsafe { bindings::enbd_disk_unlock(self.disk) };
+        Ok(result)
+    }
+}
+
+impl<T: Operations> Drop for GenDisk<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        let data = unsafe { (*(*self.disk).queue).queuedata };
+        // SAFETY: By the type invariant the disk was added.
+        unsafe { bindings::del_gendisk(self.disk) };
+        // SAFETY: Ours to give back; the queue has no requests any more.
+        unsafe { bindings::put_disk(self.disk) };
+        // SAFETY: By the type invariant; no callback can run any more.
+        drop(unsafe { Arc::<T::Data>::from_foreign(data) });
+    }
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! blk-mq for a driver that sends requests away and gets the answers later, several copies of one request at once.
+//!
+//! | here | in C | what it is |
+//! |---|---|---|
+//! | [`Operations`] | `blk_mq_ops`, `block_device_operations` | what the driver does |
+//! | [`Shared`] | `struct request` | a started request; clones count, and it ends when the last is gone |
+//! | [`Owned`] | `struct request` | the only handle to a started request; can be ended |
+//! | [`TagSet`] | `struct blk_mq_tag_set` | requests, with the driver's data behind each |
+//! | [`Limits`] | `struct queue_limits` | what requests the disk takes |
+//! | [`GenDisk`] | `struct gendisk` | the disk that users see |
+//!
+//! A driver that has a [`Shared`] may read the request and its pages; the block layer cannot get it back meanwhile.
+//! When the last clone is dropped, [`Operations::released`] is given the request as [`Owned`], to end it, or to share and send
+//! it anew. An [`Owned`] that is dropped ends with an I/O error: a request is never lost and never ended twice.
+//!
+//! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
+
+mod gen_disk;
+mod limits;
+mod operations;
+mod request;
+mod tag_set;
+
+pub(crate) use gen_disk::GenDisk;
+pub(crate) use limits::Limits;
+pub(crate) use operations::Operations;
+pub(crate) use request::{Op, Owned, Shared};
+pub(crate) use tag_set::TagSet;

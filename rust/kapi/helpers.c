@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust. Nothing is decided here.
+ */
+#include <linux/module.h>
+#include <linux/nsproxy.h>
+#include <linux/sched/mm.h>
+#include <linux/tcp.h>
+#include <net/sock.h>
+
+#include "bindings.h"
+
+/* The caller's network namespace, with a reference. */
+struct net *enbd_get_current_net(void)
+{
+	return get_net(current->nsproxy->net_ns);
+}
+
+void enbd_put_net(struct net *net)
+{
+	put_net(net);
+}
+
+/*
+ * Makes a fresh kernel socket fit to carry block I/O: it may dip into the reserves while memory is being freed through
+ * it, it must not start I/O to get memory, and it must not use the page fragment of the task that happens to send.
+ * It also holds its network namespace, since what TCP does after the release still needs it.
+ */
+void enbd_sock_prepare(struct socket *sock)
+{
+	struct sock *sk = sock->sk;
+
+	sk_net_refcnt_upgrade(sk);
+	sk->sk_allocation = GFP_NOIO | __GFP_MEMALLOC;
+	sk->sk_use_task_frag = false;
+	sk_set_memalloc(sk);
+	if (sk_is_tcp(sk))
+		tcp_sock_set_nodelay(sk);
+}
+
+void enbd_sock_release(struct socket *sock)
+{
+	sk_clear_memalloc(sock->sk);
+	sock_release(sock);
+}
+
+/* Zero means no limit. */
+void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned int send_ms)
+{
+	struct sock *sk = sock->sk;
+
+	lock_sock(sk);
+	WRITE_ONCE(sk->sk_rcvtimeo, recv_ms ? msecs_to_jiffies(recv_ms) : MAX_SCHEDULE_TIMEOUT);
+	WRITE_ONCE(sk->sk_sndtimeo, send_ms ? msecs_to_jiffies(send_ms) : MAX_SCHEDULE_TIMEOUT);
+	release_sock(sk);
+}
+
+unsigned int enbd_noreclaim_save(void)
+{
+	return memalloc_noreclaim_save();
+}
+
+void enbd_noreclaim_restore(unsigned int flags)
+{
+	memalloc_noreclaim_restore(flags);
+}
+
+unsigned int enbd_noio_save(void)
+{
+	return memalloc_noio_save();
+}
+
+void enbd_noio_restore(unsigned int flags)
+{
+	memalloc_noio_restore(flags);
+}
+
+/*
+ * Takes the disk's open_mutex, or refuses with -EBUSY while the disk is open: openers are counted, and the open
+ * operation runs, under that mutex, so what the caller changes before it unlocks is seen by every later open.
+ */
+int enbd_disk_lock_unless_open(struct gendisk *disk)
+{
+	mutex_lock(&disk->open_mutex);
+	if (!disk_openers(disk))
+		return 0;
+	mutex_unlock(&disk->open_mutex);
+	return -EBUSY;
+}
+
+void enbd_disk_unlock(struct gendisk *disk)
+{
+	mutex_unlock(&disk->open_mutex);
+}
+
+void *enbd_inode_pde_data(const struct inode *inode)
+{
+	return pde_data(inode);
+}

@@ -1,0 +1,266 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that is sent from and received into, without copies of our own.
+//!
+//! [`Buffer`] names the memory and keeps it. [`Outgoing`] collects messages, each a short header and perhaps a buffer, into one
+//! vector for one call of the network; [`Incoming`] receives into a buffer.
+
+use super::{
+    bindings,
+    block::mq::{Operations, Shared},
+    net::Socket,
+};
+use kernel::{
+    page::{Page, PAGE_SIZE},
+    prelude::*,
+    sync::Arc,
+};
+
+/// Pages for our own transfers.
+pub(crate) struct Pages(KVec<Page>);
+
+impl Pages {
+    /// Pages for `bytes` bytes.
+    pub(crate) fn new(bytes: usize) -> Result<Self> {
+        let count = bytes.div_ceil(PAGE_SIZE);
+        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
+        for _ in 0..count {
+            pages.push(Page::alloc_page(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(Self(pages))
+    }
+
+    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
+        let mut added = 0usize;
+        let mut skip = from % PAGE_SIZE;
+        for page in self.0.iter().skip(from / PAGE_SIZE) {
+            let len = (PAGE_SIZE - skip).min(limit - added);
+            if len == 0 {
+                break;
+            }
+            let vec = bindings::bio_vec {
+                bv_page: page.as_ptr(),
+                bv_len: len as u32,
+                bv_offset: skip as u32,
+            };
+            if out.push_within_capacity(vec).is_err() {
+                break;
+            }
+            added += len;
+            skip = 0;
+        }
+        added
+    }
+}
+
+/// Memory that the data of a transfer is in, kept while the value lives.
+pub(crate) enum Buffer<T: Operations> {
+    /// That of a request.
+    Request(Shared<T>),
+    /// Pages of our own.
+    Pages(Arc<Pages>),
+}
+
+impl<T: Operations> Clone for Buffer<T> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Request(rq) => Self::Request(rq.clone()),
+            Self::Pages(pages) => Self::Pages(pages.clone()),
+        }
+    }
+}
+
+impl<T: Operations> Buffer<T> {
+    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
+        match self {
+            Self::Request(rq) => rq.segments(from, limit, out),
+            Self::Pages(pages) => pages.segments(from, limit, out),
+        }
+    }
+}
+
+/// The room for headers is one page.
+const HEADERS: usize = PAGE_SIZE;
+/// Pieces of memory in one call of the network.
+const VECS: usize = 512;
+/// Messages in one call.
+const MESSAGES: usize = 64;
+
+/// What became of an attempt to send.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Sent {
+    /// Everything that was collected is with the socket.
+    All,
+    /// The socket takes no more now.
+    Blocked,
+}
+
+struct Body<T: Operations> {
+    buffer: Buffer<T>,
+    len: usize,
+}
+
+/// Messages on their way to a socket.
+///
+/// # Invariants
+///
+/// `vecs` describes `total` bytes in `headers` and in the buffers of `bodies`, of which `done` were sent. `rest`, if any, is
+/// where in the last body that starts which did not fit into `vecs`.
+pub(crate) struct Outgoing<T: Operations> {
+    vecs: KVec<bindings::bio_vec>,
+    headers: Page,
+    used: usize,
+    bodies: KVec<Body<T>>,
+    messages: usize,
+    done: usize,
+    total: usize,
+    rest: Option<usize>,
+}
+
+// SAFETY: The vectors describe memory that the value itself keeps.
+unsafe impl<T: Operations> Send for Outgoing<T> {}
+
+impl<T: Operations> Outgoing<T> {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self {
+            vecs: KVec::with_capacity(VECS, GFP_KERNEL)?,
+            headers: Page::alloc_page(GFP_KERNEL)?,
+            used: 0,
+            bodies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
+            messages: 0,
+            done: 0,
+            total: 0,
+            rest: None,
+        })
+    }
+
+    /// Whether nothing is on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// Whether another message with a header of `header` bytes can be collected.
+    pub(crate) fn has_room(&self, header: usize) -> bool {
+        self.done == 0
+            && self.rest.is_none()
+            && self.messages < MESSAGES
+            && self.used + header <= HEADERS
+            && self.vecs.len() + 2 <= VECS
+    }
+
+    /// Collects a message. Only where [`Outgoing::has_room`] says so; ENOSPC otherwise.
+    pub(crate) fn push(&mut self, header: &[u8], body: Option<(Buffer<T>, usize)>) -> Result {
+        if !self.has_room(header.len()) {
+            return Err(ENOSPC);
+        }
+        // SAFETY: `header` is valid for reading, and the range lies in the page, as was checked; nobody else writes to it.
+        unsafe {
+            self.headers
+                .write_raw(header.as_ptr(), self.used, header.len())
+        }?;
+        let vec = bindings::bio_vec {
+            bv_page: self.headers.as_ptr(),
+            bv_len: header.len() as u32,
+            bv_offset: self.used as u32,
+        };
+        self.vecs.push_within_capacity(vec).map_err(|_| ENOSPC)?;
+        self.used += header.len();
+        self.total += header.len();
+        self.messages += 1;
+        if let Some((buffer, len)) = body {
+            let body = Body { buffer, len };
+            self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
+            self.fill(0);
+        }
+        Ok(())
+    }
+
+    /// Describes the last body from byte `from` on.
+    fn fill(&mut self, from: usize) {
+        let Some(body) = self.bodies.as_slice().last() else {
+            self.rest = None;
+            return;
+        };
+        let added = body
+            .buffer
+            .segments(from, body.len - from, &mut self.vecs);
+        self.total += added;
+        let next = from + added;
+        self.rest = (next < body.len && added > 0).then_some(next);
+    }
+
+    /// Sends what was collected: as far as the socket takes it at once, or all if `wait` is set. `more` says that other
+    /// messages follow at once. When all is sent the messages are forgotten and their buffers given up.
+    pub(crate) fn send(&mut self, sock: &Socket, more: bool, wait: bool) -> Result<Sent> {
+        let mut flags = 0;
+        if !wait {
+            flags |= bindings::MSG_DONTWAIT;
+        }
+        while self.messages > 0 {
+            let hold = if more || self.rest.is_some() {
+                bindings::MSG_MORE
+            } else {
+                0
+            };
+            // SAFETY: By the type invariant the memory is kept by `self`.
+            match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags | hold) } {
+                Ok(n) => self.done += n.min(self.total - self.done),
+                Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
+                Err(e) => return Err(e),
+            }
+            if self.done < self.total {
+                continue;
+            }
+            self.vecs.clear();
+            self.done = 0;
+            self.total = 0;
+            match self.rest {
+                Some(from) => self.fill(from),
+                None => self.forget(),
+            }
+        }
+        Ok(Sent::All)
+    }
+
+    /// Forgets all messages and gives up their buffers.
+    pub(crate) fn forget(&mut self) {
+        self.vecs.clear();
+        self.done = 0;
+        self.total = 0;
+        self.used = 0;
+        self.messages = 0;
+        self.rest = None;
+        self.bodies.clear();
+    }
+}
+
+/// Receives into buffers.
+pub(crate) struct Incoming(KVec<bindings::bio_vec>);
+
+// SAFETY: The vector describes memory only while `recv` runs.
+unsafe impl Send for Incoming {}
+
+impl Incoming {
+    pub(crate) fn new() -> Result<Self> {
+        Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
+    }
+
+    /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO if the buffer is shorter.
+    pub(crate) fn recv<T: Operations>(
+        &mut self,
+        sock: &Socket,
+        buffer: &Buffer<T>,
+        from: usize,
+        len: usize,
+    ) -> Result<usize> {
+        self.0.clear();
+        let total = buffer.segments(from, len.checked_sub(from).ok_or(EINVAL)?, &mut self.0);
+        if total == 0 {
+            return Err(EIO);
+        }
+        // SAFETY: `buffer` keeps the memory. It is a read's, or our own, and in the hands of the caller alone.
+        let got = unsafe { sock.recv_vecs(&self.0, total) };
+        self.0.clear();
+        got
+    }
+}

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Kernel threads that run a function of a value and are joined when their handle is dropped.
+//!
+//! C header: [`include/linux/kthread.h`](srctree/include/linux/kthread.h)
+
+use super::bindings;
+use kernel::{error::from_err_ptr, ffi, prelude::*};
+
+/// What a thread does with the value that it is given.
+pub(crate) trait Main: Send + 'static {
+    /// Runs in the thread, which ends when this returns.
+    fn main(self);
+}
+
+/// A running kernel thread. Dropping the handle waits until it has returned, so the owner must first make whatever the
+/// thread waits for happen, and must not be the thread itself.
+///
+/// # Invariants
+///
+/// `task` is a kthread that runs [`trampoline::<M>`] and that we have a reference to. `value` came from
+/// [`KBox::into_raw`] and belongs to the thread once it has run.
+pub(crate) struct KThread<M: Main> {
+    task: *mut bindings::task_struct,
+    value: *mut M,
+}
+
+// SAFETY: A task may be stopped from any thread, and the value is `Send`.
+unsafe impl<M: Main> Send for KThread<M> {}
+// SAFETY: `&KThread` gives access to nothing but the pid, which does not change.
+unsafe impl<M: Main> Sync for KThread<M> {}
+
+impl<M: Main> KThread<M> {
+    /// Starts a thread called `name` (at most 15 bytes are kept).
+    pub(crate) fn spawn(name: &CStr, value: M) -> Result<Self> {
+        let value = KBox::into_raw(KBox::new(value, GFP_KERNEL)?);
+        // SAFETY: The format takes one string, and both strings live longer than the call. The trampoline takes the
+        // value that is given along.
+        let task = from_err_ptr(unsafe {
+            bindings::kthread_create_on_node(
+                Some(trampoline::<M>),
+                value.cast(),
+                bindings::NUMA_NO_NODE,
+                c"%s".as_char_ptr(),
+                name.as_char_ptr(),
+            )
+        })
+        .inspect_err(|_| {
+            // SAFETY: No thread was made, so the value still belongs to us.
+            drop(unsafe { KBox::from_raw(value) });
+        })?;
+        // SAFETY: A new kthread stays alive until it has been woken up, which it has not yet been.
+        unsafe { bindings::get_task_struct(task) };
+        // SAFETY: We hold a reference.
+        unsafe { bindings::wake_up_process(task) };
+        // INVARIANT: As made above.
+        Ok(Self { task, value })
+    }
+
+    /// The number that the system knows the thread by.
+    pub(crate) fn pid(&self) -> i32 {
+        // SAFETY: By the type invariant; `pid` never changes.
+        unsafe { (*self.task).pid }
+    }
+}
+
+impl<M: Main> Drop for KThread<M> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        let ret = unsafe { bindings::kthread_stop(self.task) };
+        if ret == EINTR.to_errno() {
+            // SAFETY: The trampoline returns 0; -EINTR says that the thread was stopped before it ran, so the value was
+            // not taken.
+            drop(unsafe { KBox::from_raw(self.value) });
+        }
+        // SAFETY: Gives back the reference of the type invariant.
+        unsafe { bindings::put_task_struct(self.task) };
+    }
+}
+
+/// # Safety
+///
+/// `data` must be a `KBox<M>` as a raw pointer, and nobody else may take it.
+unsafe extern "C" fn trampoline<M: Main>(data: *mut ffi::c_void) -> ffi::c_int {
+    // SAFETY: By the safety requirements of this function.
+    let value = unsafe { KBox::from_raw(data.cast::<M>()) };
+    KBox::into_inner(value).main();
+    0
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe bindings for what the kernel crate lacks, shaped so that they could move there.
+//!
+//! This is the only room with `unsafe` code. It knows nothing of enbd: it never imports `crate::logic` or a driver room.
+//!
+//! - [`block::mq`]: requests that cannot be lost or ended twice, tag sets, disks, limits.
+//! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received into.
+//! - [`kthread`], [`proc_fs`], [`scope`].
+
+#![allow(unsafe_code)]
+
+pub(crate) mod bindings;
+pub(crate) mod block;
+pub(crate) mod iovec;
+pub(crate) mod kthread;
+pub(crate) mod net;
+pub(crate) mod proc_fs;
+pub(crate) mod scope;

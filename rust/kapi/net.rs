@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network namespaces and kernel sockets.
+//!
+//! C header: [`include/linux/net.h`](srctree/include/linux/net.h)
+
+use super::bindings;
+use core::{
+    net::{Ipv4Addr, Ipv6Addr},
+    ptr,
+};
+use kernel::{error::to_result, prelude::*};
+
+/// A network namespace, with a reference.
+///
+/// # Invariants
+///
+/// `0` is valid, and we own a reference to it.
+pub(crate) struct Net(*mut bindings::net);
+
+// SAFETY: Namespaces are reference counted and may be used from any thread.
+unsafe impl Send for Net {}
+// SAFETY: As above.
+unsafe impl Sync for Net {}
+
+impl Net {
+    /// The namespace of the calling task.
+    pub(crate) fn current() -> Self {
+        // SAFETY: The current task has a namespace. INVARIANT: The helper takes a reference.
+        Self(unsafe { bindings::enbd_get_current_net() })
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_put_net(self.0) };
+    }
+}
+
+/// Where to connect to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Endpoint<'a> {
+    /// TCP over IPv4.
+    Tcp4(Ipv4Addr, u16),
+    /// TCP over IPv6.
+    Tcp6(Ipv6Addr, u16),
+    /// A unix stream socket, by its path as the first process sees it.
+    Unix(&'a [u8]),
+}
+
+/// The bytes of a `struct sockaddr_un`, the largest of those that we use.
+const SOCKADDR_MAX: usize = 110;
+
+#[repr(C, align(8))]
+struct SockAddr {
+    bytes: [u8; SOCKADDR_MAX],
+    len: usize,
+}
+
+impl Endpoint<'_> {
+    fn family(&self) -> u32 {
+        match self {
+            Self::Tcp4(..) => bindings::AF_INET,
+            Self::Tcp6(..) => bindings::AF_INET6,
+            Self::Unix(_) => bindings::AF_UNIX,
+        }
+    }
+
+    /// The layouts are those of `sockaddr_in`, `sockaddr_in6` and `sockaddr_un` in the user API.
+    fn to_sockaddr(self) -> Result<SockAddr> {
+        let mut addr = SockAddr {
+            bytes: [0; SOCKADDR_MAX],
+            len: 0,
+        };
+        let mut put = |at: usize, data: &[u8]| -> Result {
+            let end = at.checked_add(data.len()).ok_or(EINVAL)?;
+            addr.bytes
+                .get_mut(at..end)
+                .ok_or(ENAMETOOLONG)?
+                .copy_from_slice(data);
+            addr.len = addr.len.max(end);
+            Ok(())
+        };
+        put(0, &(self.family() as u16).to_ne_bytes())?;
+        match self {
+            Self::Tcp4(ip, port) => {
+                put(2, &port.to_be_bytes())?;
+                put(4, &ip.octets())?;
+                put(8, &[0; 8])?;
+            }
+            Self::Tcp6(ip, port) => {
+                put(2, &port.to_be_bytes())?;
+                put(8, &ip.octets())?;
+                put(24, &[0; 4])?;
+            }
+            Self::Unix(path) => {
+                put(2, path)?;
+                put(2 + path.len(), &[0])?;
+            }
+        }
+        Ok(addr)
+    }
+}
+
+/// A kernel stream socket that is fit to carry block I/O.
+///
+/// # Invariants
+///
+/// `0` is a valid socket that we own.
+pub(crate) struct Socket(*mut bindings::socket);
+
+// SAFETY: Sockets are internally synchronised.
+unsafe impl Send for Socket {}
+// SAFETY: As above.
+unsafe impl Sync for Socket {}
+
+impl Socket {
+    /// A new socket in `net`, not connected, of the kind that `to` needs.
+    pub(crate) fn new(net: &Net, to: Endpoint<'_>) -> Result<Self> {
+        let mut sock = ptr::null_mut();
+        let protocol = match to {
+            Endpoint::Unix(_) => 0,
+            _ => bindings::IPPROTO_TCP,
+        };
+        // SAFETY: `net` is valid, and `sock` takes the result.
+        to_result(unsafe {
+            bindings::sock_create_kern(
+                net.0,
+                to.family() as _,
+                bindings::sock_type_SOCK_STREAM as _,
+                protocol as _,
+                &mut sock,
+            )
+        })?;
+        // SAFETY: Fresh and valid.
+        unsafe { bindings::enbd_sock_prepare(sock) };
+        // INVARIANT: As made above.
+        Ok(Self(sock))
+    }
+
+    /// How long a receive and a send (or connect) may wait, in milliseconds; 0 for no limit.
+    pub(crate) fn set_timeouts(&self, recv_ms: u32, send_ms: u32) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_sock_set_timeouts(self.0, recv_ms, send_ms) };
+    }
+
+    /// Connects; EINPROGRESS when the send timeout ran out before.
+    pub(crate) fn connect(&self, to: Endpoint<'_>) -> Result {
+        let mut addr = to.to_sockaddr()?;
+        let len = addr.len as _;
+        // SAFETY: `addr` holds `len` bytes of an address of the socket's family, and the kernel does not write to it beyond
+        // its size.
+        to_result(unsafe {
+            bindings::kernel_connect(self.0, ptr::from_mut(&mut addr.bytes).cast(), len, 0)
+        })
+    }
+
+    /// Sends no more: the other side sees the end, and may still answer what it got.
+    pub(crate) fn shutdown_send(&self) {
+        // SAFETY: By the type invariant.
+        unsafe {
+            bindings::kernel_sock_shutdown(self.0, bindings::sock_shutdown_cmd_SHUT_WR);
+        }
+    }
+
+    /// Neither sends nor receives any more, and wakes up whoever waits for that.
+    pub(crate) fn shutdown(&self) {
+        // SAFETY: By the type invariant.
+        unsafe {
+            bindings::kernel_sock_shutdown(self.0, bindings::sock_shutdown_cmd_SHUT_RDWR);
+        }
+    }
+
+    /// Sends bytes; gives how many were taken.
+    pub(crate) fn send(&self, data: &[u8]) -> Result<usize> {
+        let mut vec = bindings::kvec {
+            iov_base: data.as_ptr().cast_mut().cast(),
+            iov_len: data.len(),
+        };
+        let mut msg = bindings::msghdr {
+            msg_flags: bindings::MSG_NOSIGNAL,
+            ..Default::default()
+        };
+        // SAFETY: The socket is valid; the vector describes `data`, which is only read.
+        count(unsafe { bindings::kernel_sendmsg(self.0, &mut msg, &mut vec, 1, data.len()) })
+    }
+
+    /// Receives up to `data.len()` bytes and gives how many came; 0 when the other side has closed, EAGAIN after the timeout.
+    /// Waits for all of them, unless the time runs out in between.
+    pub(crate) fn recv(&self, data: &mut [u8]) -> Result<usize> {
+        let mut vec = bindings::kvec {
+            iov_base: data.as_mut_ptr().cast(),
+            iov_len: data.len(),
+        };
+        let mut msg = bindings::msghdr::default();
+        let flags = bindings::MSG_WAITALL as i32;
+        // SAFETY: The socket is valid; the vector describes `data`, which we may write to.
+        count(unsafe {
+            bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags)
+        })
+    }
+
+    /// Sends from a vector whose first `done` of `total` bytes were sent before; gives how many more were taken.
+    ///
+    /// # Safety
+    ///
+    /// The memory that `vecs` describes, `total` bytes, must stay until this returns.
+    pub(super) unsafe fn send_vecs(
+        &self,
+        vecs: &[bindings::bio_vec],
+        done: usize,
+        total: usize,
+        flags: u32,
+    ) -> Result<usize> {
+        let mut msg = bindings::msghdr {
+            msg_flags: bindings::MSG_NOSIGNAL | flags,
+            ..Default::default()
+        };
+        // SAFETY: By the safety requirements of this function; `done` is at most `total`.
+        unsafe {
+            bindings::iov_iter_bvec(
+                &mut msg.msg_iter,
+                bindings::ITER_SOURCE,
+                vecs.as_ptr(),
+                vecs.len(),
+                total,
+            );
+            bindings::iov_iter_advance(&mut msg.msg_iter, done);
+            count(bindings::sock_sendmsg(self.0, &mut msg))
+        }
+    }
+
+    /// Receives into a vector of `total` bytes; otherwise like [`Socket::recv`].
+    ///
+    /// # Safety
+    ///
+    /// The memory that `vecs` describes, `total` bytes, must be ours to write to until this returns.
+    pub(super) unsafe fn recv_vecs(
+        &self,
+        vecs: &[bindings::bio_vec],
+        total: usize,
+    ) -> Result<usize> {
+        let mut msg = bindings::msghdr::default();
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            bindings::iov_iter_bvec(
+                &mut msg.msg_iter,
+                bindings::ITER_DEST,
+                vecs.as_ptr(),
+                vecs.len(),
+                total,
+            );
+            count(bindings::sock_recvmsg(
+                self.0,
+                &mut msg,
+                bindings::MSG_WAITALL as i32,
+            ))
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_sock_release(self.0) };
+    }
+}
+
+/// A byte count, or a negative errno.
+fn count(ret: i32) -> Result<usize> {
+    to_result(ret)?;
+    Ok(ret as usize)
+}

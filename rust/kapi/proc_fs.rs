@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Files in /proc.
+//!
+//! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
+
+use super::bindings;
+use core::{marker::PhantomData, ptr};
+use kernel::{
+    error::{from_result, to_result},
+    ffi,
+    prelude::*,
+    seq_file::SeqFile,
+    sync::Arc,
+    types::{ForeignOwnable, ScopeGuard},
+    uaccess::{UserPtr, UserSlice},
+};
+
+/// A text file that is made when it is read, and takes commands.
+pub(crate) trait TextFile: Send + Sync + 'static {
+    /// The most bytes that one write may have.
+    const WRITE_MAX: usize;
+
+    /// Writes the text. May be called again, when the text did not fit.
+    fn show(&self, out: &SeqFile) -> Result;
+
+    /// Takes what was written, in the context of the writer.
+    fn write(&self, text: &[u8]) -> Result;
+}
+
+/// A file in /proc. Dropping it takes it away and waits for those who use it.
+///
+/// # Invariants
+///
+/// `entry` was created with `data`, which came from `Arc::<T>::into_foreign`.
+pub(crate) struct ProcFile<T: TextFile> {
+    entry: *mut bindings::proc_dir_entry,
+    data: *mut ffi::c_void,
+    _data: PhantomData<Arc<T>>,
+}
+
+// SAFETY: It owns an `Arc<T>`, and `T` is `Send` and `Sync`; the entry may be removed on any thread.
+unsafe impl<T: TextFile> Send for ProcFile<T> {}
+// SAFETY: `&ProcFile` gives access to nothing.
+unsafe impl<T: TextFile> Sync for ProcFile<T> {}
+
+impl<T: TextFile> ProcFile<T> {
+    const OPS: bindings::proc_ops = bindings::proc_ops {
+        proc_open: Some(Self::open),
+        proc_read_iter: Some(bindings::seq_read_iter),
+        proc_lseek: Some(bindings::seq_lseek),
+        proc_release: Some(bindings::single_release),
+        proc_write: Some(Self::write),
+        ..pin_init::zeroed()
+    };
+
+    /// Creates /proc/`name`, which everybody may read.
+    pub(crate) fn new(name: &CStr, file: Arc<T>) -> Result<Self> {
+        let data = file.into_foreign();
+        // SAFETY: Runs only where the entry was not made.
+        let free = ScopeGuard::new(|| drop(unsafe { Arc::<T>::from_foreign(data) }));
+        // SAFETY: The name is copied; `OPS` is constant and lives as long as the module, which removes the entry.
+        let entry = unsafe {
+            bindings::proc_create_data(
+                name.as_char_ptr(),
+                0o644,
+                ptr::null_mut(),
+                &Self::OPS,
+                data,
+            )
+        };
+        if entry.is_null() {
+            return Err(ENOMEM);
+        }
+        free.dismiss();
+        // INVARIANT: As made above.
+        Ok(Self {
+            entry,
+            data,
+            _data: PhantomData,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Only for procfs, with the inode of an entry made by `new`.
+    unsafe extern "C" fn open(
+        inode: *mut bindings::inode,
+        file: *mut bindings::file,
+    ) -> ffi::c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe {
+            let data = bindings::enbd_inode_pde_data(inode);
+            bindings::single_open(file, Some(Self::show), data)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Only for seq_file, with a file that `open` opened.
+    unsafe extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
+        // SAFETY: By the safety requirements of this function `private` is what `open` gave, which stays until the entry
+        // is removed; that waits for us.
+        let this = unsafe { Arc::<T>::borrow((*seq).private) };
+        // SAFETY: Valid for this call.
+        let seq = unsafe { SeqFile::from_raw(seq) };
+        from_result(|| this.show(seq).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Only for procfs, with a file that `open` opened.
+    unsafe extern "C" fn write(
+        file: *mut bindings::file,
+        buf: *const ffi::c_char,
+        len: usize,
+        _pos: *mut bindings::loff_t,
+    ) -> isize {
+        // SAFETY: As in `show`; `single_open` made the `seq_file`.
+        let this = unsafe {
+            let seq = (*file).private_data.cast::<bindings::seq_file>();
+            Arc::<T>::borrow((*seq).private)
+        };
+        let take = || -> Result<isize> {
+            if len > T::WRITE_MAX {
+                return Err(E2BIG);
+            }
+            let mut text = KVec::new();
+            let user = UserPtr::from_ptr(buf.cast_mut().cast());
+            UserSlice::new(user, len).read_all(&mut text, GFP_KERNEL)?;
+            this.write(&text)?;
+            Ok(len as isize)
+        };
+        from_result(take)
+    }
+}
+
+impl<T: TextFile> Drop for ProcFile<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant. Waits for running callbacks and closes open files.
+        unsafe { bindings::proc_remove(self.entry) };
+        // SAFETY: By the type invariant; nobody uses the data any more.
+        drop(unsafe { Arc::<T>::from_foreign(self.data) });
+    }
+}
+
+/// EPERM unless the current task may administer the system.
+pub(crate) fn require_admin() -> Result {
+    // SAFETY: Looks at the current task's credentials.
+    if unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) } {
+        Ok(())
+    } else {
+        to_result(EPERM.to_errno())
+    }
+}
