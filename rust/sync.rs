@@ -3,7 +3,7 @@
 //! The kernel's side of `crate::sync`, which `rust/logic` uses; the host's is `tools/enbd-logic/src/sync.rs`.
 
 use kernel::sync::atomic::{
-    ordering::{Acquire, Full, Release},
+    ordering::{Acquire, Full},
     Atomic,
 };
 
@@ -19,11 +19,6 @@ impl Word {
     /// Loads, with acquire ordering.
     pub(crate) fn load(&self) -> u64 {
         self.0.load(Acquire)
-    }
-
-    /// Stores, with release ordering.
-    pub(crate) fn store(&self, value: u64) {
-        self.0.store(value, Release);
     }
 
     /// Swaps, with a full barrier before and after.

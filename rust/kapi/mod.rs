@@ -17,3 +17,9 @@ pub(crate) mod kthread;
 pub(crate) mod net;
 pub(crate) mod proc_fs;
 pub(crate) mod scope;
+
+/// A random number.
+pub(crate) fn random() -> u32 {
+    // SAFETY: May be called in any context.
+    unsafe { bindings::get_random_u32() }
+}

@@ -359,7 +359,8 @@ impl<P: Leaf, S: DerefMut<Target = [Slot<P>]>> DirtyMap<P, S> {
         let len = end.saturating_sub(from);
         parts(from, len, self.blocks).find_map(|(index, part)| {
             let bit = self.slots.get(index)?.seek(&part, want)?;
-            Some((index as u64).saturating_mul(LEAF_BLOCKS) + u64::from(bit))
+            let base = (index as u64).saturating_mul(LEAF_BLOCKS);
+            Some(base.saturating_add(u64::from(bit)))
         })
     }
 }
@@ -373,15 +374,11 @@ fn parts(first: u64, len: u64, blocks: u64) -> impl Iterator<Item = (usize, Part
             return None;
         }
         let index = at / LEAF_BLOCKS;
-        let base = index * LEAF_BLOCKS;
-        let to = (end - base).min(LEAF_BLOCKS);
+        let base = index.saturating_mul(LEAF_BLOCKS);
+        let within = |block: u64| block.saturating_sub(base).min(LEAF_BLOCKS);
         // All three are at most LEAF_BLOCKS, so that nothing is cut off.
-        let part = Part::new(
-            (at - base) as u32,
-            to as u32,
-            (blocks - base).min(LEAF_BLOCKS) as u32,
-        );
-        at = base + to;
+        let part = Part::new(within(at) as u32, within(end) as u32, within(blocks) as u32);
+        at = base.saturating_add(LEAF_BLOCKS);
         Some((index as usize, part))
     })
 }

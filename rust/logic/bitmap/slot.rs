@@ -87,8 +87,8 @@ impl Span {
         if within.is_empty() {
             return 0;
         }
-        let low = within.from - base;
-        let above = WORD_BITS - (within.to - base);
+        let low = within.from.saturating_sub(base);
+        let above = WORD_BITS.saturating_sub(within.to.saturating_sub(base));
         (u64::MAX << low) & (u64::MAX >> above)
     }
 
@@ -284,7 +284,10 @@ impl<P: Leaf> Slot<P> {
         match self {
             Slot::Clean => Ok(0),
             Slot::Page { page, count } => {
-                let bits: u32 = page.words().iter().map(|word| word.count_ones()).sum();
+                let bits = page
+                    .words()
+                    .iter()
+                    .fold(0u32, |bits, word| bits.saturating_add(word.count_ones()));
                 let beyond = Span {
                     from: extent,
                     to: HALF_BLOCKS * 2,
@@ -382,7 +385,8 @@ fn seek_bit(words: &[u64; LEAF_WORDS], span: Span, want: Want) -> Option<u32> {
     for (index, word) in words.iter().enumerate().skip(skip).take(take) {
         let hits = (*word ^ flip) & span.mask(index);
         if hits != 0 {
-            return Some((index as u32).saturating_mul(WORD_BITS) + hits.trailing_zeros());
+            let base = (index as u32).saturating_mul(WORD_BITS);
+            return Some(base.saturating_add(hits.trailing_zeros()));
         }
     }
     None

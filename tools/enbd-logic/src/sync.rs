@@ -21,11 +21,6 @@ impl Word {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Stores, with release ordering.
-    pub fn store(&self, value: u64) {
-        self.0.store(value, Ordering::Release);
-    }
-
     /// Swaps, with a full barrier before and after, as the kernel's `xchg()` has.
     pub fn swap(&self, value: u64) -> u64 {
         fence(Ordering::SeqCst);

@@ -192,6 +192,35 @@ fn many_runs_give_few_lines() {
 }
 
 #[test]
+fn nothing_seen_ends_no_run() {
+    let mut log = RunLog::new();
+    assert_eq!(log.skipped_clean(0, 5), None);
+    assert_eq!(log.saw_marked(5, 0), None);
+    assert_eq!(log.skipped_clean(5, 5), None);
+    assert_eq!(log.finish(), Some(Line::Clean { first: 0, last: 9 }));
+    assert_eq!(log.finish(), None);
+}
+
+#[test]
+fn large_windows_in_flight_are_stepped_over() {
+    let mut map = map(4096);
+    map.mark(0, 1024, &mut plenty);
+    let mut cursor = Cursor::new(4096);
+    let next = |cursor: &mut Cursor, map: &Map| {
+        window(cursor.next(256, |from, max| map.next_dirty(from, max)))
+    };
+    for first in [0, 256, 512, 768] {
+        assert_eq!(next(&mut cursor, &map), run(first, 256));
+    }
+    map.mark(4000, 1, &mut plenty);
+    assert_eq!(next(&mut cursor, &map), run(4000, 1));
+    // Behind the cursor, and behind all of the windows in flight.
+    map.mark(2000, 1, &mut plenty);
+    assert_eq!(next(&mut cursor, &map), run(2000, 1));
+    assert_eq!(cursor.pass(), 2);
+}
+
+#[test]
 fn marks_behind_the_cursor_need_another_pass() {
     let mut map = map(1000);
     map.mark(100, 10, &mut plenty);

@@ -180,6 +180,23 @@ fn min_above_the_link_is_never_held() {
 }
 
 #[test]
+fn the_time_of_a_copy_is_not_paid_for_twice() {
+    // One copy at a time over a link that is hardly faster than the bound, and windows that
+    // take longer than the credit.
+    let sim = |bounds, users| Sim {
+        bounds,
+        users,
+        link: 1000,
+        depth: 1,
+        ..Sim::default()
+    };
+    let max = Bounds { min: 0, max: 900 };
+    within(rate(&sim(max, |_| Users::Quiet).run(30), 30), 900, 5);
+    let min = Bounds { min: 900, max: 0 };
+    within(rate(&sim(min, busy).run(30), 30), 900, 5);
+}
+
+#[test]
 fn max_below_min_holds() {
     let sim = Sim {
         bounds: Bounds {
@@ -287,6 +304,8 @@ fn window_is_an_eighth_of_a_second() {
     // While users are busy, it is an eighth of what they leave.
     let mut throttle = Throttle::new(0, Bounds { min: 64, max: 1000 });
     assert_eq!(throttle.delay_ns(0, 0, Users::Busy), 0);
+    assert_eq!(throttle.window_blocks(1024, WINDOW), 8);
+    throttle.set_bounds(Bounds { min: 1000, max: 64 });
     assert_eq!(throttle.window_blocks(1024, WINDOW), 8);
 }
 

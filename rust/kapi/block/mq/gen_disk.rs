@@ -78,6 +78,12 @@ impl<T: Operations> GenDisk<T> {
         Ok(Self { disk, _tags: tags })
     }
 
+    /// Sends a flush and waits for it.
+    pub(crate) fn flush(&self) -> Result {
+        // SAFETY: By the type invariant the disk was added, and its whole-disk device lives as long as it.
+        to_result(unsafe { bindings::blkdev_issue_flush((*self.disk).part0) })
+    }
+
     /// Runs `f` while nobody has the disk open and nobody can open it; EBUSY if somebody has.
     pub(crate) fn unless_open<R>(&self, f: impl FnOnce() -> R) -> Result<R> {
         // SAFETY: By the type invariant.

@@ -51,7 +51,7 @@ pub(crate) enum Op {
 /// # Invariants
 ///
 /// `0` is a request that the block layer gave to the driver of `T` and that has not been ended. Its PDU is initialised.
-struct Started<T: Operations>(NonNull<bindings::request>, PhantomData<T>);
+struct Started<T: Operations>(NonNull<bindings::request>, PhantomData<fn() -> T>);
 
 impl<T: Operations> Started<T> {
     fn rq(&self) -> *mut bindings::request {

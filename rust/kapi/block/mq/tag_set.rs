@@ -20,7 +20,7 @@ use pin_init::PinInit;
 pub(crate) struct TagSet<T: Operations> {
     #[pin]
     inner: Opaque<bindings::blk_mq_tag_set>,
-    _ops: PhantomData<T>,
+    _ops: PhantomData<fn() -> T>,
 }
 
 impl<T: Operations> TagSet<T> {

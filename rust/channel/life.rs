@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of a channel: its thread connects, negotiates, receives, and on loss starts over, until it is told to stop.
+//!
+//! Who ends a channel: [`ChannelThreads::stop`] tells the thread, which closes the sending side, waits for the server to close (bounded), and
+//! gives back what was not answered; then both threads are joined.
+//!
+//! Lock order: see the head of the room.
+
+use super::{receive::End, receive::TICK_MS, Channel, Fence, Home, Outcome, Spec, Tx, SLOTS};
+use crate::kapi::{
+    block::mq::Operations,
+    iovec::{Incoming, Outgoing},
+    kthread::{KThread, Main},
+    net::Socket,
+};
+use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
+use crate::logic::wire::handshake::Export;
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            ordering::{Full, Relaxed, Release},
+            Atomic,
+        },
+        Arc,
+    },
+    time::Instant,
+};
+
+/// How long a channel that is down sleeps at most before it looks after its group.
+const DOWN_TICK_MS: u32 = 500;
+
+struct Life<H: Home> {
+    home: Arc<H>,
+    index: u8,
+    group: u8,
+}
+
+impl<H: Home> Main for Life<H> {
+    fn main(self) {
+        if let Some(channel) = self.home.channel(self.index) {
+            channel.live(&*self.home, self.group);
+        }
+    }
+}
+
+struct Sender<H: Home> {
+    home: Arc<H>,
+    index: u8,
+    group: u8,
+}
+
+impl<H: Home> Main for Sender<H> {
+    fn main(self) {
+        if let Some(channel) = self.home.channel(self.index) {
+            channel.run_sender(&*self.home, self.group);
+        }
+    }
+}
+
+/// The two threads of a channel that is in use.
+pub(crate) struct ChannelThreads<H: Home> {
+    home: Arc<H>,
+    index: u8,
+    life: Option<KThread<Life<H>>>,
+    sender: Option<KThread<Sender<H>>>,
+}
+
+impl<H: Home> ChannelThreads<H> {
+    /// Takes unused channel `index` into use.
+    pub(crate) fn start(home: Arc<H>, index: u8, spec: Arc<Spec>) -> Result<Self> {
+        let group = spec.group;
+        let channel = home.channel(index).ok_or(EINVAL)?;
+        {
+            let mut link = channel.link.lock();
+            link.enter(ChannelEvent::Assign);
+            link.spec = Some(spec);
+            link.reason = None;
+            link.reconnects = 0;
+            link.ever_up = false;
+        }
+        channel.group.store(u32::from(group), Relaxed);
+        channel.stop.store(false, Release);
+        channel.queue.lock().quit(false);
+        let mut threads = Self {
+            home: home.clone(),
+            index,
+            life: None,
+            sender: None,
+        };
+        let letter = home.letter();
+        let name = CString::try_from_fmt(fmt!("enbd-{letter}{index}s"))?;
+        let sender = Sender {
+            home: home.clone(),
+            index,
+            group,
+        };
+        threads.sender = Some(KThread::spawn(&name, sender)?);
+        let name = CString::try_from_fmt(fmt!("enbd-{letter}{index}"))?;
+        threads.life = Some(KThread::spawn(&name, Life { home, index, group })?);
+        Ok(threads)
+    }
+
+    /// The channel's number.
+    pub(crate) fn index(&self) -> u8 {
+        self.index
+    }
+
+    /// Tells the channel to end, without waiting for it.
+    pub(crate) fn stop(&self) {
+        let Some(channel) = self.home.channel(self.index) else {
+            return;
+        };
+        if channel.stop.xchg(true, Full) {
+            return;
+        }
+        if let Some(group) = channel.with_link(|l| l.spec.as_ref().map(|s| s.group)) {
+            self.home.leave(self.index, group);
+        }
+        channel.queue.lock().close();
+        channel.wake_receiver();
+        self.home.changed();
+    }
+}
+
+impl<H: Home> Drop for ChannelThreads<H> {
+    fn drop(&mut self) {
+        self.stop();
+        drop(self.life.take());
+        if let Some(channel) = self.home.channel(self.index) {
+            channel.quit_sender();
+            drop(self.sender.take());
+            channel.release();
+        }
+        self.home.changed();
+    }
+}
+
+impl<T: Operations> Channel<T> {
+    /// The channel's thread.
+    fn live<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+        let mut tries = 0u32;
+        while let Some(spec) = self.to_try() {
+            match self.connect_admitted(home, &spec) {
+                Ok((sock, _export)) => {
+                    tries = 0;
+                    self.serve(home, &spec, sock);
+                }
+                Err(reason) => {
+                    self.not_up(home, group, ChannelEvent::Failed, reason);
+                    tries = tries.saturating_add(1);
+                }
+            }
+            self.rest(home, group, backoff_ms(tries, crate::kapi::random()));
+        }
+    }
+
+    /// Where to connect to now, unless the channel is to stop.
+    fn to_try(&self) -> Option<Arc<Spec>> {
+        if self.is_stopping() {
+            return None;
+        }
+        let mut link = self.link.lock();
+        link.enter(ChannelEvent::Retry);
+        link.spec.clone()
+    }
+
+    fn connect_admitted<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        spec: &Spec,
+    ) -> Result<(Arc<Socket>, Export), DownReason> {
+        let (sock, export) = self.connect(home, spec)?;
+        home.admit(spec.group, &export)?;
+        Ok((sock, export))
+    }
+
+    /// Carries requests until the connection ends.
+    fn serve<H: Home<Ops = T>>(&self, home: &H, spec: &Spec, sock: Arc<Socket>) {
+        let group = spec.group;
+        sock.set_timeouts(TICK_MS, 0);
+        let parts = || -> Result<_> {
+            Ok((
+                Arc::new(Atomic::new(false), GFP_KERNEL)?,
+                Outgoing::new()?,
+                Incoming::new()?,
+            ))
+        };
+        let Ok((broken, out, mut incoming)) = parts() else {
+            let reason = DownReason::System(ENOMEM.to_errno().saturating_neg());
+            return self.not_up(home, group, ChannelEvent::Failed, reason);
+        };
+        *self.tx.lock() = Some(Tx {
+            sock: sock.clone(),
+            broken: broken.clone(),
+            out,
+            backlog: Default::default(),
+        });
+        self.queue.lock().open();
+        {
+            let mut link = self.link.lock();
+            link.enter(ChannelEvent::Negotiated);
+            link.reason = None;
+            if core::mem::replace(&mut link.ever_up, true) {
+                link.reconnects = link.reconnects.saturating_add(1);
+            }
+        }
+        home.came_up(self.index, group);
+        home.changed();
+        let end = {
+            let _scope = crate::kapi::scope::NoReclaim::enter();
+            self.receive(home, group, &sock, &mut incoming, &broken)
+        };
+        let reason = if self.is_stopping() {
+            DownReason::Removed
+        } else {
+            end.reason
+        };
+        home.leave(self.index, group);
+        home.went_down(self.index, group, reason);
+        self.not_up(home, group, ChannelEvent::Lost, reason);
+        self.hang_up(home, group, &sock, end);
+    }
+
+    /// Takes the socket away and gives back all that was not answered.
+    fn hang_up<H: Home<Ops = T>>(&self, home: &H, group: u8, sock: &Socket, end: End) {
+        self.queue.lock().close();
+        sock.shutdown();
+        // Whoever sends finds the socket shut and lets go of it.
+        let tx = self.tx.lock().take();
+        drop(tx);
+        self.queue.lock().give_up();
+        let Some(table) = home.table(group) else {
+            return;
+        };
+        for number in 0..SLOTS as u32 {
+            let Some((transfer, sent)) = table.take(number, |c, _| c == self.index) else {
+                continue;
+            };
+            let fence = if sent { end.fence } else { Fence::Fenced };
+            let outcome = Outcome::Lost(fence);
+            self.count_done(&transfer, outcome);
+            home.done(group, number, transfer, outcome);
+        }
+    }
+
+    /// Notes why the channel is not up.
+    fn not_up<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        group: u8,
+        event: ChannelEvent,
+        reason: DownReason,
+    ) {
+        let mut link = self.link.lock();
+        link.enter(event);
+        link.sock = None;
+        // Trying again and again for the same reason is told once.
+        let news = link.reason != Some(reason);
+        link.reason = Some(reason);
+        let spec = link.spec.clone();
+        drop(link);
+        if let (true, Some(spec)) = (news, spec) {
+            pr_info!(
+                "[{}] group {} channel {} ({} {} {}): {}\n",
+                home.letter(),
+                group,
+                self.index,
+                spec.transport(),
+                spec.addr_str(),
+                spec.export_str(),
+                reason.as_str()
+            );
+        }
+        home.changed();
+    }
+
+    /// Sleeps before the next try, in small pieces in which the group is looked after.
+    fn rest<H: Home<Ops = T>>(&self, home: &H, group: u8, ms: u32) {
+        let began = Instant::<kernel::time::Monotonic>::now();
+        loop {
+            let left = i64::from(ms).saturating_sub(began.elapsed().as_millis());
+            let left = u32::try_from(left).unwrap_or(0).min(DOWN_TICK_MS);
+            if left == 0 || home.sleep(left, &mut || self.is_stopping()) {
+                return;
+            }
+            home.while_down(group);
+        }
+    }
+
+    /// Makes the receiver notice that the channel is to end. While it connects nothing was asked of the server yet; later the server
+    /// is let finish what it got. Where a message is half sent the receiver's next look at the clock does this.
+    fn wake_receiver(&self) {
+        if let Some(tx) = self.tx.try_lock() {
+            match &*tx {
+                Some(tx) if tx.out.is_empty() => return tx.sock.shutdown_send(),
+                Some(_) => return,
+                None => {}
+            }
+        } else {
+            return;
+        }
+        if let Some(sock) = &self.link.lock().sock {
+            sock.shutdown();
+        }
+    }
+
+    /// Makes the channel unused again.
+    fn release(&self) {
+        let mut link = self.link.lock();
+        link.enter(ChannelEvent::Release);
+        link.spec = None;
+        link.sock = None;
+        drop(link);
+        let c = &self.counters;
+        for count in [
+            &c.read_requested,
+            &c.write_requested,
+            &c.read_done,
+            &c.write_done,
+            &c.errored,
+            &self.load,
+        ] {
+            count.set(0);
+        }
+    }
+}

@@ -1,0 +1,440 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: one socket to the server of a group, the requests on it, and the thread that keeps it alive.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`table`] | the transfers of a group, by number, whatever channel they are on |
+//! | [`queue`] | which transfers a channel has to send, and who sends them |
+//! | [`send`] | the sending: by the submitter when it can, by the sender thread when the socket is full |
+//! | [`connect`] | connecting and negotiating |
+//! | [`receive`] | the replies |
+//! | [`life`] | the thread that connects, receives, and starts over |
+//!
+//! A transfer's life: the mirror puts it into the table of its group for a channel ([`Channel::submit`]); a sender marks it
+//! as sent; whoever takes it out of the table, the receiver with its reply or the channel's end with its loss, hands it
+//! back ([`Home::done`]). Taking it out happens under the lock of its slot, so it happens once.
+//!
+//! Lock order: `link` > `tx` > { slot of a table, `queue` }. The last two are spin locks and never nest; what is taken out under
+//! them is dropped after they are released, since the end of a request may wait.
+
+mod connect;
+mod life;
+mod queue;
+mod receive;
+mod send;
+mod table;
+
+use crate::kapi::{
+    block::mq::Operations,
+    iovec::Outgoing,
+    net::{Endpoint, Net, Socket},
+};
+use crate::logic::channel::{ChannelEvent, ChannelState, DownReason};
+use crate::logic::command::Address;
+use crate::logic::wire::{
+    handshake::Export,
+    reply::NbdError,
+    request::{Command, CommandFlags},
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{ordering::{Acquire, Relaxed}, Atomic},
+        new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
+    },
+    time::{Instant, Monotonic},
+};
+
+pub(crate) use life::ChannelThreads;
+pub(crate) use table::{Table, Transfer, NO_CHANNEL, SLOTS};
+
+use crate::kapi::iovec::Buffer;
+use queue::SendQueue;
+
+/// What became of a transfer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Outcome {
+    /// The server did it.
+    Done,
+    /// The server refused, or failed.
+    Refused(NbdError),
+    /// Its channel was lost before the answer came.
+    Lost(Fence),
+}
+
+/// Whether a lost transfer may still be carried out by the server some time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fence {
+    /// It was not sent, or the server has closed the connection after what it received: it will not be carried out from
+    /// now on.
+    Fenced,
+    /// Nobody knows.
+    Open,
+}
+
+/// What a channel needs from the mirror that it belongs to.
+pub(crate) trait Home: Send + Sync + 'static {
+    /// The driver whose requests are carried.
+    type Ops: Operations;
+
+    /// The letter of the device, for log lines.
+    fn letter(&self) -> char;
+    /// Channel number `index`.
+    fn channel(&self, index: u8) -> Option<&Channel<Self::Ops>>;
+    /// The transfers of a group.
+    fn table(&self, group: u8) -> Option<&Table<Self::Ops>>;
+    /// Seconds after which an unanswered request makes its channel suspect.
+    fn request_timeout_s(&self) -> u32;
+    /// Seconds that a connection may take until it is negotiated.
+    fn connect_timeout_s(&self) -> u32;
+    /// Whether the group may have a channel to this export.
+    fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason>;
+    /// The channel carries requests from now on.
+    fn came_up(&self, index: u8, group: u8);
+    /// The channel takes no more requests.
+    fn leave(&self, index: u8, group: u8);
+    /// The channel was lost. Its transfers come back afterwards.
+    fn went_down(&self, index: u8, group: u8, reason: DownReason);
+    /// A channel that is down looks after its group from time to time.
+    fn while_down(&self, group: u8);
+    /// A transfer has ended. Called in process context, without locks.
+    fn done(&self, group: u8, number: u32, transfer: Transfer<Self::Ops>, outcome: Outcome);
+    /// The state of a channel has changed.
+    fn changed(&self);
+    /// Waits for a change that makes `enough` true, at most `ms` milliseconds; gives what it says in the end.
+    fn sleep(&self, ms: u32, enough: &mut dyn FnMut() -> bool) -> bool;
+}
+
+/// Where a channel connects to, and for which group.
+pub(crate) struct Spec {
+    /// The group it belongs to.
+    pub(crate) group: u8,
+    /// The server's address as it is shown.
+    pub(crate) addr: KVec<u8>,
+    target: Target,
+    /// The name of the export.
+    pub(crate) export: KVec<u8>,
+    net: Arc<Net>,
+}
+
+enum Target {
+    Tcp4(core::net::Ipv4Addr, u16),
+    Tcp6(core::net::Ipv6Addr, u16),
+    Unix,
+}
+
+impl Spec {
+    /// What a command asks for, in the namespace `net`.
+    pub(crate) fn new(group: u8, addr: Address<'_>, export: &str, net: Arc<Net>) -> Result<Self> {
+        let mut text = KVec::new();
+        let target = match addr {
+            Address::Tcp4 { addr, port } => Target::Tcp4(addr, port),
+            Address::Tcp6 { addr, port } => Target::Tcp6(addr, port),
+            Address::Unix { .. } => Target::Unix,
+        };
+        text.extend_from_slice(addr.text().as_str().as_bytes(), GFP_KERNEL)?;
+        let mut name = KVec::new();
+        name.extend_from_slice(export.as_bytes(), GFP_KERNEL)?;
+        Ok(Self {
+            group,
+            addr: text,
+            target,
+            export: name,
+            net,
+        })
+    }
+
+    fn endpoint(&self) -> Endpoint<'_> {
+        match self.target {
+            Target::Tcp4(ip, port) => Endpoint::Tcp4(ip, port),
+            Target::Tcp6(ip, port) => Endpoint::Tcp6(ip, port),
+            Target::Unix => Endpoint::Unix(&self.addr),
+        }
+    }
+
+    /// `tcp` or `unix`.
+    pub(crate) fn transport(&self) -> &'static str {
+        match self.target {
+            Target::Unix => "unix",
+            _ => "tcp",
+        }
+    }
+
+    /// The address as text.
+    pub(crate) fn addr_str(&self) -> &str {
+        core::str::from_utf8(&self.addr).unwrap_or("?")
+    }
+
+    /// The export's name as text.
+    pub(crate) fn export_str(&self) -> &str {
+        core::str::from_utf8(&self.export).unwrap_or("?")
+    }
+
+    /// Whether it leads to `addr`.
+    pub(crate) fn leads_to(&self, addr: &Address<'_>) -> bool {
+        match (&self.target, addr) {
+            (Target::Tcp4(a, p), Address::Tcp4 { addr, port }) => a == addr && p == port,
+            (Target::Tcp6(a, p), Address::Tcp6 { addr, port }) => a == addr && p == port,
+            (Target::Unix, Address::Unix { path }) => self.addr.as_slice() == path.as_bytes(),
+            _ => false,
+        }
+    }
+}
+
+/// The connection of a channel, as far as it is not on the fast path.
+pub(crate) struct Link {
+    /// What the channel does.
+    pub(crate) state: ChannelState,
+    /// Since when.
+    pub(crate) since: Instant<Monotonic>,
+    /// Where it leads; set while it belongs to a group.
+    pub(crate) spec: Option<Arc<Spec>>,
+    /// Why it was last down or could not come up.
+    pub(crate) reason: Option<DownReason>,
+    /// How often it came up again.
+    pub(crate) reconnects: u64,
+    sock: Option<Arc<Socket>>,
+    ever_up: bool,
+}
+
+impl Link {
+    fn enter(&mut self, event: ChannelEvent) {
+        if let Some(state) = self.state.after(event) {
+            self.state = state;
+            self.since = Instant::now();
+        }
+    }
+}
+
+/// What was sent and answered, in bytes. Only for the status text.
+#[derive(Default)]
+pub(crate) struct Counters {
+    /// Bytes of reads that were given to the channel.
+    pub(crate) read_requested: Count,
+    /// Bytes of writes that were given to the channel.
+    pub(crate) write_requested: Count,
+    /// Bytes of reads that were answered.
+    pub(crate) read_done: Count,
+    /// Bytes of writes that were answered.
+    pub(crate) write_done: Count,
+    /// Bytes of requests that were refused or lost.
+    pub(crate) errored: Count,
+}
+
+/// A number that only grows, for the status text.
+pub(crate) struct Count(Atomic<u64>);
+
+impl Default for Count {
+    fn default() -> Self {
+        Self(Atomic::new(0))
+    }
+}
+
+impl Count {
+    /// Adds.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.add(n, Relaxed);
+    }
+
+    /// Adds one and gives the sum.
+    pub(crate) fn increment(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+
+    /// Sets it.
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Subtracts.
+    pub(crate) fn sub(&self, n: u64) {
+        self.0.add(n.wrapping_neg(), Relaxed);
+    }
+
+    /// The number now.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+}
+
+struct Tx<T: Operations> {
+    sock: Arc<Socket>,
+    /// Sending failed: what the receiver sees next is not the server's doing.
+    broken: Arc<Atomic<bool>>,
+    out: Outgoing<T>,
+    /// Transfers that were taken from the queue and not yet collected.
+    backlog: queue::Batch,
+}
+
+/// One channel. A device has a fixed number of them, most of them unused.
+#[pin_data]
+pub(crate) struct Channel<T: Operations> {
+    index: u8,
+    /// The state, for control and status.
+    #[pin]
+    link: Mutex<Link>,
+    /// What is to be sent. Spin lock: taken by submitters.
+    #[pin]
+    queue: SpinLock<SendQueue>,
+    /// Wakes the sender thread up.
+    #[pin]
+    sender: CondVar,
+    /// The sending side of the socket. Held by the one who sends, and by the life of the channel when it changes the socket.
+    #[pin]
+    tx: Mutex<Option<Tx<T>>>,
+    /// The group that it belongs to while it is in use.
+    group: Atomic<u32>,
+    /// The channel is to end. Set before `link` is looked at for a socket to shut, looked at after one was put there.
+    stop: Atomic<bool>,
+    /// Bytes that were given to the channel and are not answered.
+    load: Count,
+    /// What it did.
+    pub(crate) counters: Counters,
+}
+
+impl<T: Operations> Channel<T> {
+    /// Unused channel number `index`.
+    pub(crate) fn new(index: u8) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            index,
+            link <- new_mutex!(Link {
+                state: ChannelState::Unused,
+                since: Instant::now(),
+                spec: None,
+                reason: None,
+                reconnects: 0,
+                sock: None,
+                ever_up: false,
+            }, "enbd::Channel::link"),
+            queue <- new_spinlock!(SendQueue::new(), "enbd::Channel::queue"),
+            sender <- new_condvar!("enbd::Channel::sender"),
+            tx <- new_mutex!(None, "enbd::Channel::tx"),
+            group: Atomic::new(0),
+            stop: Atomic::new(false),
+            load: Count::default(),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Its number in the device.
+    pub(crate) fn index(&self) -> u8 {
+        self.index
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Acquire)
+    }
+
+    /// The group that it belongs to, while it is in use.
+    pub(crate) fn group(&self) -> u8 {
+        self.group.load(Relaxed) as u8
+    }
+
+    /// Bytes that wait for an answer.
+    pub(crate) fn load(&self) -> u64 {
+        self.load.get()
+    }
+
+    /// Looks at the state, for control and status.
+    pub(crate) fn with_link<R>(&self, f: impl FnOnce(&Link) -> R) -> R {
+        f(&self.link.lock())
+    }
+
+    /// Gives a transfer to the channel, to be sent by the next [`Channel::kick`]. It comes back as the error if the channel is not up.
+    pub(crate) fn submit(
+        &self,
+        table: &Table<T>,
+        number: u32,
+        transfer: Transfer<T>,
+    ) -> Result<(), Transfer<T>> {
+        let bytes = u64::from(transfer.len);
+        let side = transfer.command;
+        table.put(number, transfer, self.index)?;
+        self.enqueue(table, number, bytes, side)
+    }
+
+    /// Whether it takes transfers now.
+    pub(crate) fn is_open(&self) -> bool {
+        self.queue.lock().is_open()
+    }
+
+    /// Takes over a transfer that waits in the table without a channel. False if it does not any more.
+    pub(crate) fn adopt(&self, table: &Table<T>, number: u32) -> bool {
+        let Some((bytes, side)) = table.reassign(number, self.index) else {
+            return false;
+        };
+        match self.enqueue(table, number, bytes, side) {
+            Ok(()) => true,
+            Err(transfer) => table.put(number, transfer, NO_CHANNEL).is_ok(),
+        }
+    }
+
+    fn enqueue(
+        &self,
+        table: &Table<T>,
+        number: u32,
+        bytes: u64,
+        side: Command,
+    ) -> Result<(), Transfer<T>> {
+        self.count_in(bytes, side);
+        if self.queue.lock().push(number) {
+            return Ok(());
+        }
+        // The channel went down after it was chosen. If its end has found the transfer already, it has taken care of it.
+        match table.take(number, |channel, sent| channel == self.index && sent.is_none()) {
+            Some((transfer, _)) => {
+                self.count_out(bytes);
+                match side {
+                    Command::Read => self.counters.read_requested.sub(bytes),
+                    _ => self.counters.write_requested.sub(bytes),
+                }
+                Err(transfer)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn count_in(&self, bytes: u64, side: Command) {
+        self.load.add(bytes);
+        match side {
+            Command::Read => self.counters.read_requested.add(bytes),
+            _ => self.counters.write_requested.add(bytes),
+        }
+    }
+
+    fn count_out(&self, bytes: u64) {
+        self.load.sub(bytes);
+    }
+
+    /// Counts a transfer that left the channel.
+    fn count_done(&self, transfer: &Transfer<T>, outcome: Outcome) {
+        let bytes = u64::from(transfer.len);
+        self.count_out(bytes);
+        match (outcome, transfer.command) {
+            (Outcome::Done, Command::Read) => self.counters.read_done.add(bytes),
+            (Outcome::Done, _) => self.counters.write_done.add(bytes),
+            _ => self.counters.errored.add(bytes),
+        }
+    }
+}
+
+impl<T: Operations> Transfer<T> {
+    /// A transfer of `len` bytes at `offset`; the length is 0 where the command has none.
+    pub(crate) fn new(
+        command: Command,
+        flags: CommandFlags,
+        offset: u64,
+        len: u32,
+        buffer: Buffer<T>,
+    ) -> Self {
+        Self {
+            command,
+            flags,
+            offset,
+            len,
+            buffer,
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sending.
+//!
+//! A submitter that finds nobody sending sends itself, its own transfers and those that others queue meanwhile, as far as the
+//! socket takes them at once. When the socket is full, or after [`ROUNDS`] calls of the network, it leaves the rest to the
+//! sender thread, which may wait: so a slow server holds up nobody but itself.
+//!
+//! Context: process context; `tx` is held while sending, and only by the one that the queue calls the sender.
+
+use super::{Channel, Home, Tx};
+use crate::kapi::{block::mq::Operations, iovec::Sent, scope::NoReclaim};
+use crate::logic::wire::request::REQUEST_LEN;
+use kernel::sync::atomic::ordering::Relaxed;
+
+/// How many calls of the network a submitter makes before it leaves the sending to the thread.
+const ROUNDS: u32 = 8;
+
+/// Why a pump stopped.
+enum Stop {
+    /// The queue was empty.
+    Idle,
+    /// The socket takes no more now, or it was enough for a submitter.
+    HandOver,
+    /// The socket is broken.
+    Broken,
+}
+
+impl<T: Operations> Channel<T> {
+    /// Sees to it that what is queued gets sent.
+    pub(crate) fn kick<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+        if !self.queue.lock().try_activate() {
+            return;
+        }
+        self.pump(home, group, false);
+    }
+
+    fn pump<H: Home<Ops = T>>(&self, home: &H, group: u8, thread: bool) {
+        let mut guard = self.tx.lock();
+        // Without a socket the channel has just gone down, and its end has made the queue idle.
+        let (Some(tx), Some(table)) = (&mut *guard, home.table(group)) else {
+            return;
+        };
+        let stop = {
+            let _scope = NoReclaim::enter();
+            self.pump_socket(tx, table, thread)
+        };
+        match stop {
+            Stop::Idle => {}
+            Stop::HandOver => {
+                self.queue.lock().hand_to_thread();
+                self.sender.notify_one();
+            }
+            Stop::Broken => {
+                tx.out.forget();
+                // Wakes the receiver up, which takes the channel down.
+                tx.broken.store(true, Relaxed);
+                tx.sock.shutdown();
+                self.queue.lock().give_up();
+            }
+        }
+    }
+
+    fn pump_socket(&self, tx: &mut Tx<T>, table: &super::Table<T>, thread: bool) -> Stop {
+        let mut rounds = 0;
+        loop {
+            while tx.out.has_room(REQUEST_LEN) {
+                let Some(number) = tx.backlog.pop() else {
+                    let idle_if_empty = tx.out.is_empty();
+                    if self.queue.lock().take(&mut tx.backlog, idle_if_empty) {
+                        continue;
+                    }
+                    if idle_if_empty {
+                        return Stop::Idle;
+                    }
+                    break;
+                };
+                if let Some((header, body)) = table.start(number, self.index) {
+                    if tx.out.push(&header, body).is_err() {
+                        return Stop::Broken;
+                    }
+                }
+            }
+            match tx.out.send(&tx.sock, false, thread) {
+                Ok(Sent::All) => {}
+                Ok(Sent::Blocked) if thread => {}
+                Ok(Sent::Blocked) => return Stop::HandOver,
+                Err(_) => return Stop::Broken,
+            }
+            rounds += 1;
+            if !thread && rounds >= ROUNDS {
+                return Stop::HandOver;
+            }
+        }
+    }
+
+    /// The sender thread: sends when a submitter could not.
+    pub(super) fn run_sender<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+        loop {
+            let mut queue = self.queue.lock();
+            while !queue.is_threads() {
+                if queue.is_quitting() {
+                    return;
+                }
+                // A kthread gets no signals.
+                let _ = self.sender.wait_interruptible(&mut queue);
+            }
+            drop(queue);
+            self.pump(home, group, true);
+        }
+    }
+
+    /// Ends the sender thread.
+    pub(super) fn quit_sender(&self) {
+        self.queue.lock().quit(true);
+        self.sender.notify_all();
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The transfers of a group: one slot for each request of the device, and a few for the resync.
+//!
+//! Lock: each slot has a spin lock of its own, under which nothing is dropped, allocated or waited for.
+//!
+//! The cookie that goes over the wire is the number of the slot and, in its upper half, how often the slot was used: a reply to an
+//! earlier use is not taken for a reply to this one.
+
+use crate::kapi::{
+    block::mq::Operations,
+    iovec::Buffer,
+};
+use crate::logic::wire::request::{self, Command, CommandFlags, REQUEST_LEN};
+use kernel::{
+    prelude::*,
+    sync::{new_spinlock, SpinLock},
+    time::{Instant, Monotonic},
+};
+
+/// Requests of a device.
+pub(crate) const TAGS: usize = 256;
+/// Transfers of the resyncs of all groups.
+pub(crate) const COPIES: usize = 32;
+/// Slots of a table.
+pub(crate) const SLOTS: usize = TAGS + COPIES;
+
+/// The transfer waits for a channel.
+pub(crate) const NO_CHANNEL: u8 = u8::MAX;
+
+/// One NBD request, in the hands of whoever has the value.
+pub(crate) struct Transfer<T: Operations> {
+    pub(crate) command: Command,
+    pub(crate) flags: CommandFlags,
+    /// Bytes from the start of the export.
+    pub(crate) offset: u64,
+    /// Bytes.
+    pub(crate) len: u32,
+    /// What it reads into or writes from, or, for commands without data, what waits for it.
+    pub(crate) buffer: Buffer<T>,
+}
+
+struct Busy<T: Operations> {
+    transfer: Transfer<T>,
+    channel: u8,
+    sent: Option<Instant<Monotonic>>,
+}
+
+struct Slot<T: Operations> {
+    uses: u32,
+    busy: Option<Busy<T>>,
+}
+
+type Slots<T> = [SpinLock<Slot<T>>; SLOTS];
+
+/// The transfers of a group.
+pub(crate) struct Table<T: Operations>(Pin<KVBox<Slots<T>>>);
+
+/// What is sent for a transfer: the header, and the data with its length.
+pub(crate) type Message<T> = ([u8; REQUEST_LEN], Option<(Buffer<T>, usize)>);
+
+impl<T: Operations> Table<T> {
+    /// An empty table.
+    pub(crate) fn new() -> Result<Self> {
+        let slots = pin_init::pin_init_array_from_fn(|_| {
+            new_spinlock!(
+                Slot {
+                    uses: 0,
+                    busy: None
+                },
+                "enbd::Table::slot"
+            )
+        });
+        Ok(Self(KVBox::pin_init(slots, GFP_KERNEL)?))
+    }
+
+    fn slot(&self, number: u32) -> Option<&SpinLock<Slot<T>>> {
+        self.0.get(number as usize)
+    }
+
+    /// Puts a transfer into its slot, for `channel`. It comes back if the slot is in use, which no caller lets happen.
+    pub(crate) fn put(
+        &self,
+        number: u32,
+        transfer: Transfer<T>,
+        channel: u8,
+    ) -> Result<(), Transfer<T>> {
+        let Some(slot) = self.slot(number) else {
+            return Err(transfer);
+        };
+        let mut slot = slot.lock();
+        if slot.busy.is_some() {
+            return Err(transfer);
+        }
+        slot.uses = slot.uses.wrapping_add(1);
+        slot.busy = Some(Busy {
+            transfer,
+            channel,
+            sent: None,
+        });
+        Ok(())
+    }
+
+    /// Gives a transfer that waits for a channel to `channel`; gives its length and command.
+    pub(super) fn reassign(&self, number: u32, channel: u8) -> Option<(u64, Command)> {
+        let mut slot = self.slot(number)?.lock();
+        let busy = slot.busy.as_mut()?;
+        if busy.channel != NO_CHANNEL {
+            return None;
+        }
+        busy.channel = channel;
+        Some((u64::from(busy.transfer.len), busy.transfer.command))
+    }
+
+    /// Marks a transfer of `channel` as sent, and says what to send. Nothing if it is not the channel's any more.
+    pub(super) fn start(&self, number: u32, channel: u8) -> Option<Message<T>> {
+        let mut slot = self.slot(number)?.lock();
+        let cookie = u64::from(slot.uses) << 32 | u64::from(number);
+        let busy = slot.busy.as_mut()?;
+        if busy.channel != channel || busy.sent.is_some() {
+            return None;
+        }
+        busy.sent = Some(Instant::now());
+        let transfer = &busy.transfer;
+        let header = request::encode(
+            transfer.command,
+            transfer.flags,
+            cookie,
+            transfer.offset,
+            transfer.len,
+        );
+        let body = (transfer.command == Command::Write)
+            .then(|| (transfer.buffer.clone(), transfer.len as usize));
+        Some((header, body))
+    }
+
+    /// Takes out the transfer that a reply on `channel` is for; gives its number too.
+    pub(super) fn finish(&self, cookie: u64, channel: u8) -> Option<(u32, Transfer<T>)> {
+        let number = cookie as u32;
+        let mut slot = self.slot(number)?.lock();
+        if u64::from(slot.uses) != cookie >> 32 {
+            return None;
+        }
+        let busy = slot.busy.take_if(|b| b.channel == channel && b.sent.is_some())?;
+        Some((number, busy.transfer))
+    }
+
+    /// Takes out a transfer if `wanted`, given its channel and when it was sent, says so.
+    pub(crate) fn take(
+        &self,
+        number: u32,
+        wanted: impl FnOnce(u8, Option<Instant<Monotonic>>) -> bool,
+    ) -> Option<(Transfer<T>, bool)> {
+        let mut slot = self.slot(number)?.lock();
+        let busy = slot.busy.take_if(|b| wanted(b.channel, b.sent))?;
+        Some((busy.transfer, busy.sent.is_some()))
+    }
+
+    /// For how many milliseconds the oldest unanswered transfer of `channel` has been on its way.
+    pub(super) fn longest_wait_ms(&self, channel: u8) -> i64 {
+        let wait = |slot: &SpinLock<Slot<T>>| {
+            let slot = slot.lock();
+            let busy = slot.busy.as_ref().filter(|b| b.channel == channel)?;
+            Some(busy.sent?.elapsed().as_millis())
+        };
+        self.0.iter().filter_map(wait).max().unwrap_or(0)
+    }
+}

@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `connect` and `disconnect`.
+
+use super::{Control, Device, Failure};
+use crate::channel::{ChannelThreads, Spec};
+use crate::kapi::net::Net;
+use crate::logic::{
+    channel::{ChannelState, DownReason},
+    command::Address,
+    group::GroupState,
+    MAX_CHANNELS,
+};
+use crate::mirror::GroupFault;
+use crate::wait::Woken;
+use kernel::{
+    prelude::*,
+    sync::{atomic::ordering::Relaxed, Arc},
+};
+
+/// What a connection may take beyond `connect_timeout`, for the threads to start and to report.
+const GRACE_MS: u32 = 2000;
+
+impl Device {
+    /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one is not, none is added.
+    pub(super) fn connect(
+        &self,
+        control: &mut Control,
+        group: u8,
+        addr: Address<'_>,
+        name: &str,
+        count: u8,
+    ) -> Result<(), Failure> {
+        let g = self
+            .mirror
+            .group(usize::from(group))
+            .ok_or(Failure::new(EINVAL, "no such group"))?;
+        if control.channels.len() + usize::from(count) > MAX_CHANNELS {
+            return Err(Failure::new(ENOSPC, "too many channels"));
+        }
+        g.prepare()?;
+        let net = Arc::new(Net::current(), GFP_KERNEL)?;
+        let spec = Arc::new(Spec::new(group, addr, name, net)?, GFP_KERNEL)?;
+        let mut added = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
+        control.channels.reserve(usize::from(count), GFP_KERNEL)?;
+        let result = self
+            .start_channels(control, &spec, count, &mut added)
+            .and_then(|()| self.await_channels(&added));
+        if result.is_ok() && self.mirror.view().state(usize::from(group)) == GroupState::Absent {
+            self.join(group)?;
+        }
+        match result {
+            Ok(()) => {
+                for threads in added.drain_all() {
+                    // Room was reserved above.
+                    let _ = control.channels.push_within_capacity(threads);
+                }
+                Ok(())
+            }
+            Err(failure) => {
+                stop_all(&added);
+                drop(added);
+                self.forget_export(control, group);
+                Err(failure)
+            }
+        }
+    }
+
+    fn start_channels(
+        &self,
+        control: &Control,
+        spec: &Arc<Spec>,
+        count: u8,
+        added: &mut KVec<ChannelThreads<crate::mirror::Mirror>>,
+    ) -> Result<(), Failure> {
+        for _ in 0..count {
+            let is_used = |i: u8| {
+                control.channels.iter().any(|t| t.index() == i)
+                    || added.iter().any(|t| t.index() == i)
+            };
+            let index = (0..MAX_CHANNELS as u8)
+                .find(|&i| !is_used(i))
+                .ok_or(Failure::new(ENOSPC, "too many channels"))?;
+            let threads = ChannelThreads::start(self.mirror.clone(), index, spec.clone())?;
+            added.push(threads, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the channels are up, or one of them is not going to be.
+    fn await_channels(
+        &self,
+        added: &[ChannelThreads<crate::mirror::Mirror>],
+    ) -> Result<(), Failure> {
+        let mut failed = None;
+        let all = || {
+            let mut up = 0;
+            for threads in added {
+                let Some(channel) = self.mirror.channels().get(usize::from(threads.index())) else {
+                    continue;
+                };
+                match channel.with_link(|link| (link.state, link.reason)) {
+                    (ChannelState::Up, _) => up += 1,
+                    (_, Some(reason)) => failed = Some(reason),
+                    _ => {}
+                }
+            }
+            up == added.len() || failed.is_some()
+        };
+        let seconds = self.mirror.settings.connect_timeout.load(Relaxed);
+        let ms = seconds.saturating_mul(1000).saturating_add(GRACE_MS);
+        let woken = self.mirror.wait(ms, all);
+        match (failed, woken) {
+            (Some(reason), _) => Err(reason.into()),
+            (None, Woken::Holds) => Ok(()),
+            (None, Woken::TimedOut) => Err(DownReason::ConnectTimeout.into()),
+            (None, Woken::Signal) => Err(Failure::new(EINTR, "interrupted")),
+        }
+    }
+
+    fn join(&self, group: u8) -> Result<(), Failure> {
+        let group = usize::from(group);
+        let sectors = self.mirror.sectors();
+        if let (true, Some(g)) = (sectors > 0, self.mirror.group(group)) {
+            g.map.set_up(self.mirror.blocks_of(sectors))?;
+        }
+        self.mirror.join(group)?;
+        if sectors > 0 {
+            pr_info!(
+                "[{}] group {} joined an enabled device: all its blocks are marked, hotadd copies them\n",
+                self.id.letter(),
+                group
+            );
+        }
+        if let Some(g) = self.mirror.group(group) {
+            if g.is_volatile() {
+                pr_info!(
+                    "[{}] group {} is volatile: its server has no FLUSH\n",
+                    self.id.letter(),
+                    group
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// A group without channels has no export.
+    fn forget_export(&self, control: &Control, group: u8) {
+        let is_used = control
+            .channels
+            .iter()
+            .any(|threads| self.group_of(threads) == Some(group));
+        if let (false, Some(g)) = (is_used, self.mirror.group(usize::from(group))) {
+            g.info.lock().export = None;
+        }
+    }
+
+    fn group_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<u8> {
+        let channel = self.mirror.channels().get(usize::from(threads.index()))?;
+        channel.with_link(|link| link.spec.as_ref().map(|spec| spec.group))
+    }
+
+    /// Removes the channels of a group, or those of one address.
+    pub(super) fn disconnect(
+        &self,
+        control: &mut Control,
+        group: u8,
+        addr: &Option<Address<'_>>,
+    ) -> Result<(), Failure> {
+        let is_meant = |threads: &ChannelThreads<_>| {
+            let channel = self.mirror.channels().get(usize::from(threads.index()));
+            channel.is_some_and(|channel| {
+                channel.with_link(|link| {
+                    link.spec.as_ref().is_some_and(|spec| {
+                        spec.group == group && addr.as_ref().is_none_or(|a| spec.leads_to(a))
+                    })
+                })
+            })
+        };
+        let meant = control.channels.iter().filter(|t| is_meant(t)).count();
+        let all = control
+            .channels
+            .iter()
+            .filter(|t| self.group_of(t) == Some(group))
+            .count();
+        if meant == 0 {
+            return Err(Failure::new(ENOENT, "no such channel"));
+        }
+        let enabled = control.disk.is_some();
+        let number = usize::from(group);
+        let view = self.mirror.view();
+        if meant == all && enabled && view.state(number) != GroupState::Faulty {
+            self.mirror.fault(number, GroupFault::Admin)?;
+        }
+        let mut gone = KVec::with_capacity(meant, GFP_KERNEL)?;
+        let mut index = 0;
+        while let Some(threads) = control.channels.get(index) {
+            if is_meant(threads) {
+                if let Ok(threads) = control.channels.remove(index) {
+                    // Room for all that are meant.
+                    let _ = gone.push_within_capacity(threads);
+                }
+            } else {
+                index += 1;
+            }
+        }
+        stop_all(&gone);
+        drop(gone);
+        if meant == all {
+            if !enabled {
+                self.mirror.clear(number);
+            }
+            self.forget_export(control, group);
+        }
+        Ok(())
+    }
+}
+
+/// Tells all channels to end, so that they do so at the same time, before one of them is waited for.
+pub(super) fn stop_all(channels: &[ChannelThreads<crate::mirror::Mirror>]) {
+    for threads in channels {
+        threads.stop();
+    }
+}

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The disk that users see: `enable`, `blocksize`, and the end of a device.
+
+use super::{connect::stop_all, Control, Device, Failure};
+use crate::kapi::block::mq::{GenDisk, Limits, TagSet};
+use crate::logic::{barrier::MAX_SECTORS, group::GroupState, wire::handshake::Export, MAX_GROUPS};
+use crate::mirror::{Promise, TAGS};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{atomic::ordering::Relaxed, Arc},
+};
+
+/// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD request with room to spare.
+const MAX_ZEROES: u32 = 1 << 30;
+/// The most pieces of memory in one request.
+const MAX_SEGMENTS: u16 = 2048;
+
+/// What the exports of all groups have in common.
+struct Common {
+    sectors: u64,
+    limits: Limits,
+    promise: Promise,
+    read_only: bool,
+}
+
+impl Device {
+    /// What a device over the groups that exist would be.
+    fn common(&self) -> Result<Common, Failure> {
+        let mut all: Option<(u64, Promise, Limits, bool)> = None;
+        for group in 0..MAX_GROUPS {
+            let export = match self.mirror.group(group) {
+                Some(g) => g.info.lock().export,
+                None => None,
+            };
+            let Some(export) = export else { continue };
+            if self.mirror.view().state(group) == GroupState::Absent {
+                continue;
+            }
+            let one = of_export(&export);
+            all = Some(match all {
+                None => one,
+                Some(other) => stack(other, one),
+            });
+        }
+        let (bytes, promise, limits, read_only) =
+            all.ok_or(Failure::new(ENOTCONN, "the device has no group"))?;
+        let block = self.mirror.block_sectors();
+        let sectors = self.mirror.blocks_of(bytes >> 9).saturating_mul(block);
+        if sectors == 0 {
+            return Err(Failure::new(EINVAL, "the device would be smaller than a block"));
+        }
+        if sectors >= MAX_SECTORS {
+            return Err(Failure::new(EFBIG, "the device would be too large"));
+        }
+        if u64::from(limits.logical_block) > block << 9 {
+            return Err(Failure::new(EINVAL, "a server needs larger blocks than the block size"));
+        }
+        if u64::from(limits.max_bytes) < block << 9 {
+            return Err(Failure::new(EINVAL, "a server takes no request as large as the block size"));
+        }
+        Ok(Common {
+            sectors,
+            limits,
+            promise,
+            read_only,
+        })
+    }
+
+    pub(super) fn enable(&self, control: &mut Control) -> Result<(), Failure> {
+        if control.disk.is_some() {
+            return Err(Failure::new(EBUSY, "the device is enabled already"));
+        }
+        let mirror = &self.mirror;
+        if mirror.view().readable().is_empty() {
+            return Err(Failure::new(ENOTCONN, "the device has no group in sync"));
+        }
+        let common = self.common()?;
+        let blocks = mirror.blocks_of(common.sectors);
+        for group in 0..MAX_GROUPS {
+            if mirror.view().state(group) != GroupState::Absent {
+                if let Some(g) = mirror.group(group) {
+                    g.map.set_up(blocks)?;
+                }
+            }
+        }
+        let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
+        let name = CString::try_from_fmt(fmt!("nd{}", self.id.letter()))?;
+        mirror.set_sectors(common.sectors, Some(common.promise));
+        mirror.seal(false);
+        // Partitions are looked for at once; should the servers be gone that must fail rather than wait.
+        mirror.set_failing(true);
+        let disk = GenDisk::add(
+            &name,
+            tags,
+            common.limits,
+            common.sectors,
+            common.read_only,
+            mirror.clone(),
+        );
+        mirror.set_failing(false);
+        match disk {
+            Ok(disk) => {
+                control.disk = Some(disk);
+                self.read_only.store(common.read_only, Relaxed);
+                Ok(())
+            }
+            Err(e) => {
+                mirror.set_sectors(0, None);
+                Err(e.into())
+            }
+        }
+    }
+
+    pub(super) fn disable(&self, control: &mut Control) -> Result<(), Failure> {
+        let Some(disk) = &control.disk else {
+            return Err(Failure::new(ENODEV, "the device is not enabled"));
+        };
+        self.seal_unless_open(disk)?;
+        // What the servers have in their caches is made durable; one that does not answer loses its group for that.
+        self.mirror.set_failing(true);
+        let flushed = disk.flush();
+        self.end_resyncs();
+        drop(control.disk.take());
+        self.mirror.set_sectors(0, None);
+        self.mirror.set_failing(false);
+        flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
+    }
+
+    fn seal_unless_open(&self, disk: &GenDisk<crate::mirror::Driver>) -> Result<(), Failure> {
+        disk.unless_open(|| self.mirror.seal(true))
+            .map_err(|e| Failure::new(e, "the device is open"))
+    }
+
+    pub(super) fn set_blocksize(&self, control: &Control, bytes: u32) -> Result<(), Failure> {
+        if control.disk.is_some() {
+            return Err(Failure::new(EBUSY, "the device is enabled"));
+        }
+        for group in 0..MAX_GROUPS {
+            let Some(g) = self.mirror.group(group) else { continue };
+            if g.map.dirty() > 0 {
+                return Err(Failure::new(EBUSY, "a dirty map is in units of the old block size"));
+            }
+            let export = g.info.lock().export;
+            if export.is_some_and(|e| e.size.checked_rem(u64::from(bytes)) != Some(0)) {
+                let reason = "the size of an export is not a multiple of the block size";
+                return Err(Failure::new(EINVAL, reason));
+            }
+            g.map.remove();
+        }
+        self.mirror.settings.blocksize.store(bytes, Relaxed);
+        Ok(())
+    }
+
+    /// Takes the device apart: errors what is held, disconnects everything. Refused while the disk is open.
+    pub(crate) fn take_apart(&self) -> Result<(), Failure> {
+        let mut control = self.control.lock();
+        if let Some(disk) = &control.disk {
+            self.seal_unless_open(disk)?;
+        }
+        self.mirror.set_failing(true);
+        stop_all(&control.channels);
+        control.channels.clear();
+        self.mirror.set_failing(true);
+        self.end_resyncs();
+        self.mirror.unpark();
+        drop(control.disk.take());
+        self.mirror.set_sectors(0, None);
+        for group in 0..MAX_GROUPS {
+            self.mirror.clear(group);
+        }
+        Ok(())
+    }
+}
+
+fn of_export(export: &Export) -> (u64, Promise, Limits, bool) {
+    let flags = export.flags;
+    let flush = flags.flush();
+    let promise = Promise {
+        flush,
+        fua: flush && flags.fua(),
+        zeroes: flags.write_zeroes(),
+        write: !flags.read_only(),
+        block: export.block.min,
+        max_bytes: export.block.max_payload,
+    };
+    let limits = Limits {
+        logical_block: export.block.min,
+        physical_block: export.block.preferred,
+        max_bytes: export.block.max_payload,
+        max_segments: MAX_SEGMENTS,
+        max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
+        write_cache: flush,
+        fua: promise.fua,
+        rotational: flags.rotational(),
+    };
+    (export.size, promise, limits, flags.read_only())
+}
+
+/// The strictest of both. A flush is promised where any server has it: the others are named as volatile.
+fn stack(
+    a: (u64, Promise, Limits, bool),
+    b: (u64, Promise, Limits, bool),
+) -> (u64, Promise, Limits, bool) {
+    let (p, q, l, m) = (a.1, b.1, a.2, b.2);
+    let promise = Promise {
+        flush: p.flush && q.flush,
+        fua: p.fua && q.fua,
+        zeroes: p.zeroes && q.zeroes,
+        write: p.write && q.write,
+        block: p.block.max(q.block),
+        max_bytes: p.max_bytes.min(q.max_bytes),
+    };
+    let limits = Limits {
+        logical_block: l.logical_block.max(m.logical_block),
+        physical_block: l.physical_block.max(m.physical_block),
+        max_bytes: l.max_bytes.min(m.max_bytes),
+        max_segments: MAX_SEGMENTS,
+        max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
+        write_cache: l.write_cache || m.write_cache,
+        fua: promise.fua,
+        rotational: l.rotational || m.rotational,
+    };
+    (a.0.min(b.0), promise, limits, a.3 || b.3)
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `setfaulty`, `hotadd`, `hotremove`.
+
+use super::{Control, Device, Failure};
+use crate::logic::{command::HotAddMode, group::GroupState};
+use crate::mirror::GroupFault;
+use crate::resync::Resync;
+use kernel::prelude::*;
+
+impl Device {
+    pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
+        self.mirror.fault(usize::from(group), GroupFault::Admin)?;
+        Ok(())
+    }
+
+    pub(super) fn hot_add(
+        &self,
+        control: &Control,
+        group: u8,
+        mode: HotAddMode,
+    ) -> Result<(), Failure> {
+        let number = usize::from(group);
+        let mirror = &self.mirror;
+        let Some(g) = mirror.group(number) else {
+            return Err(Failure::new(ENOENT, "no such group"));
+        };
+        if mirror.view().state(number) == GroupState::Faulty && g.up() == 0 {
+            return Err(Failure::new(ENOTCONN, "the group has no channel that is up"));
+        }
+        if control.disk.is_none() {
+            return self.hot_add_disabled(number, mode);
+        }
+        let mut resyncs = self.resyncs.lock();
+        let slot = resyncs
+            .get_mut(number)
+            .ok_or(Failure::new(ENOENT, "no such group"))?;
+        if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
+            return Err(Failure::new(EBUSY, "the last resync of the group is still ending"));
+        }
+        // Joins the thread, which has ended.
+        drop(slot.take());
+        if mode == HotAddMode::Full && mirror.view().state(number) == GroupState::Faulty {
+            g.map.mark_all();
+        }
+        let epoch = mirror.hot_add(number)?;
+        match Resync::start(mirror.clone(), number, epoch) {
+            Ok(resync) => {
+                *slot = Some(resync);
+                Ok(())
+            }
+            Err(e) => {
+                // Back to what it was; nothing was copied, and the map is as it was.
+                let _ = mirror.fault(number, GroupFault::Resync);
+                Err(e.into())
+            }
+        }
+    }
+
+    /// While the device is disabled nothing is written, so a clean map means that nothing is missed.
+    fn hot_add_disabled(&self, group: usize, mode: HotAddMode) -> Result<(), Failure> {
+        let dirty = self.mirror.group(group).map_or(0, |g| g.map.dirty());
+        if dirty > 0 || mode == HotAddMode::Full {
+            return Err(Failure::new(ENODEV, "blocks can be copied only while the device is enabled"));
+        }
+        self.mirror.hot_add(group)?;
+        self.mirror.synced(group)?;
+        Ok(())
+    }
+
+    pub(super) fn hot_remove(&self, control: &mut Control, group: u8) -> Result<(), Failure> {
+        let number = usize::from(group);
+        if let Some(slot) = self.resyncs.lock().get_mut(number) {
+            if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
+                return Err(Failure::new(EBUSY, "a resync of the group is running or ending"));
+            }
+            drop(slot.take());
+        }
+        if self.mirror.view().state(number) != GroupState::Faulty {
+            // Says why not.
+            self.mirror.remove(number)?;
+            return Ok(());
+        }
+        // The channels first: what they were still asked is given back while the map takes marks.
+        match self.disconnect(control, group, &None) {
+            Err(failure) if failure.error != ENOENT => return Err(failure),
+            _ => {}
+        }
+        // Without a device that is enabled the group went with its last channel.
+        match self.mirror.remove(number) {
+            Ok(()) | Err(crate::logic::group::Refusal::NoGroup) => Ok(()),
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Ends all resyncs and waits for them.
+    pub(super) fn end_resyncs(&self) {
+        for slot in self.resyncs.lock().iter_mut() {
+            drop(slot.take());
+        }
+    }
+}

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device: what commands do to it, and what it shows.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`connect`] | `connect`, `disconnect` |
+//! | [`disk`] | `enable`, `reset`: the disk that users see |
+//! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
+//! | [`status`] | the device's lines in /proc/nbdinfo |
+//!
+//! Lock order: `control`, under which commands run one at a time > everything of the mirror. The status text takes `control`
+//! never, so it can be read while a command waits.
+
+mod connect;
+mod disk;
+mod groups;
+mod status;
+
+use crate::channel::ChannelThreads;
+use crate::kapi::block::mq::GenDisk;
+use crate::logic::{
+    channel::DownReason,
+    command::{DeviceId, Verb},
+    group::Refusal,
+    MAX_GROUPS,
+};
+use crate::mirror::{Driver, Mirror};
+use crate::resync::Resync;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        new_mutex, new_spinlock, Arc, Mutex, SpinLock,
+    },
+};
+
+/// Why a command failed.
+#[derive(Clone, Copy)]
+pub(crate) struct Failure {
+    /// For the writer.
+    pub(crate) error: Error,
+    /// For the log and the status.
+    pub(crate) reason: &'static str,
+}
+
+impl Failure {
+    pub(crate) fn new(error: Error, reason: &'static str) -> Self {
+        Self { error, reason }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let error = Error::from_errno(refusal.errno().saturating_neg());
+        Self::new(error, refusal.as_str())
+    }
+}
+
+impl From<DownReason> for Failure {
+    fn from(reason: DownReason) -> Self {
+        let error = Error::from_errno(reason.errno().saturating_neg());
+        Self::new(error, reason.as_str())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let reason = if error == ENOMEM {
+            "out of memory"
+        } else {
+            "the kernel refused"
+        };
+        Self::new(error, reason)
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Failure {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        ENOMEM.into()
+    }
+}
+
+/// What commands change.
+struct Control {
+    disk: Option<GenDisk<Driver>>,
+    channels: KVec<ChannelThreads<Mirror>>,
+    /// A group that enbd itself faulted is re-added when it is back. Kept for that, which does not exist yet.
+    autoadd: bool,
+}
+
+/// One device.
+#[pin_data]
+pub(crate) struct Device {
+    id: DeviceId,
+    mirror: Arc<Mirror>,
+    #[pin]
+    control: Mutex<Control>,
+    /// The resyncs, running or over, of each group. Apart from `control` for the status text.
+    #[pin]
+    resyncs: Mutex<[Option<Resync>; MAX_GROUPS]>,
+    #[pin]
+    last_error: SpinLock<Option<(i32, &'static str)>>,
+    read_only: Atomic<bool>,
+}
+
+impl Device {
+    /// A device without groups.
+    pub(crate) fn new(id: DeviceId) -> Result<Arc<Self>> {
+        let mirror = Arc::pin_init(Mirror::new(id.letter()), GFP_KERNEL)?;
+        Arc::pin_init(
+            pin_init!(Self {
+                id,
+                mirror,
+                control <- new_mutex!(Control {
+                    disk: None,
+                    channels: KVec::new(),
+                    autoadd: true,
+                }, "enbd::Device::control"),
+                resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
+                last_error <- new_spinlock!(None, "enbd::Device::last_error"),
+                read_only: Atomic::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether nothing was ever done to it, so that it can be forgotten.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.control.lock().channels.is_empty()
+    }
+
+    /// Carries out a command, in the context of its writer.
+    pub(crate) fn apply(&self, verb: &Verb<'_>) -> Result<(), Failure> {
+        let mut control = self.control.lock();
+        let settings = &self.mirror.settings;
+        match verb {
+            Verb::Connect {
+                group,
+                addr,
+                name,
+                channels,
+            } => self.connect(&mut control, *group, *addr, name, *channels)?,
+            Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,
+            Verb::Enable(true) => self.enable(&mut control)?,
+            Verb::Enable(false) => self.disable(&mut control)?,
+            Verb::SetFaulty(group) => self.set_faulty(*group)?,
+            Verb::HotAdd { group, mode } => self.hot_add(&control, *group, *mode)?,
+            Verb::HotRemove(group) => self.hot_remove(&mut control, *group)?,
+            Verb::BlockSize(bytes) => self.set_blocksize(&control, *bytes)?,
+            Verb::Timeout(s) => settings.timeout.store(*s, Relaxed),
+            Verb::ConnectTimeout(s) => settings.connect_timeout.store(*s, Relaxed),
+            Verb::ShowErrs(on) => settings.show_errs.store(*on, Relaxed),
+            Verb::AutoAdd(on) => control.autoadd = *on,
+            Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
+            Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
+            // Ends the device, so it is the registry's to do.
+            Verb::Reset => return Err(Failure::new(EINVAL, "not a command for a device")),
+        }
+        Ok(())
+    }
+
+    /// Notes what the last command that failed said.
+    pub(crate) fn note(&self, failure: &Failure) {
+        let errno = failure.error.to_errno().saturating_neg();
+        *self.last_error.lock() = Some((errno, failure.reason));
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The device's lines in /proc/nbdinfo.
+//!
+//! Everything is read without stopping anything, so the figures of one text may be of slightly different moments.
+
+use super::Device;
+use crate::channel::{Link, Spec};
+use crate::logic::{
+    channel::{ChannelState, DownReason},
+    group::GroupState,
+    status::{
+        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, ResyncStatus,
+        Traffic,
+    },
+    MAX_GROUPS,
+};
+use core::fmt::Write;
+use kernel::{
+    prelude::*,
+    sync::{atomic::ordering::Relaxed, Arc},
+};
+
+/// What was copied out of a channel's link.
+struct LinkCopy {
+    index: usize,
+    state: ChannelState,
+    since_s: u64,
+    spec: Arc<Spec>,
+    reason: Option<DownReason>,
+    reconnects: u64,
+}
+
+fn copy_link(index: usize, link: &Link) -> Option<LinkCopy> {
+    Some(LinkCopy {
+        index,
+        state: link.state,
+        since_s: u64::try_from(link.since.elapsed().as_millis() / 1000).unwrap_or(0),
+        spec: link.spec.clone()?,
+        reason: link.reason,
+        reconnects: link.reconnects,
+    })
+}
+
+impl Device {
+    /// Writes the device's lines.
+    pub(crate) fn show(&self, out: &mut impl Write) -> Result {
+        let links = self.links()?;
+        let mut channels = KVec::with_capacity(links.len(), GFP_KERNEL)?;
+        let mut requested = Traffic::default();
+        let mut despatched = Traffic::default();
+        let (mut errored, mut pending) = (0u64, 0u64);
+        for link in &links {
+            let one = self.channel_status(link, &mut requested, &mut despatched);
+            errored = errored.saturating_add(one.errored);
+            pending = pending.saturating_add(one.pending);
+            channels.push(one, GFP_KERNEL)?;
+        }
+        let groups = self.group_statuses()?;
+        let resyncs = self.resync_statuses()?;
+        let mirror = &self.mirror;
+        let sectors = mirror.sectors();
+        let last_error = *self.last_error.lock();
+        let text = DeviceStatus {
+            device: self.id,
+            disk: if sectors > 0 {
+                DiskState::Enabled
+            } else {
+                DiskState::Idle
+            },
+            read_only: self.read_only.load(Relaxed),
+            last_error: last_error.map(|(errno, reason)| LastError { errno, reason }),
+            queued_current: mirror.load.now(),
+            queued_real: pending,
+            queued_max: mirror.load.max(),
+            blocksize: mirror.settings.blocksize.load(Relaxed),
+            size_kib: sectors / 2,
+            blocks: mirror.blocks_of(sectors),
+            groups: &groups,
+            channels: &channels,
+            resyncs: &resyncs,
+            requested,
+            despatched,
+            errored,
+            pending,
+            md5: 0,
+        };
+        status::write_device(out, &text).map_err(|_| ENOMEM)
+    }
+
+    fn links(&self) -> Result<KVec<LinkCopy>> {
+        let mut links = KVec::new();
+        for (index, channel) in self.mirror.channels().iter().enumerate() {
+            if let Some(link) = channel.with_link(|link| copy_link(index, link)) {
+                links.push(link, GFP_KERNEL)?;
+            }
+        }
+        Ok(links)
+    }
+
+    fn channel_status<'a>(
+        &self,
+        link: &'a LinkCopy,
+        requested: &mut Traffic,
+        despatched: &mut Traffic,
+    ) -> ChannelStatus<'a> {
+        let blocks = |bytes: u64| self.mirror.blocks_of(bytes >> 9);
+        let mut one = ChannelStatus {
+            group: link.spec.group,
+            link: match link.state {
+                ChannelState::Up if link.index as u32 == self.mirror.last_active() => {
+                    status::Link::Active
+                }
+                ChannelState::Up => status::Link::Up,
+                _ => status::Link::Down,
+            },
+            since_s: link.since_s,
+            requested: 0,
+            despatched: 0,
+            errored: 0,
+            pending: 0,
+            transport: link.spec.transport(),
+            addr: link.spec.addr_str(),
+            export: link.spec.export_str(),
+            reconnects: link.reconnects,
+            last_error: link.reason.map(DownReason::as_str),
+        };
+        let Some(channel) = self.mirror.channels().get(link.index) else {
+            return one;
+        };
+        let c = &channel.counters;
+        let (read_done, write_done) = (blocks(c.read_done.get()), blocks(c.write_done.get()));
+        let (read_asked, write_asked) =
+            (blocks(c.read_requested.get()), blocks(c.write_requested.get()));
+        requested.read = requested.read.saturating_add(read_asked);
+        requested.written = requested.written.saturating_add(write_asked);
+        despatched.read = despatched.read.saturating_add(read_done);
+        despatched.written = despatched.written.saturating_add(write_done);
+        one.requested = read_asked.saturating_add(write_asked);
+        one.despatched = read_done.saturating_add(write_done);
+        one.errored = blocks(c.errored.get());
+        one.pending = blocks(channel.load());
+        one
+    }
+
+    fn group_statuses(&self) -> Result<KVec<GroupStatus<'static>>> {
+        let mut groups = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
+        let view = self.mirror.view();
+        for number in 0..MAX_GROUPS {
+            let state = view.state(number);
+            let Some(g) = self.mirror.group(number) else { continue };
+            if state == GroupState::Absent {
+                continue;
+            }
+            let fault = g.info.lock().fault;
+            groups.push(
+                GroupStatus {
+                    number: number as u8,
+                    state,
+                    dirty: g.map.dirty(),
+                    volatile: g.is_volatile(),
+                    reason: fault.map(|fault| fault.as_str()),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(groups)
+    }
+
+    fn resync_statuses(&self) -> Result<KVec<ResyncStatus>> {
+        let mut all = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
+        for (group, resync) in self.resyncs.lock().iter().enumerate() {
+            let progress = resync.as_ref().and_then(|r| r.track().progress());
+            if let Some((pos, max, finish_s)) = progress {
+                let group = group as u8;
+                all.push(
+                    ResyncStatus {
+                        group,
+                        pos,
+                        max,
+                        finish_s,
+                    },
+                    GFP_KERNEL,
+                )?;
+            }
+        }
+        Ok(all)
+    }
+}

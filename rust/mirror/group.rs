@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One mirror group.
+
+use super::{map::GroupMap, Driver, Mirror};
+use crate::channel::{Channel, Count, Table};
+use crate::logic::{channel::DownReason, wire::handshake::Export, MAX_CHANNELS};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{Acquire, Full, Relaxed},
+            Atomic,
+        },
+        new_mutex, Mutex, SetOnce,
+    },
+    time::{Instant, Monotonic},
+};
+
+/// Why a group is faulty.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum GroupFault {
+    /// The administrator said so.
+    Admin,
+    /// It joined a device that was enabled already.
+    Joined,
+    /// It refused a write or a flush, with this errno.
+    Refused(i32),
+    /// A channel was lost with writes that the server may still carry out.
+    WriteLost,
+    /// It was without a channel for too long.
+    NoChannel,
+    /// Its resync failed.
+    Resync,
+}
+
+impl GroupFault {
+    /// A short phrase for the status and the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "set faulty by the administrator",
+            Self::Joined => "joined an enabled device, all blocks marked",
+            Self::Refused(28) => "the server refused a write: no space",
+            Self::Refused(1) => "the server refused a write: not permitted",
+            Self::Refused(_) => "the server refused a write",
+            Self::WriteLost => "a channel was lost with unanswered writes",
+            Self::NoChannel => "no channel was up for the timeout",
+            Self::Resync => "the resync failed",
+        }
+    }
+}
+
+/// What is known of a group, apart from its state.
+pub(crate) struct Info {
+    /// What its server offers; set while it has channels.
+    pub(crate) export: Option<Export>,
+    /// Why it is, or was last, faulty.
+    pub(crate) fault: Option<GroupFault>,
+    /// Since when no channel is up.
+    pub(crate) down_since: Option<Instant<Monotonic>>,
+}
+
+/// One mirror group. A device has a fixed number of them, most of them absent.
+#[pin_data]
+pub(crate) struct Group {
+    table: SetOnce<Table<Driver>>,
+    /// The channels that carry requests, one bit each.
+    up: Atomic<u32>,
+    /// One channel works and the others stand by: the server does not promise that a flush on one covers all.
+    single: Atomic<bool>,
+    /// Protects what control and channels know of the group.
+    #[pin]
+    pub(crate) info: Mutex<Info>,
+    /// Refused requests since it joined.
+    refused: Count,
+    /// What it misses.
+    #[pin]
+    pub(crate) map: GroupMap,
+}
+
+impl Group {
+    pub(super) fn new() -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            table: SetOnce::new(),
+            up: Atomic::new(0),
+            single: Atomic::new(false),
+            info <- new_mutex!(Info {
+                export: None,
+                fault: None,
+                down_since: None,
+            }, "enbd::Group::info"),
+            refused: Count::default(),
+            map <- GroupMap::new(),
+        })
+    }
+
+    /// The group's transfers; nothing while it never had a channel.
+    pub(crate) fn table(&self) -> Option<&Table<Driver>> {
+        self.table.as_ref()
+    }
+
+    /// Makes the table, if there is none yet.
+    pub(crate) fn prepare(&self) -> Result {
+        if self.table.as_ref().is_none() {
+            // Commands for one device come one at a time, so nobody else populates it now.
+            self.table.populate(Table::new()?);
+        }
+        Ok(())
+    }
+
+    /// The channels that carry requests.
+    pub(crate) fn up(&self) -> u32 {
+        self.up.load(Acquire)
+    }
+
+    pub(super) fn add_up(&self, channel: u8) {
+        self.change_up(|up| up | bit(channel));
+    }
+
+    pub(super) fn remove_up(&self, channel: u8) -> u32 {
+        self.change_up(|up| up & !bit(channel))
+    }
+
+    fn change_up(&self, f: impl Fn(u32) -> u32) -> u32 {
+        let mut old = self.up.load(Relaxed);
+        loop {
+            // Full: who parks a transfer looks at `up` afterwards, who changes `up` looks for parked ones afterwards.
+            match self.up.cmpxchg(old, f(old), Full) {
+                Ok(_) => return f(old),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Counts a refused request; whether this one is to be told, which get rarer the more there are.
+    pub(super) fn count_refused(&self) -> bool {
+        self.refused.increment().is_power_of_two()
+    }
+
+    pub(super) fn set_single(&self, single: bool) {
+        self.single.store(single, Relaxed);
+    }
+
+    /// Whether the server keeps writes in a cache that cannot be flushed.
+    pub(crate) fn is_volatile(&self) -> bool {
+        let export = self.info.lock().export;
+        export.is_some_and(|e| !e.flags.flush() && !e.flags.read_only())
+    }
+}
+
+fn bit(channel: u8) -> u32 {
+    1u32.checked_shl(u32::from(channel)).unwrap_or(0)
+}
+
+/// What an enabled device has promised its users, so that a server that joins later has to have it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Promise {
+    /// FLUSH makes writes durable.
+    pub(crate) flush: bool,
+    /// Writes can be made durable one by one.
+    pub(crate) fua: bool,
+    /// There is a command to write zeroes.
+    pub(crate) zeroes: bool,
+    /// The disk can be written.
+    pub(crate) write: bool,
+    /// Bytes of the smallest request.
+    pub(crate) block: u32,
+    /// Bytes of the largest request.
+    pub(crate) max_bytes: u32,
+}
+
+impl Promise {
+    fn is_kept_by(&self, export: &Export) -> bool {
+        let flags = export.flags;
+        (flags.flush() || !self.flush)
+            && (flags.fua() || !self.fua)
+            && (flags.write_zeroes() || !self.zeroes)
+            && (!flags.read_only() || !self.write)
+            && export.block.min <= self.block
+            && export.block.max_payload >= self.max_bytes
+    }
+}
+
+impl Mirror {
+    /// The channel of `group` for the next transfer: the one with the fewest bytes on it.
+    pub(super) fn pick_channel(&self, group: usize) -> Option<&Channel<Driver>> {
+        let g = self.groups.get(group)?;
+        let up = g.up();
+        if up == 0 {
+            return None;
+        }
+        if g.single.load(Relaxed) || up.is_power_of_two() {
+            return self.channels.get(up.trailing_zeros() as usize);
+        }
+        (0..MAX_CHANNELS)
+            .filter(|&i| up & bit(i as u8) != 0)
+            .filter_map(|i| self.channels.get(i))
+            .min_by_key(|c| c.load())
+    }
+
+    /// Whether a group may have a channel to `export`.
+    pub(super) fn admit_export(&self, group: usize, export: &Export) -> Result<(), DownReason> {
+        let g = self.groups.get(group).ok_or(DownReason::Removed)?;
+        if !self.is_whole_blocks(export.size) {
+            return Err(DownReason::OddSize);
+        }
+        if self.sectors() > 0 {
+            if export.size >> 9 < self.sectors() {
+                return Err(DownReason::TooSmall);
+            }
+            let promise = *self.promise.lock();
+            if promise.is_some_and(|p| !p.is_kept_by(export)) {
+                return Err(DownReason::LacksFeature);
+            }
+        }
+        let mut info = g.info.lock();
+        match &info.export {
+            Some(known) if known != export => return Err(DownReason::OtherExport),
+            Some(_) => {}
+            None => info.export = Some(*export),
+        }
+        drop(info);
+        // A read-only export has nothing to flush.
+        let single = !export.flags.can_multi_conn() && !export.flags.read_only();
+        g.set_single(single);
+        Ok(())
+    }
+}

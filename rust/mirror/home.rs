@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What channels report, and what follows from it.
+
+use super::{request::sectors_of, Driver, GroupFault, Mirror, TAGS};
+use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer};
+use crate::kapi::{block::mq::Shared, iovec::Buffer};
+use crate::logic::{
+    channel::DownReason,
+    group::{GroupState, Refusal},
+    wire::{handshake::Export, reply::NbdError, request::Command},
+};
+use crate::wait::Woken;
+use kernel::{
+    prelude::*,
+    sync::atomic::ordering::Relaxed,
+    time::Instant,
+};
+
+impl Home for Mirror {
+    type Ops = Driver;
+
+    fn letter(&self) -> char {
+        self.letter
+    }
+
+    fn channel(&self, index: u8) -> Option<&Channel<Driver>> {
+        self.channels.get(usize::from(index))
+    }
+
+    fn table(&self, group: u8) -> Option<&Table<Driver>> {
+        self.group(usize::from(group))?.table()
+    }
+
+    fn request_timeout_s(&self) -> u32 {
+        self.settings.timeout.load(Relaxed)
+    }
+
+    fn connect_timeout_s(&self) -> u32 {
+        self.settings.connect_timeout.load(Relaxed)
+    }
+
+    fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason> {
+        self.admit_export(usize::from(group), export)
+    }
+
+    fn came_up(&self, index: u8, group: u8) {
+        let group = usize::from(group);
+        let (Some(g), Some(channel)) = (self.group(group), self.channel(index)) else {
+            return;
+        };
+        g.info.lock().down_since = None;
+        g.add_up(index);
+        let mut adopted = false;
+        self.each_waiting(group, |table, number| {
+            adopted |= channel.adopt(table, number);
+        });
+        if adopted {
+            channel.kick(self, group as u8);
+        }
+    }
+
+    fn leave(&self, index: u8, group: u8) {
+        if let Some(g) = self.group(usize::from(group)) {
+            g.remove_up(index);
+        }
+    }
+
+    fn went_down(&self, _index: u8, group: u8, _reason: DownReason) {
+        let Some(g) = self.group(usize::from(group)) else {
+            return;
+        };
+        if g.up() == 0 {
+            g.info.lock().down_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn while_down(&self, group: u8) {
+        let group = usize::from(group);
+        let Some(g) = self.group(group) else { return };
+        let limit = i64::from(self.request_timeout_s()).saturating_mul(1000);
+        let too_long = g
+            .info
+            .lock()
+            .down_since
+            .is_some_and(|since| since.elapsed().as_millis() >= limit);
+        if g.up() != 0 || !too_long {
+            return;
+        }
+        let refused = self.fault(group, GroupFault::NoChannel);
+        if refused == Err(Refusal::LastInSync) && self.settings.show_errs.load(Relaxed) {
+            self.fail_group(group);
+        }
+    }
+
+    fn done(&self, group: u8, number: u32, transfer: Transfer<Driver>, outcome: Outcome) {
+        let group = usize::from(group);
+        if number >= TAGS {
+            return self.copy_done(group, number, transfer, outcome);
+        }
+        let Buffer::Request(rq) = &transfer.buffer else {
+            return;
+        };
+        match outcome {
+            Outcome::Done => rq.pdu().done_by(group as u8),
+            Outcome::Refused(error) => self.refused(group, transfer, error),
+            Outcome::Lost(fence) => self.lost(group, number, transfer, fence),
+        }
+    }
+
+    fn changed(&self) {
+        self.waiters.wake_all();
+    }
+
+    fn sleep(&self, ms: u32, enough: &mut dyn FnMut() -> bool) -> bool {
+        self.wait(ms, enough) == Woken::Holds
+    }
+}
+
+impl Mirror {
+    /// The server refused a transfer.
+    fn refused(&self, group: usize, transfer: Transfer<Driver>, error: NbdError) {
+        self.tell_refused(group, &transfer, error);
+        let errno = match error {
+            // A lack of memory is the server's own; the block layer would take it for ours and try again at once.
+            NbdError::NoMem => EIO,
+            error => Error::from_errno(error.errno().saturating_neg()),
+        };
+        let Buffer::Request(rq) = transfer.buffer else {
+            return;
+        };
+        rq.pdu().fail(errno);
+        if transfer.command == Command::Read {
+            rq.pdu().refused_by(group as u8);
+            let used = self.route_read(rq);
+            return self.kick(used);
+        }
+        self.write_failed(group, &rq, GroupFault::Refused(error.errno()));
+    }
+
+    /// A group did not carry out a write or a flush, and is not asked again.
+    fn write_failed(&self, group: usize, rq: &Shared<Driver>, why: GroupFault) {
+        match self.fault(group, why) {
+            Ok(()) | Err(Refusal::AlreadyFaulty) => self.mark_missed(group, rq),
+            // It was the last group in sync, so the request fails, and nobody knows what that group has now; who took the write has
+            // to be made equal.
+            Err(_) => {
+                for other in self.view().resyncing().iter() {
+                    self.mark_missed(other, rq);
+                }
+            }
+        }
+    }
+
+    /// A transfer's channel was lost before the answer.
+    fn lost(&self, group: usize, number: u32, transfer: Transfer<Driver>, fence: Fence) {
+        let Buffer::Request(rq) = &transfer.buffer else {
+            return;
+        };
+        if self.is_failing() {
+            return self.not_served(group, number, transfer);
+        }
+        if transfer.command == Command::Read {
+            let Buffer::Request(rq) = transfer.buffer else {
+                return;
+            };
+            let used = self.route_read(rq);
+            return self.kick(used);
+        }
+        // A write that may still be carried out later could overwrite a newer one, so the group is left alone from now on,
+        // if another one is in sync; its blocks are copied when it returns.
+        if fence == Fence::Open && transfer.command != Command::Flush {
+            let _ = self.fault(group, GroupFault::WriteLost);
+        }
+        match self.view().state(group) {
+            GroupState::InSync | GroupState::Resyncing => {
+                let used = self.dispatch(group, number, transfer);
+                self.kick(used);
+            }
+            _ => self.mark_missed(group, rq),
+        }
+    }
+
+    /// A transfer found no channel, and its group is out of service.
+    pub(super) fn not_served(&self, group: usize, number: u32, transfer: Transfer<Driver>) {
+        let outcome = Outcome::Lost(Fence::Fenced);
+        if number >= TAGS {
+            return self.copy_done(group, number, transfer, outcome);
+        }
+        let Buffer::Request(rq) = &transfer.buffer else {
+            return;
+        };
+        rq.pdu().fail(EIO);
+        if transfer.command != Command::Read {
+            self.write_failed(group, rq, GroupFault::NoChannel);
+        } else if !self.is_failing() {
+            self.lost(group, number, transfer, Fence::Fenced);
+        }
+    }
+
+    /// Fails what waits for a channel of the last group: the administrator wants errors.
+    fn fail_group(&self, group: usize) {
+        self.each_waiting(group, |table, number| {
+            let waiting = table.take(number, |c, _| c == crate::channel::NO_CHANNEL);
+            let Some((transfer, _)) = waiting else { return };
+            match &transfer.buffer {
+                Buffer::Request(rq) => {
+                    rq.pdu().fail(EIO);
+                    if transfer.command != Command::Read {
+                        self.write_failed(group, rq, GroupFault::NoChannel);
+                    }
+                }
+                Buffer::Pages(_) => {
+                    let error = Outcome::Refused(NbdError::Io);
+                    self.copy_done(group, number, transfer, error);
+                }
+            }
+        });
+    }
+
+    /// Marks what `group` did not get. What a failed flush left in its server's cache is unknown, so that is everything.
+    fn mark_missed(&self, group: usize, rq: &Shared<Driver>) {
+        use crate::kapi::block::mq::Op;
+        match rq.op() {
+            Op::Read => {}
+            Op::Flush => {
+                if let Some(g) = self.group(group) {
+                    g.map.mark_all();
+                }
+            }
+            _ => {
+                let (first, sectors) = sectors_of(rq);
+                self.mark(group, first, sectors);
+            }
+        }
+    }
+
+    fn tell_refused(&self, group: usize, transfer: &Transfer<Driver>, error: NbdError) {
+        let rare = self.group(group).is_some_and(|g| g.count_refused());
+        if rare {
+            pr_info!(
+                "[{}] group {}: {} of {} bytes at {} refused: {}\n",
+                self.letter,
+                group,
+                transfer.command.as_str(),
+                transfer.len,
+                transfer.offset,
+                error.as_str()
+            );
+        }
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The dirty map of a group.
+//!
+//! Lock: a spin lock over the map. Pages are allocated before it is taken, without waiting, and a page that cannot be had only
+//! makes the mark coarser: marking never fails.
+
+use crate::logic::bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS};
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    sync::{new_spinlock, SpinLock},
+};
+
+/// One page of the map.
+pub(crate) struct LeafPage(KBox<[u64; LEAF_WORDS]>);
+
+impl LeafPage {
+    fn new(flags: Flags) -> Option<Self> {
+        KBox::zeroed(flags).ok().map(Self)
+    }
+}
+
+impl Leaf for LeafPage {
+    fn words(&self) -> &[u64; LEAF_WORDS] {
+        &self.0
+    }
+
+    fn words_mut(&mut self) -> &mut [u64; LEAF_WORDS] {
+        &mut self.0
+    }
+}
+
+type Map = DirtyMap<LeafPage, KVVec<Slot<LeafPage>>>;
+
+/// Pages that one mark brings along; a longer range gets coarse bits.
+const SPARES: usize = 4;
+/// Made pages that are told one by one before the map is clean again.
+const TOLD: u32 = 8;
+
+struct State {
+    map: Option<Map>,
+    told: u32,
+}
+
+/// The dirty map of a group; there is none until the device's size is known.
+#[pin_data]
+pub(crate) struct GroupMap {
+    #[pin]
+    state: SpinLock<State>,
+}
+
+impl GroupMap {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            state <- new_spinlock!(State { map: None, told: 0 }, "enbd::GroupMap::state"),
+        })
+    }
+
+    /// Makes the map for `blocks` blocks. One that is there and has as many is kept; if it has not, and was not clean, all of
+    /// the new one is dirty.
+    pub(crate) fn set_up(&self, blocks: u64) -> Result {
+        let fits = |map: &Map| map.blocks() == blocks;
+        if self.state.lock().map.as_ref().is_some_and(fits) {
+            return Ok(());
+        }
+        let mut slots = KVVec::with_capacity(slots_for(blocks), GFP_KERNEL)?;
+        for _ in 0..slots_for(blocks) {
+            slots.push(Slot::Clean, GFP_KERNEL)?;
+        }
+        let mut map = DirtyMap::new(slots, blocks).map_err(|_| EINVAL)?;
+        let mut state = self.state.lock();
+        if state.map.as_ref().is_some_and(|old| !old.is_clean()) {
+            map.mark_all(&mut drop);
+        }
+        let old = state.map.replace(map);
+        drop(state);
+        drop(old);
+        Ok(())
+    }
+
+    /// Forgets the map.
+    pub(crate) fn remove(&self) {
+        let old = self.state.lock().map.take();
+        drop(old);
+    }
+
+    /// Marks `len` blocks from `first` on as dirty.
+    pub(crate) fn mark(&self, letter: char, first: u64, len: u64) {
+        let wanted = self
+            .state
+            .lock()
+            .map
+            .as_ref()
+            .map_or(0, |map| map.wants_page(first, len));
+        let mut spares = [const { None }; SPARES];
+        for spare in spares.iter_mut().take(wanted) {
+            *spare = LeafPage::new(GFP_NOWAIT | __GFP_NOWARN);
+        }
+        let mut state = self.state.lock();
+        let Some(map) = &mut state.map else { return };
+        let marked = map.mark(first, len, &mut || {
+            spares.iter_mut().find_map(|spare| spare.take())
+        });
+        let told = state.told;
+        if marked.made.is_some() {
+            state.told = told.saturating_add(1);
+        }
+        drop(state);
+        if let (Some(made), true) = (marked.made, told < TOLD) {
+            pr_info!("[{letter}] bitmap_checkpage made page {} for bitmap\n", made.first_page);
+        }
+    }
+
+    /// Marks everything as dirty.
+    pub(crate) fn mark_all(&self) {
+        if let Some(map) = &mut self.state.lock().map {
+            map.mark_all(&mut drop);
+        }
+    }
+
+    /// Marks `run` as clean.
+    pub(crate) fn clear(&self, run: Run) {
+        if let Some(map) = &mut self.state.lock().map {
+            map.clear(run.first, run.len, &mut drop);
+        }
+    }
+
+    /// Says that a resync has emptied the map.
+    pub(crate) fn tell_removed(&self, letter: char) {
+        self.state.lock().told = 0;
+        pr_info!("[{letter}] bitmap_remove removed bitmap\n");
+    }
+
+    /// How many blocks are dirty.
+    pub(crate) fn dirty(&self) -> u64 {
+        self.state.lock().map.as_ref().map_or(0, Map::dirty)
+    }
+
+    /// The next dirty run at or after `from`, at most `max` blocks of it.
+    pub(crate) fn next_dirty(&self, from: u64, max: u64) -> Option<Run> {
+        self.state
+            .lock()
+            .map
+            .as_ref()
+            .and_then(|map| map.next_dirty(from, max))
+    }
+
+    /// Makes the bits around `block` fine, so that parts of the range can be cleared. Waits for memory.
+    pub(crate) fn refine(&self, block: u64) -> Result {
+        let is_coarse = |state: &State| state.map.as_ref().is_some_and(|map| map.is_coarse(block));
+        if !is_coarse(&self.state.lock()) {
+            return Ok(());
+        }
+        let page = {
+            let _scope = crate::kapi::scope::NoIo::enter();
+            LeafPage::new(GFP_KERNEL).ok_or(ENOMEM)?
+        };
+        let mut state = self.state.lock();
+        let left = state.map.as_mut().and_then(|map| map.refine(block, page).err());
+        drop(state);
+        drop(left);
+        Ok(())
+    }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! /proc/nbdinfo: commands in, status out, and the devices that they name.
+//!
+//! All lines of one write are read before the first is carried out, so that a malformed one changes nothing. A line that cannot be
+//! carried out ends the write with its errno; the lines before it stand.
+//!
+//! Lock order: `commands`, so that devices come and go one at a time > `devices` (a leaf, held only to look a device up) ; `commands` >
+//! everything of a device. Reading takes `devices` alone.
+
+use crate::device::{Device, Failure};
+use crate::kapi::proc_fs::{require_admin, TextFile};
+use crate::logic::{
+    command::{device_of, lines, parse_line, Command, DeviceId, Verb},
+    status::{runs, write_closed, Run},
+    MAX_DEVICES,
+};
+use core::fmt::Write;
+use kernel::{
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print,
+    sync::{new_mutex, Arc, Mutex},
+};
+
+/// All devices.
+#[pin_data]
+pub(crate) struct Registry {
+    #[pin]
+    devices: Mutex<[Option<Arc<Device>>; MAX_DEVICES]>,
+}
+
+struct Out<'a>(&'a SeqFile);
+
+impl Write for Out<'_> {
+    fn write_str(&mut self, s: &str) -> core::fmt::Result {
+        seq_print!(self.0, "{}", s);
+        Ok(())
+    }
+}
+
+impl TextFile for Registry {
+    const WRITE_MAX: usize = 4096;
+
+    fn show(&self, out: &SeqFile) -> Result {
+        let mut out = Out(out);
+        let mut open = 0u32;
+        for (index, device) in self.devices.lock().iter().enumerate() {
+            if device.is_some() {
+                open |= 1u32.checked_shl(index as u32).unwrap_or(0);
+            }
+        }
+        for run in runs(open) {
+            match run {
+                Run::Open(id) => match self.find(id) {
+                    Some(device) => device.show(&mut out)?,
+                    // It was forgotten in between.
+                    None => write_closed(&mut out, id, id).map_err(|_| ENOMEM)?,
+                },
+                Run::Closed { first, last } => {
+                    write_closed(&mut out, first, last).map_err(|_| ENOMEM)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, text: &[u8]) -> Result {
+        require_admin()?;
+        for line in lines(text) {
+            if let Err(reason) = parse_line(line.text) {
+                let error = Error::from_errno(reason.errno().saturating_neg());
+                let failure = Failure::new(error, reason.as_str());
+                let device = device_of(line.text).and_then(|id| self.find(id));
+                return Err(Self::refuse(device, None, line.number, failure));
+            }
+        }
+        for line in lines(text) {
+            // Parsed above, so it parses again.
+            let Ok(command) = parse_line(line.text) else {
+                continue;
+            };
+            if let Err(failure) = self.carry_out(&command) {
+                let device = self.find(command.device);
+                return Err(Self::refuse(device, Some(&command), line.number, failure));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Registry {
+    /// No devices.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            devices <- new_mutex!([const { None }; MAX_DEVICES], "enbd::Registry::devices"),
+        })
+    }
+
+    fn find(&self, id: DeviceId) -> Option<Arc<Device>> {
+        self.devices.lock().get(id.index())?.clone()
+    }
+
+    /// The device, made if there is none.
+    fn find_or_make(&self, id: DeviceId) -> Result<Arc<Device>> {
+        if let Some(device) = self.find(id) {
+            return Ok(device);
+        }
+        let made = Device::new(id)?;
+        let mut devices = self.devices.lock();
+        let slot = devices.get_mut(id.index()).ok_or(ENODEV)?;
+        // Somebody else may have been faster.
+        Ok(slot.get_or_insert(made).clone())
+    }
+
+    fn carry_out(&self, command: &Command<'_>) -> Result<(), Failure> {
+        let id = command.device;
+        match command.verb {
+            Verb::Reset => {
+                let device = self.find(id).ok_or(NO_DEVICE)?;
+                device.take_apart()?;
+                self.forget(id, &device);
+                Ok(())
+            }
+            Verb::Connect { .. } => {
+                let is_new = self.find(id).is_none();
+                let device = self.find_or_make(id)?;
+                let result = device.apply(&command.verb);
+                if result.is_err() && is_new && device.is_blank() {
+                    self.forget(id, &device);
+                }
+                result
+            }
+            Verb::BlockSize(_)
+            | Verb::Timeout(_)
+            | Verb::ConnectTimeout(_)
+            | Verb::ShowErrs(_)
+            | Verb::AutoAdd(_)
+            | Verb::ResyncMin(_)
+            | Verb::ResyncMax(_) => self.find_or_make(id)?.apply(&command.verb),
+            Verb::Enable(_)
+            | Verb::SetFaulty(_)
+            | Verb::HotAdd { .. }
+            | Verb::HotRemove(_)
+            | Verb::Disconnect { .. } => self.find(id).ok_or(NO_DEVICE)?.apply(&command.verb),
+        }
+    }
+
+    fn forget(&self, id: DeviceId, device: &Arc<Device>) {
+        let mut devices = self.devices.lock();
+        let slot = devices.get_mut(id.index());
+        let gone = slot.and_then(|slot| slot.take_if(|known| Arc::ptr_eq(known, device)));
+        drop(devices);
+        drop(gone);
+    }
+
+    /// Takes all devices apart. Only when no command can come any more, and none is open.
+    pub(crate) fn clear(&self) {
+        for index in 0..MAX_DEVICES {
+            let device = self.devices.lock().get_mut(index).and_then(Option::take);
+            if let Some(device) = device {
+                // Refused only while the disk is open, which pins the module.
+                let _ = device.take_apart();
+            }
+        }
+    }
+
+    /// Tells the log, the status and the writer why a line was refused.
+    fn refuse(
+        device: Option<Arc<Device>>,
+        command: Option<&Command<'_>>,
+        line: usize,
+        failure: Failure,
+    ) -> Error {
+        if let Some(device) = device {
+            device.note(&failure);
+        }
+        let errno = failure.error.to_errno();
+        match command {
+            Some(command) => pr_info!(
+                "[{}] {} refused (line {}): {} ({})\n",
+                command.device.letter(),
+                command.verb.name(),
+                line,
+                failure.reason,
+                errno
+            ),
+            None => pr_info!("line {} refused: {} ({})\n", line, failure.reason, errno),
+        }
+        failure.error
+    }
+}
+
+const NO_DEVICE: Failure = Failure {
+    error: ENODEV,
+    reason: "no such device",
+};
