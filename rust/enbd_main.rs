@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! enbd: a block device mirrored over NBD servers, after the Enhanced Network Block Device of 1998 to 2007.
+//! enbd: a block device mirrored over NBD servers, after the Enhanced Network Block Device of 1998
+//! to 2007.
 //!
 //! The rooms, from the top; imports point down only:
 //!
@@ -39,8 +40,8 @@ module! {
     license: "GPL",
 }
 
-/// The module. The file goes first, so that no command comes any more; then the devices, none of which is open, since
-/// an open device pins the module.
+/// The module. The file goes first, so that no command comes any more; then the devices, none of
+/// which is open, since an open device pins the module.
 struct Enbd {
     file: Option<kapi::proc_fs::ProcFile<procfs::Registry>>,
     registry: Arc<procfs::Registry>,

@@ -2,11 +2,12 @@
 
 //! /proc/nbdinfo: commands in, status out, and the devices that they name.
 //!
-//! All lines of one write are read before the first is carried out, so that a malformed one changes nothing. A line that cannot be
-//! carried out ends the write with its errno; the lines before it stand.
+//! All lines of one write are read before the first is carried out, so that a malformed one changes
+//! nothing. A line that cannot be carried out ends the write with its errno; the lines before it
+//! stand.
 //!
-//! Lock order: `commands`, so that devices come and go one at a time > `devices` (a leaf, held only to look a device up) ; `commands` >
-//! everything of a device. Reading takes `devices` alone.
+//! Lock order: `commands`, so that devices come and go one at a time > `devices` (a leaf, held only
+//! to look a device up) ; `commands` > everything of a device. Reading takes `devices` alone.
 
 use crate::device::{Device, Failure};
 use crate::kapi::proc_fs::{require_admin, TextFile};

@@ -2,10 +2,12 @@
 
 //! The resync thread of a returning group.
 //!
-//! It waits until no write goes on that was sent while the group was faulty, and then walks the marked runs of the map in windows: raise
-//! the window's barrier, wait for the writes in it, read from a group in sync, write to the returning one, clear the bits, lower
-//! the barrier. Several windows are on their way at once. When the map is empty it raises the barrier over the whole
-//! device, looks once more, and the group is in sync. Why this is right is argued in Documentation/resync.rst.
+//! It waits until no write goes on that was sent while the group was faulty, and then walks the
+//! marked runs of the map in windows: raise the window's barrier, wait for the writes in it, read
+//! from a group in sync, write to the returning one, clear the bits, lower the barrier. Several
+//! windows are on their way at once. When the map is empty it raises the barrier over the whole
+//! device, looks once more, and the group is in sync. Why this is right is argued in
+//! Documentation/resync.rst.
 //!
 //! Whatever fails keeps its bits, and the group becomes faulty again.
 //!
@@ -297,7 +299,10 @@ impl Walk {
     fn bytes(&self, run: Run) -> (u64, u32) {
         let unit = self.mirror.block_sectors() << 9;
         let len = run.len.saturating_mul(unit);
-        (run.first.saturating_mul(unit), len.min(u64::from(u32::MAX)) as u32)
+        (
+            run.first.saturating_mul(unit),
+            len.min(u64::from(u32::MAX)) as u32,
+        )
     }
 
     /// Takes one window a step further; whether there was one to take.
@@ -322,7 +327,8 @@ impl Walk {
             (_, CopyOutcome::Going) => return false,
             (Phase::Reading, CopyOutcome::Done) => {
                 let pages = &copy.pages;
-                self.mirror.copy_write(self.group, index, offset, len, pages);
+                self.mirror
+                    .copy_write(self.group, index, offset, len, pages);
                 Some(Phase::Writing)
             }
             (Phase::Writing, CopyOutcome::Done) => {
@@ -375,7 +381,9 @@ impl Walk {
         let most = throttle.window_blocks(blocksize, WINDOW_BYTES as u64);
         match cursor.next(most, |from, max| g.map.next_dirty(from, max)) {
             Step::Window(window) => {
-                g.map.refine(window.run.first).map_err(|_| Ended::CopyFailed)?;
+                g.map
+                    .refine(window.run.first)
+                    .map_err(|_| Ended::CopyFailed)?;
                 if let Some(run) = window.skipped {
                     let line = self.log.skipped_clean(run.first, run.len);
                     self.tell(line);
@@ -405,7 +413,8 @@ impl Walk {
         }
     }
 
-    /// With the barrier over the whole device raised: if the map is still empty, the group is in sync.
+    /// With the barrier over the whole device raised: if the map is still empty, the group is in
+    /// sync.
     fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
         let whole = Span::new(0, self.mirror.sectors());
         if let Some(window) = self.mirror.window(self.group, index) {
@@ -442,7 +451,8 @@ impl Walk {
         });
     }
 
-    /// Lowers all barriers, and waits for the transfers that are on their way: their slots are used by the next resync.
+    /// Lowers all barriers, and waits for the transfers that are on their way: their slots are used
+    /// by the next resync.
     fn abandon(&mut self) {
         for index in 0..self.copies.len() {
             let at = self.copies.get(index).and_then(|copy| copy.at);

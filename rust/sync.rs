@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The kernel's side of `crate::sync`, which `rust/logic` uses; the host's is `tools/enbd-logic/src/sync.rs`.
+//! The kernel's side of `crate::sync`, which `rust/logic` uses; the host's is
+//! `tools/enbd-logic/src/sync.rs`.
 
 use kernel::sync::atomic::{
     ordering::{Acquire, Full},
@@ -26,7 +27,8 @@ impl Word {
         self.0.xchg(value, Full)
     }
 
-    /// Compares and swaps, with a full barrier where it succeeds; gives the value that stood there as an error otherwise.
+    /// Compares and swaps, with a full barrier where it succeeds; gives the value that stood there
+    /// as an error otherwise.
     pub(crate) fn compare_exchange(&self, old: u64, new: u64) -> Result<u64, u64> {
         self.0.cmpxchg(old, new, Full)
     }

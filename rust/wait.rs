@@ -2,12 +2,13 @@
 
 //! Waiting for conditions that others bring about, at no cost to them while nobody waits.
 //!
-//! The bad interleaving: the waiter finds its condition false; the other makes it true and, seeing nobody wait, wakes nobody; the
-//! waiter goes to sleep for ever. So the waiter first counts itself (full barrier), then looks; the other first acts, with a
-//! full barrier (or under a lock that the condition takes too), then looks at the count. One of the two sees the other.
+//! The bad interleaving: the waiter finds its condition false; the other makes it true and, seeing
+//! nobody wait, wakes nobody; the waiter goes to sleep for ever. So the waiter first counts itself
+//! (full barrier), then looks; the other first acts, with a full barrier (or under a lock that the
+//! condition takes too), then looks at the count. One of the two sees the other.
 //!
-//! Locks: `lock` protects nothing but the step from looking to sleeping. Conditions are looked at under it, so they may take
-//! spin locks and must not wait.
+//! Locks: `lock` protects nothing but the step from looking to sleeping. Conditions are looked at
+//! under it, so they may take spin locks and must not wait.
 
 use kernel::{
     prelude::*,
@@ -49,8 +50,8 @@ impl Waiters {
         })
     }
 
-    /// Waits until `holds`, at most `ms` milliseconds where given. Interruptible, so that a thread which waits counts neither as
-    /// load nor as hung.
+    /// Waits until `holds`, at most `ms` milliseconds where given. Interruptible, so that a thread
+    /// which waits counts neither as load nor as hung.
     pub(crate) fn wait(&self, ms: Option<u32>, mut holds: impl FnMut() -> bool) -> Woken {
         self.count.fetch_add(1, Full);
         let mut guard = self.lock.lock();
@@ -78,7 +79,8 @@ impl Waiters {
         woken
     }
 
-    /// Lets all who wait look again. To be called after the change that they may wait for; may sleep.
+    /// Lets all who wait look again. To be called after the change that they may wait for; may
+    /// sleep.
     pub(crate) fn wake_all(&self) {
         // The read-modify-write is a full barrier between the change and the look at the count.
         if self.count.fetch_add(0, Full) == 0 {

@@ -2,8 +2,8 @@
 
 //! Connecting and negotiating: fixed newstyle, as `crate::logic::wire::handshake` decides.
 //!
-//! Context: the channel's own thread. The whole of it ends within the device's `connect_timeout`, and at once when the channel is
-//! told to stop, which shuts the socket down.
+//! Context: the channel's own thread. The whole of it ends within the device's `connect_timeout`,
+//! and at once when the channel is told to stop, which shuts the socket down.
 
 use super::{Channel, Home, Spec};
 use crate::kapi::{block::mq::Operations, net::Socket};
@@ -87,10 +87,7 @@ impl<T: Operations> Channel<T> {
 }
 
 /// Says good-bye as the protocol asks for, as far as the socket takes it.
-fn refuse(
-    sock: &Socket,
-    reason: crate::logic::wire::handshake::HandshakeReason,
-) -> DownReason {
+fn refuse(sock: &Socket, reason: crate::logic::wire::handshake::HandshakeReason) -> DownReason {
     if let Some(bytes) = reason.farewell() {
         // The connection is given up anyway.
         let _ = sock.send(bytes);

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The life of a channel: its thread connects, negotiates, receives, and on loss starts over, until it is told to stop.
+//! The life of a channel: its thread connects, negotiates, receives, and on loss starts over, until
+//! it is told to stop.
 //!
-//! Who ends a channel: [`ChannelThreads::stop`] tells the thread, which closes the sending side, waits for the server to close (bounded), and
-//! gives back what was not answered; then both threads are joined.
+//! Who ends a channel: [`ChannelThreads::stop`] tells the thread, which closes the sending side,
+//! waits for the server to close (bounded), and gives back what was not answered; then both threads
+//! are joined.
 //!
 //! Lock order: see the head of the room.
 
@@ -290,8 +292,9 @@ impl<T: Operations> Channel<T> {
         }
     }
 
-    /// Makes the receiver notice that the channel is to end. While it connects nothing was asked of the server yet; later the server
-    /// is let finish what it got. Where a message is half sent the receiver's next look at the clock does this.
+    /// Makes the receiver notice that the channel is to end. While it connects nothing was asked of
+    /// the server yet; later the server is let finish what it got. Where a message is half sent the
+    /// receiver's next look at the clock does this.
     fn wake_receiver(&self) {
         if let Some(tx) = self.tx.try_lock() {
             match &*tx {

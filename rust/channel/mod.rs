@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A channel: one socket to the server of a group, the requests on it, and the thread that keeps it alive.
+//! A channel: one socket to the server of a group, the requests on it, and the thread that keeps it
+//! alive.
 //!
 //! | file | what |
 //! |---|---|
@@ -11,12 +12,14 @@
 //! | [`receive`] | the replies |
 //! | [`life`] | the thread that connects, receives, and starts over |
 //!
-//! A transfer's life: the mirror puts it into the table of its group for a channel ([`Channel::submit`]); a sender marks it
-//! as sent; whoever takes it out of the table, the receiver with its reply or the channel's end with its loss, hands it
-//! back ([`Home::done`]). Taking it out happens under the lock of its slot, so it happens once.
+//! A transfer's life: the mirror puts it into the table of its group for a channel
+//! ([`Channel::submit`]); a sender marks it as sent; whoever takes it out of the table, the
+//! receiver with its reply or the channel's end with its loss, hands it back ([`Home::done`]).
+//! Taking it out happens under the lock of its slot, so it happens once.
 //!
-//! Lock order: `link` > `tx` > { slot of a table, `queue` }. The last two are spin locks and never nest; what is taken out under
-//! them is dropped after they are released, since the end of a request may wait.
+//! Lock order: `link` > `tx` > { slot of a table, `queue` }. The last two are spin locks and never
+//! nest; what is taken out under them is dropped after they are released, since the end of a
+//! request may wait.
 
 mod connect;
 mod life;
@@ -40,7 +43,10 @@ use crate::logic::wire::{
 use kernel::{
     prelude::*,
     sync::{
-        atomic::{ordering::{Acquire, Relaxed}, Atomic},
+        atomic::{
+            ordering::{Acquire, Relaxed},
+            Atomic,
+        },
         new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
     },
     time::{Instant, Monotonic},
@@ -66,8 +72,8 @@ pub(crate) enum Outcome {
 /// Whether a lost transfer may still be carried out by the server some time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Fence {
-    /// It was not sent, or the server has closed the connection after what it received: it will not be carried out from
-    /// now on.
+    /// It was not sent, or the server has closed the connection after what it received: it will not
+    /// be carried out from now on.
     Fenced,
     /// Nobody knows.
     Open,
@@ -102,7 +108,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn done(&self, group: u8, number: u32, transfer: Transfer<Self::Ops>, outcome: Outcome);
     /// The state of a channel has changed.
     fn changed(&self);
-    /// Waits for a change that makes `enough` true, at most `ms` milliseconds; gives what it says in the end.
+    /// Waits for a change that makes `enough` true, at most `ms` milliseconds; gives what it says
+    /// in the end.
     fn sleep(&self, ms: u32, enough: &mut dyn FnMut() -> bool) -> bool;
 }
 
@@ -256,7 +263,6 @@ impl Count {
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
-
 }
 
 struct Tx<T: Operations> {
@@ -281,12 +287,14 @@ pub(crate) struct Channel<T: Operations> {
     /// Wakes the sender thread up.
     #[pin]
     sender: CondVar,
-    /// The sending side of the socket. Held by the one who sends, and by the life of the channel when it changes the socket.
+    /// The sending side of the socket. Held by the one who sends, and by the life of the channel
+    /// when it changes the socket.
     #[pin]
     tx: Mutex<Option<Tx<T>>>,
     /// The group that it belongs to while it is in use.
     group: Atomic<u32>,
-    /// The channel is to end. Set before `link` is looked at for a socket to shut, looked at after one was put there.
+    /// The channel is to end. Set before `link` is looked at for a socket to shut, looked at after
+    /// one was put there.
     stop: Atomic<bool>,
     /// Bytes that were given to the channel and are not answered.
     load: Count,
@@ -342,7 +350,8 @@ impl<T: Operations> Channel<T> {
         f(&self.link.lock())
     }
 
-    /// Gives a transfer to the channel, to be sent by the next [`Channel::kick`]. It comes back as the error if the channel is not up.
+    /// Gives a transfer to the channel, to be sent by the next [`Channel::kick`]. It comes back as
+    /// the error if the channel is not up.
     pub(crate) fn submit(
         &self,
         table: &Table<T>,
@@ -360,7 +369,8 @@ impl<T: Operations> Channel<T> {
         self.queue.lock().is_open()
     }
 
-    /// Takes over a transfer that waits in the table without a channel. False if it does not any more.
+    /// Takes over a transfer that waits in the table without a channel. False if it does not any
+    /// more.
     pub(crate) fn adopt(&self, table: &Table<T>, number: u32) -> bool {
         let Some((bytes, side)) = table.reassign(number, self.index) else {
             return false;
@@ -382,8 +392,11 @@ impl<T: Operations> Channel<T> {
         if self.queue.lock().push(number) {
             return Ok(());
         }
-        // The channel went down after it was chosen. If its end has found the transfer already, it has taken care of it.
-        match table.take(number, |channel, sent| channel == self.index && sent.is_none()) {
+        // The channel went down after it was chosen. If its end has found the transfer already, it
+        // has taken care of it.
+        match table.take(number, |channel, sent| {
+            channel == self.index && sent.is_none()
+        }) {
             Some((transfer, _)) => {
                 self.count_out(bytes);
                 match side {

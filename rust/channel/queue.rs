@@ -11,8 +11,8 @@
 //!                                      Thread ---queue found empty---> Idle
 //! ```
 //!
-//! All of this is decided under the queue's lock, so that what is queued is always seen by the one who sends, and is left
-//! by none: who finds the queue empty becomes idle in the same step.
+//! All of this is decided under the queue's lock, so that what is queued is always seen by the one
+//! who sends, and is left by none: who finds the queue empty becomes idle in the same step.
 //!
 //! Lock: the queue lies under a spin lock; nothing here allocates or waits.
 
@@ -96,7 +96,8 @@ impl SendQueue {
         true
     }
 
-    /// The sender takes the next transfers. If there are none, and `idle_if_empty`, it is the sender no more.
+    /// The sender takes the next transfers. If there are none, and `idle_if_empty`, it is the
+    /// sender no more.
     pub(super) fn take(&mut self, batch: &mut Batch, idle_if_empty: bool) -> bool {
         let count = self.len.min(BATCH);
         for to in batch.numbers.iter_mut().take(count) {

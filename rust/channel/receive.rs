@@ -2,15 +2,11 @@
 
 //! Receiving: replies, and the data of reads straight into the pages of the requests.
 //!
-//! Context: the channel's own thread, the only one that receives. Every [`TICK_MS`] of silence, and every [`BUSY_TICK`] replies,
-//! it looks whether a request has gone unanswered for too long.
+//! Context: the channel's own thread, the only one that receives. Every [`TICK_MS`] of silence, and
+//! every [`BUSY_TICK`] replies, it looks whether a request has gone unanswered for too long.
 
 use super::{Channel, Fence, Home, Outcome, Transfer};
-use crate::kapi::{
-    block::mq::Operations,
-    iovec::Incoming,
-    net::Socket,
-};
+use crate::kapi::{block::mq::Operations, iovec::Incoming, net::Socket};
 use crate::logic::channel::DownReason;
 use crate::logic::wire::{
     reply::{self, REPLY_LEN},
@@ -56,9 +52,11 @@ impl<T: Operations> Channel<T> {
         let fence = match reason {
             // Our own shutdown looks like the server's closing, but says nothing about the server.
             _ if broken.load(Relaxed) => Fence::Open,
-            // The server closed by itself: what it received was carried out before, or is not carried out at all.
+            // The server closed by itself: what it received was carried out before, or is not
+            // carried out at all.
             DownReason::Closed | DownReason::Cut => Fence::Fenced,
-            // What it sent made no sense, but its closing still tells when it is through with what it received.
+            // What it sent made no sense, but its closing still tells when it is through with what
+            // it received.
             DownReason::Reply(_) | DownReason::UnknownCookie => receiver.drain_blindly(),
             _ => Fence::Open,
         };
@@ -100,7 +98,10 @@ impl<H: Home> Receiver<'_, H> {
             sock.recv(header.get_mut(from..).unwrap_or_default())
         })?;
         let reply = reply::parse(&header).map_err(DownReason::Reply)?;
-        let table = self.home.table(self.group).ok_or(DownReason::UnknownCookie)?;
+        let table = self
+            .home
+            .table(self.group)
+            .ok_or(DownReason::UnknownCookie)?;
         let (number, transfer) = table
             .finish(reply.cookie, self.channel.index)
             .ok_or(DownReason::UnknownCookie)?;
@@ -127,8 +128,8 @@ impl<H: Home> Receiver<'_, H> {
         self.home.done(self.group, number, transfer, outcome);
     }
 
-    /// Calls `recv` with the number of bytes that are there until there are `len`. `at_start` is the reason if the server
-    /// closes before the first.
+    /// Calls `recv` with the number of bytes that are there until there are `len`. `at_start` is
+    /// the reason if the server closes before the first.
     fn fill(
         &mut self,
         len: usize,
@@ -170,7 +171,8 @@ impl<H: Home> Receiver<'_, H> {
         Ok(())
     }
 
-    /// Closes our side, once what was begun has been sent: the server answers what it got and closes its own.
+    /// Closes our side, once what was begun has been sent: the server answers what it got and
+    /// closes its own.
     fn start_draining(&mut self) {
         self.draining = true;
         self.ticks_left = DRAIN_TICKS;

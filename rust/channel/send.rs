@@ -2,11 +2,13 @@
 
 //! Sending.
 //!
-//! A submitter that finds nobody sending sends itself, its own transfers and those that others queue meanwhile, as far as the
-//! socket takes them at once. When the socket is full, or after [`ROUNDS`] calls of the network, it leaves the rest to the
-//! sender thread, which may wait: so a slow server holds up nobody but itself.
+//! A submitter that finds nobody sending sends itself, its own transfers and those that others
+//! queue meanwhile, as far as the socket takes them at once. When the socket is full, or after
+//! [`ROUNDS`] calls of the network, it leaves the rest to the sender thread, which may wait: so a
+//! slow server holds up nobody but itself.
 //!
-//! Context: process context; `tx` is held while sending, and only by the one that the queue calls the sender.
+//! Context: process context; `tx` is held while sending, and only by the one that the queue calls
+//! the sender.
 
 use super::{Channel, Home, Tx};
 use crate::kapi::{block::mq::Operations, iovec::Sent, scope::NoReclaim};

@@ -2,15 +2,13 @@
 
 //! The transfers of a group: one slot for each request of the device, and a few for the resync.
 //!
-//! Lock: each slot has a spin lock of its own, under which nothing is dropped, allocated or waited for.
+//! Lock: each slot has a spin lock of its own, under which nothing is dropped, allocated or waited
+//! for.
 //!
-//! The cookie that goes over the wire is the number of the slot and, in its upper half, how often the slot was used: a reply to an
-//! earlier use is not taken for a reply to this one.
+//! The cookie that goes over the wire is the number of the slot and, in its upper half, how often
+//! the slot was used: a reply to an earlier use is not taken for a reply to this one.
 
-use crate::kapi::{
-    block::mq::Operations,
-    iovec::Buffer,
-};
+use crate::kapi::{block::mq::Operations, iovec::Buffer};
 use crate::logic::wire::request::{self, Command, CommandFlags, REQUEST_LEN};
 use kernel::{
     prelude::*,
@@ -78,7 +76,8 @@ impl<T: Operations> Table<T> {
         self.0.get(number as usize)
     }
 
-    /// Puts a transfer into its slot, for `channel`. It comes back if the slot is in use, which no caller lets happen.
+    /// Puts a transfer into its slot, for `channel`. It comes back if the slot is in use, which no
+    /// caller lets happen.
     pub(crate) fn put(
         &self,
         number: u32,
@@ -112,7 +111,8 @@ impl<T: Operations> Table<T> {
         Some((u64::from(busy.transfer.len), busy.transfer.command))
     }
 
-    /// Marks a transfer of `channel` as sent, and says what to send. Nothing if it is not the channel's any more.
+    /// Marks a transfer of `channel` as sent, and says what to send. Nothing if it is not the
+    /// channel's any more.
     pub(super) fn start(&self, number: u32, channel: u8) -> Option<Message<T>> {
         let mut slot = self.slot(number)?.lock();
         let cookie = u64::from(slot.uses) << 32 | u64::from(number);
@@ -141,7 +141,9 @@ impl<T: Operations> Table<T> {
         if u64::from(slot.uses) != cookie >> 32 {
             return None;
         }
-        let busy = slot.busy.take_if(|b| b.channel == channel && b.sent.is_some())?;
+        let busy = slot
+            .busy
+            .take_if(|b| b.channel == channel && b.sent.is_some())?;
         Some((number, busy.transfer))
     }
 

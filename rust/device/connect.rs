@@ -22,7 +22,8 @@ use kernel::{
 const GRACE_MS: u32 = 2000;
 
 impl Device {
-    /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one is not, none is added.
+    /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one
+    /// is not, none is added.
     pub(super) fn connect(
         &self,
         control: &mut Control,
@@ -216,7 +217,8 @@ impl Device {
     }
 }
 
-/// Tells all channels to end, so that they do so at the same time, before one of them is waited for.
+/// Tells all channels to end, so that they do so at the same time, before one of them is waited
+/// for.
 pub(super) fn stop_all(channels: &[ChannelThreads<crate::mirror::Mirror>]) {
     for threads in channels {
         threads.stop();

@@ -12,7 +12,8 @@ use kernel::{
     sync::{atomic::ordering::Relaxed, Arc},
 };
 
-/// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD request with room to spare.
+/// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD
+/// request with room to spare.
 const MAX_ZEROES: u32 = 1 << 30;
 /// The most pieces of memory in one request.
 const MAX_SEGMENTS: u16 = 2048;
@@ -49,16 +50,25 @@ impl Device {
         let block = self.mirror.block_sectors();
         let sectors = self.mirror.blocks_of(bytes >> 9).saturating_mul(block);
         if sectors == 0 {
-            return Err(Failure::new(EINVAL, "the device would be smaller than a block"));
+            return Err(Failure::new(
+                EINVAL,
+                "the device would be smaller than a block",
+            ));
         }
         if sectors >= MAX_SECTORS {
             return Err(Failure::new(EFBIG, "the device would be too large"));
         }
         if u64::from(limits.logical_block) > block << 9 {
-            return Err(Failure::new(EINVAL, "a server needs larger blocks than the block size"));
+            return Err(Failure::new(
+                EINVAL,
+                "a server needs larger blocks than the block size",
+            ));
         }
         if u64::from(limits.max_bytes) < block << 9 {
-            return Err(Failure::new(EINVAL, "a server takes no request as large as the block size"));
+            return Err(Failure::new(
+                EINVAL,
+                "a server takes no request as large as the block size",
+            ));
         }
         Ok(Common {
             sectors,
@@ -89,7 +99,8 @@ impl Device {
         let name = CString::try_from_fmt(fmt!("nd{}", self.id.letter()))?;
         mirror.set_sectors(common.sectors, Some(common.promise));
         mirror.seal(false);
-        // Partitions are looked for at once; should the servers be gone that must fail rather than wait.
+        // Partitions are looked for at once; should the servers be gone that must fail rather than
+        // wait.
         mirror.set_failing(true);
         let disk = GenDisk::add(
             &name,
@@ -118,7 +129,8 @@ impl Device {
             return Err(Failure::new(ENODEV, "the device is not enabled"));
         };
         self.seal_unless_open(disk)?;
-        // What the servers have in their caches is made durable; one that does not answer loses its group for that.
+        // What the servers have in their caches is made durable; one that does not answer loses its
+        // group for that.
         self.mirror.set_failing(true);
         let flushed = disk.flush();
         self.end_resyncs();
@@ -138,9 +150,14 @@ impl Device {
             return Err(Failure::new(EBUSY, "the device is enabled"));
         }
         for group in 0..MAX_GROUPS {
-            let Some(g) = self.mirror.group(group) else { continue };
+            let Some(g) = self.mirror.group(group) else {
+                continue;
+            };
             if g.map.dirty() > 0 {
-                return Err(Failure::new(EBUSY, "a dirty map is in units of the old block size"));
+                return Err(Failure::new(
+                    EBUSY,
+                    "a dirty map is in units of the old block size",
+                ));
             }
             let export = g.info.lock().export;
             if export.is_some_and(|e| e.size.checked_rem(u64::from(bytes)) != Some(0)) {
@@ -153,7 +170,8 @@ impl Device {
         Ok(())
     }
 
-    /// Takes the device apart: errors what is held, disconnects everything. Refused while the disk is open.
+    /// Takes the device apart: errors what is held, disconnects everything. Refused while the disk
+    /// is open.
     pub(crate) fn take_apart(&self) -> Result<(), Failure> {
         let mut control = self.control.lock();
         if let Some(disk) = &control.disk {
@@ -198,7 +216,8 @@ fn of_export(export: &Export) -> (u64, Promise, Limits, bool) {
     (export.size, promise, limits, flags.read_only())
 }
 
-/// The strictest of both. A flush is promised where any server has it: the others are named as volatile.
+/// The strictest of both. A flush is promised where any server has it: the others are named as
+/// volatile.
 fn stack(
     a: (u64, Promise, Limits, bool),
     b: (u64, Promise, Limits, bool),

@@ -26,7 +26,10 @@ impl Device {
             return Err(Failure::new(ENOENT, "no such group"));
         };
         if mirror.view().state(number) == GroupState::Faulty && g.up() == 0 {
-            return Err(Failure::new(ENOTCONN, "the group has no channel that is up"));
+            return Err(Failure::new(
+                ENOTCONN,
+                "the group has no channel that is up",
+            ));
         }
         if control.disk.is_none() {
             return self.hot_add_disabled(number, mode);
@@ -36,7 +39,10 @@ impl Device {
             .get_mut(number)
             .ok_or(Failure::new(ENOENT, "no such group"))?;
         if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
-            return Err(Failure::new(EBUSY, "the last resync of the group is still ending"));
+            return Err(Failure::new(
+                EBUSY,
+                "the last resync of the group is still ending",
+            ));
         }
         // Joins the thread, which has ended.
         drop(slot.take());
@@ -57,11 +63,15 @@ impl Device {
         }
     }
 
-    /// While the device is disabled nothing is written, so a clean map means that nothing is missed.
+    /// While the device is disabled nothing is written, so a clean map means that nothing is
+    /// missed.
     fn hot_add_disabled(&self, group: usize, mode: HotAddMode) -> Result<(), Failure> {
         let dirty = self.mirror.group(group).map_or(0, |g| g.map.dirty());
         if dirty > 0 || mode == HotAddMode::Full {
-            return Err(Failure::new(ENODEV, "blocks can be copied only while the device is enabled"));
+            return Err(Failure::new(
+                ENODEV,
+                "blocks can be copied only while the device is enabled",
+            ));
         }
         self.mirror.hot_add(group)?;
         self.mirror.synced(group)?;
@@ -72,7 +82,10 @@ impl Device {
         let number = usize::from(group);
         if let Some(slot) = self.resyncs.lock().get_mut(number) {
             if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
-                return Err(Failure::new(EBUSY, "a resync of the group is running or ending"));
+                return Err(Failure::new(
+                    EBUSY,
+                    "a resync of the group is running or ending",
+                ));
             }
             drop(slot.take());
         }

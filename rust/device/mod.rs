@@ -9,8 +9,8 @@
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
-//! Lock order: `control`, under which commands run one at a time > everything of the mirror. The status text takes `control`
-//! never, so it can be read while a command waits.
+//! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
+//! status text takes `control` never, so it can be read while a command waits.
 
 mod connect;
 mod disk;
@@ -85,7 +85,8 @@ impl From<kernel::alloc::AllocError> for Failure {
 struct Control {
     disk: Option<GenDisk<Driver>>,
     channels: KVec<ChannelThreads<Mirror>>,
-    /// A group that enbd itself faulted is re-added when it is back. Kept for that, which does not exist yet.
+    /// A group that enbd itself faulted is re-added when it is back. Kept for that, which does not
+    /// exist yet.
     autoadd: bool,
 }
 

@@ -2,7 +2,8 @@
 
 //! The device's lines in /proc/nbdinfo.
 //!
-//! Everything is read without stopping anything, so the figures of one text may be of slightly different moments.
+//! Everything is read without stopping anything, so the figures of one text may be of slightly
+//! different moments.
 
 use super::Device;
 use crate::channel::{Link, Spec};
@@ -10,8 +11,7 @@ use crate::logic::{
     channel::{ChannelState, DownReason},
     group::GroupState,
     status::{
-        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, ResyncStatus,
-        Traffic,
+        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, ResyncStatus, Traffic,
     },
     MAX_GROUPS,
 };
@@ -130,8 +130,10 @@ impl Device {
         };
         let c = &channel.counters;
         let (read_done, write_done) = (blocks(c.read_done.get()), blocks(c.write_done.get()));
-        let (read_asked, write_asked) =
-            (blocks(c.read_requested.get()), blocks(c.write_requested.get()));
+        let (read_asked, write_asked) = (
+            blocks(c.read_requested.get()),
+            blocks(c.write_requested.get()),
+        );
         requested.read = requested.read.saturating_add(read_asked);
         requested.written = requested.written.saturating_add(write_asked);
         despatched.read = despatched.read.saturating_add(read_done);
@@ -148,7 +150,9 @@ impl Device {
         let view = self.mirror.view();
         for number in 0..MAX_GROUPS {
             let state = view.state(number);
-            let Some(g) = self.mirror.group(number) else { continue };
+            let Some(g) = self.mirror.group(number) else {
+                continue;
+            };
             if state == GroupState::Absent {
                 continue;
             }

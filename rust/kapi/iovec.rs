@@ -2,8 +2,9 @@
 
 //! Memory that is sent from and received into, without copies of our own.
 //!
-//! [`Buffer`] names the memory and keeps it. [`Outgoing`] collects messages, each a short header and perhaps a buffer, into one
-//! vector for one call of the network; [`Incoming`] receives into a buffer.
+//! [`Buffer`] names the memory and keeps it. [`Outgoing`] collects messages, each a short header
+//! and perhaps a buffer, into one vector for one call of the network; [`Incoming`] receives into a
+//! buffer.
 
 use super::{
     bindings,
@@ -104,8 +105,8 @@ struct Body<T: Operations> {
 ///
 /// # Invariants
 ///
-/// `vecs` describes `total` bytes in `headers` and in the buffers of `bodies`, of which `done` were sent. `rest`, if any, is
-/// where in the last body that starts which did not fit into `vecs`.
+/// `vecs` describes `total` bytes in `headers` and in the buffers of `bodies`, of which `done` were
+/// sent. `rest`, if any, is where in the last body that starts which did not fit into `vecs`.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
     headers: Page,
@@ -153,7 +154,8 @@ impl<T: Operations> Outgoing<T> {
         if !self.has_room(header.len()) {
             return Err(ENOSPC);
         }
-        // SAFETY: `header` is valid for reading, and the range lies in the page, as was checked; nobody else writes to it.
+        // SAFETY: `header` is valid for reading, and the range lies in the page, as was checked;
+        // nobody else writes to it.
         unsafe {
             self.headers
                 .write_raw(header.as_ptr(), self.used, header.len())
@@ -181,16 +183,15 @@ impl<T: Operations> Outgoing<T> {
             self.rest = None;
             return;
         };
-        let added = body
-            .buffer
-            .segments(from, body.len - from, &mut self.vecs);
+        let added = body.buffer.segments(from, body.len - from, &mut self.vecs);
         self.total += added;
         let next = from + added;
         self.rest = (next < body.len && added > 0).then_some(next);
     }
 
-    /// Sends what was collected: as far as the socket takes it at once, or all if `wait` is set. `more` says that other
-    /// messages follow at once. When all is sent the messages are forgotten and their buffers given up.
+    /// Sends what was collected: as far as the socket takes it at once, or all if `wait` is set.
+    /// `more` says that other messages follow at once. When all is sent the messages are forgotten
+    /// and their buffers given up.
     pub(crate) fn send(&mut self, sock: &Socket, more: bool, wait: bool) -> Result<Sent> {
         let mut flags = 0;
         if !wait {
@@ -245,7 +246,8 @@ impl Incoming {
         Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
     }
 
-    /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO if the buffer is shorter.
+    /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO
+    /// if the buffer is shorter.
     pub(crate) fn recv<T: Operations>(
         &mut self,
         sock: &Socket,
@@ -258,7 +260,8 @@ impl Incoming {
         if total == 0 {
             return Err(EIO);
         }
-        // SAFETY: `buffer` keeps the memory. It is a read's, or our own, and in the hands of the caller alone.
+        // SAFETY: `buffer` keeps the memory. It is a read's, or our own, and in the hands of the
+        // caller alone.
         let got = unsafe { sock.recv_vecs(&self.0, total) };
         self.0.clear();
         got

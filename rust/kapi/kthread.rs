@@ -13,13 +13,13 @@ pub(crate) trait Main: Send + 'static {
     fn main(self);
 }
 
-/// A running kernel thread. Dropping the handle waits until it has returned, so the owner must first make whatever the
-/// thread waits for happen, and must not be the thread itself.
+/// A running kernel thread. Dropping the handle waits until it has returned, so the owner must
+/// first make whatever the thread waits for happen, and must not be the thread itself.
 ///
 /// # Invariants
 ///
-/// `task` is a kthread that runs [`trampoline::<M>`] and that we have a reference to. `value` came from
-/// [`KBox::into_raw`] and belongs to the thread once it has run.
+/// `task` is a kthread that runs [`trampoline::<M>`] and that we have a reference to. `value` came
+/// from [`KBox::into_raw`] and belongs to the thread once it has run.
 pub(crate) struct KThread<M: Main> {
     task: *mut bindings::task_struct,
     value: *mut M,
@@ -34,8 +34,8 @@ impl<M: Main> KThread<M> {
     /// Starts a thread called `name` (at most 15 bytes are kept).
     pub(crate) fn spawn(name: &CStr, value: M) -> Result<Self> {
         let value = KBox::into_raw(KBox::new(value, GFP_KERNEL)?);
-        // SAFETY: The format takes one string, and both strings live longer than the call. The trampoline takes the
-        // value that is given along.
+        // SAFETY: The format takes one string, and both strings live longer than the call. The
+        // trampoline takes the value that is given along.
         let task = from_err_ptr(unsafe {
             bindings::kthread_create_on_node(
                 Some(trampoline::<M>),
@@ -69,8 +69,8 @@ impl<M: Main> Drop for KThread<M> {
         // SAFETY: By the type invariant.
         let ret = unsafe { bindings::kthread_stop(self.task) };
         if ret == EINTR.to_errno() {
-            // SAFETY: The trampoline returns 0; -EINTR says that the thread was stopped before it ran, so the value was
-            // not taken.
+            // SAFETY: The trampoline returns 0; -EINTR says that the thread was stopped before it
+            // ran, so the value was not taken.
             drop(unsafe { KBox::from_raw(self.value) });
         }
         // SAFETY: Gives back the reference of the type invariant.

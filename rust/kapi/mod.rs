@@ -2,10 +2,12 @@
 
 //! Safe bindings for what the kernel crate lacks, shaped so that they could move there.
 //!
-//! This is the only room with `unsafe` code. It knows nothing of enbd: it never imports `crate::logic` or a driver room.
+//! This is the only room with `unsafe` code. It knows nothing of enbd: it never imports
+//! `crate::logic` or a driver room.
 //!
 //! - [`block::mq`]: requests that cannot be lost or ended twice, tag sets, disks, limits.
-//! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received into.
+//! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
+//!   into.
 //! - [`kthread`], [`proc_fs`], [`scope`].
 
 #![allow(unsafe_code)]

@@ -127,9 +127,9 @@ impl Socket {
         to_result(unsafe {
             bindings::sock_create_kern(
                 net.0,
-                to.family() as _,
-                bindings::sock_type_SOCK_STREAM as _,
-                protocol as _,
+                to.family() as i32,
+                bindings::sock_type_SOCK_STREAM as i32,
+                protocol as i32,
                 &mut sock,
             )
         })?;
@@ -148,9 +148,9 @@ impl Socket {
     /// Connects; EINPROGRESS when the send timeout ran out before.
     pub(crate) fn connect(&self, to: Endpoint<'_>) -> Result {
         let mut addr = to.to_sockaddr()?;
-        let len = addr.len as _;
-        // SAFETY: `addr` holds `len` bytes of an address of the socket's family, and the kernel does not write to it beyond
-        // its size.
+        let len = addr.len as i32;
+        // SAFETY: `addr` holds `len` bytes of an address of the socket's family, and the kernel
+        // does not write to it beyond its size.
         to_result(unsafe {
             bindings::kernel_connect(self.0, ptr::from_mut(&mut addr.bytes).cast(), len, 0)
         })
@@ -186,8 +186,8 @@ impl Socket {
         count(unsafe { bindings::kernel_sendmsg(self.0, &mut msg, &mut vec, 1, data.len()) })
     }
 
-    /// Receives up to `data.len()` bytes and gives how many came; 0 when the other side has closed, EAGAIN after the timeout.
-    /// Waits for all of them, unless the time runs out in between.
+    /// Receives up to `data.len()` bytes and gives how many came; 0 when the other side has closed,
+    /// EAGAIN after the timeout. Waits for all of them, unless the time runs out in between.
     pub(crate) fn recv(&self, data: &mut [u8]) -> Result<usize> {
         let mut vec = bindings::kvec {
             iov_base: data.as_mut_ptr().cast(),
@@ -196,12 +196,11 @@ impl Socket {
         let mut msg = bindings::msghdr::default();
         let flags = bindings::MSG_WAITALL as i32;
         // SAFETY: The socket is valid; the vector describes `data`, which we may write to.
-        count(unsafe {
-            bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags)
-        })
+        count(unsafe { bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags) })
     }
 
-    /// Sends from a vector whose first `done` of `total` bytes were sent before; gives how many more were taken.
+    /// Sends from a vector whose first `done` of `total` bytes were sent before; gives how many
+    /// more were taken.
     ///
     /// # Safety
     ///
@@ -235,7 +234,8 @@ impl Socket {
     ///
     /// # Safety
     ///
-    /// The memory that `vecs` describes, `total` bytes, must be ours to write to until this returns.
+    /// The memory that `vecs` describes, `total` bytes, must be ours to write to until this
+    /// returns.
     pub(super) unsafe fn recv_vecs(
         &self,
         vecs: &[bindings::bio_vec],

@@ -39,7 +39,8 @@ pub(crate) struct ProcFile<T: TextFile> {
     _data: PhantomData<Arc<T>>,
 }
 
-// SAFETY: It owns an `Arc<T>`, and `T` is `Send` and `Sync`; the entry may be removed on any thread.
+// SAFETY: It owns an `Arc<T>`, and `T` is `Send` and `Sync`; the entry may be removed on any
+// thread.
 unsafe impl<T: TextFile> Send for ProcFile<T> {}
 // SAFETY: `&ProcFile` gives access to nothing.
 unsafe impl<T: TextFile> Sync for ProcFile<T> {}
@@ -59,15 +60,10 @@ impl<T: TextFile> ProcFile<T> {
         let data = file.into_foreign();
         // SAFETY: Runs only where the entry was not made.
         let free = ScopeGuard::new(|| drop(unsafe { Arc::<T>::from_foreign(data) }));
-        // SAFETY: The name is copied; `OPS` is constant and lives as long as the module, which removes the entry.
+        // SAFETY: The name is copied; `OPS` is constant and lives as long as the module, which
+        // removes the entry.
         let entry = unsafe {
-            bindings::proc_create_data(
-                name.as_char_ptr(),
-                0o644,
-                ptr::null_mut(),
-                &Self::OPS,
-                data,
-            )
+            bindings::proc_create_data(name.as_char_ptr(), 0o644, ptr::null_mut(), &Self::OPS, data)
         };
         if entry.is_null() {
             return Err(ENOMEM);
@@ -99,8 +95,8 @@ impl<T: TextFile> ProcFile<T> {
     ///
     /// Only for seq_file, with a file that `open` opened.
     unsafe extern "C" fn show(seq: *mut bindings::seq_file, _: *mut ffi::c_void) -> ffi::c_int {
-        // SAFETY: By the safety requirements of this function `private` is what `open` gave, which stays until the entry
-        // is removed; that waits for us.
+        // SAFETY: By the safety requirements of this function `private` is what `open` gave, which
+        // stays until the entry is removed; that waits for us.
         let this = unsafe { Arc::<T>::borrow((*seq).private) };
         // SAFETY: Valid for this call.
         let seq = unsafe { SeqFile::from_raw(seq) };

@@ -7,8 +7,8 @@
 use super::bindings;
 use kernel::types::NotThreadSafe;
 
-/// While it lives, allocations of this task may use the reserves and never wait for memory to be freed. For code that
-/// has to run so that memory can be freed: sending and receiving block I/O.
+/// While it lives, allocations of this task may use the reserves and never wait for memory to be
+/// freed. For code that has to run so that memory can be freed: sending and receiving block I/O.
 pub(crate) struct NoReclaim(u32, NotThreadSafe);
 
 impl NoReclaim {
@@ -20,12 +20,14 @@ impl NoReclaim {
 
 impl Drop for NoReclaim {
     fn drop(&mut self) {
-        // SAFETY: The value came from the matching save, in the same task, since `Self` is not `Send`.
+        // SAFETY: The value came from the matching save, in the same task, since `Self` is not
+        // `Send`.
         unsafe { bindings::enbd_noreclaim_restore(self.0) };
     }
 }
 
-/// While it lives, allocations of this task do not start I/O to get memory: it might come back to us.
+/// While it lives, allocations of this task do not start I/O to get memory: it might come back to
+/// us.
 pub(crate) struct NoIo(u32, NotThreadSafe);
 
 impl NoIo {
@@ -37,7 +39,8 @@ impl NoIo {
 
 impl Drop for NoIo {
     fn drop(&mut self) {
-        // SAFETY: The value came from the matching save, in the same task, since `Self` is not `Send`.
+        // SAFETY: The value came from the matching save, in the same task, since `Self` is not
+        // `Send`.
         unsafe { bindings::enbd_noio_restore(self.0) };
     }
 }

@@ -4,26 +4,32 @@
 //!
 //! # What would go wrong without it
 //!
-//! 1. *Stale copy.* The resync reads block 5 (old) from the source; a user's write of block 5 goes to both groups; the
-//!    resync then writes the old block 5 to the returning group. The mirrors differ and the map says they do not.
-//! 2. *Late write.* A write sees group 1 faulty, marks its map and goes to group 0 only. Before it is carried out there,
-//!    group 1 is hot-added, the resync reads the old block from group 0, copies it and clears the mark.
-//! 3. *Late mark.* A write sees group 1 faulty; before it has marked the map, a resync finds the map empty.
+//! 1. *Stale copy.* The resync reads block 5 (old) from the source; a user's write of block 5 goes
+//!    to both groups; the resync then writes the old block 5 to the returning group. The mirrors
+//!    differ and the map says they do not.
+//! 2. *Late write.* A write sees group 1 faulty, marks its map and goes to group 0 only. Before it
+//!    is carried out there, group 1 is hot-added, the resync reads the old block from group 0,
+//!    copies it and clears the mark.
+//! 3. *Late mark.* A write sees group 1 faulty; before it has marked the map, a resync finds the
+//!    map empty.
 //!
 //! # The rules
 //!
-//! Each request slot has one *claim* word, each resync a few *window* words; both hold a range of chunks
-//! ([`CHUNK_SECTORS`]), a claim also the epoch of the [`View`](super::group::View) under which the write was sent.
+//! Each request slot has one *claim* word, each resync a few *window* words; both hold a range of
+//! chunks ([`CHUNK_SECTORS`]), a claim also the epoch of the [`View`](super::group::View) under
+//! which the write was sent.
 //!
-//! - A write stores its claim (full barrier), and only then looks at the view and the windows. If the view has
-//!   changed it claims anew; if a window overlaps it withdraws the claim and waits for that window.
+//! - A write stores its claim (full barrier), and only then looks at the view and the windows. If
+//!   the view has changed it claims anew; if a window overlaps it withdraws the claim and waits for
+//!   that window.
 //! - A resync stores its window (full barrier), then waits until no claim overlaps it, then copies.
-//! - Who makes a faulty group resyncing stores the view (full barrier), then waits until no claim is of an older epoch;
-//!   only then may the map be read.
+//! - Who makes a faulty group resyncing stores the view (full barrier), then waits until no claim
+//!   is of an older epoch; only then may the map be read.
 //! - The claim is withdrawn when the last clone of the write has ended and the map has been marked.
 //!
-//! Of two stores, each followed by a full barrier and a load of what the other stored, at least one side sees the other:
-//! so a write and a window never both go ahead. This answers 1; the wait for older epochs answers 2 and 3.
+//! Of two stores, each followed by a full barrier and a load of what the other stored, at least one
+//! side sees the other: so a write and a window never both go ahead. This answers 1; the wait for
+//! older epochs answers 2 and 3.
 
 use crate::sync::Word;
 
@@ -48,8 +54,9 @@ pub struct Span {
 }
 
 impl Span {
-    /// The chunks that `sectors` sectors from `first` touch. A range that no word can hold becomes one that covers
-    /// everything after its start, which makes others wait but never lets them pass.
+    /// The chunks that `sectors` sectors from `first` touch. A range that no word can hold becomes
+    /// one that covers everything after its start, which makes others wait but never lets them
+    /// pass.
     pub fn new(first: u64, sectors: u64) -> Self {
         let start = (first / CHUNK_SECTORS).min(START_MASK);
         let end = first
@@ -101,7 +108,8 @@ impl Default for Claim {
 }
 
 impl Claim {
-    /// Publishes that a write of `span` goes on under `epoch`. Full barrier: what is loaded next is not older.
+    /// Publishes that a write of `span` goes on under `epoch`. Full barrier: what is loaded next is
+    /// not older.
     pub fn publish(&self, span: Span, epoch: u32) {
         self.0.swap(span.to_word(epoch));
     }
@@ -118,8 +126,8 @@ impl Claim {
 
     /// Whether a write that was sent under another epoch than `epoch` still goes on in this slot.
     ///
-    /// Seven bits of the epoch are kept. They cannot wrap round: of every group's changes at most three lie between two waits
-    /// for older epochs, and eight groups make 24.
+    /// Seven bits of the epoch are kept. They cannot wrap round: of every group's changes at most
+    /// three lie between two waits for older epochs, and eight groups make 24.
     pub fn is_of_older(&self, epoch: u32) -> bool {
         let word = self.0.load();
         word & ACTIVE != 0

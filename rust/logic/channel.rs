@@ -93,7 +93,9 @@ impl DownReason {
             Self::System(errno) => system_phrase(errno),
             Self::ConnectTimeout => "the server did not answer in time",
             Self::Handshake(reason) => reason.as_str(),
-            Self::OtherExport => "the export is not the one that the group has (size, flags or block size differ)",
+            Self::OtherExport => {
+                "the export is not the one that the group has (size, flags or block size differ)"
+            }
             Self::OddSize => "the size of the export is not a multiple of the block size",
             Self::TooSmall => "the export is smaller than the device",
             Self::LacksFeature => "the export lacks a feature that the device has promised",
@@ -138,10 +140,14 @@ fn system_phrase(errno: i32) -> &'static str {
     }
 }
 
-/// How long to wait before try number `tries` to connect again, in milliseconds: doubling from a quarter of a second to half a
-/// minute, less up to a quarter of it by `random`, so that channels that were lost together do not come back at one instant.
+/// How long to wait before try number `tries` to connect again, in milliseconds: doubling from a
+/// quarter of a second to half a minute, less up to a quarter of it by `random`, so that channels
+/// that were lost together do not come back at one instant.
 pub fn backoff_ms(tries: u32, random: u32) -> u32 {
-    let whole = 250u32.checked_shl(tries.min(7)).unwrap_or(u32::MAX).min(30_000);
+    let whole = 250u32
+        .checked_shl(tries.min(7))
+        .unwrap_or(u32::MAX)
+        .min(30_000);
     whole.saturating_sub(random % (whole / 4).max(1))
 }
 

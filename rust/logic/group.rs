@@ -15,8 +15,8 @@
 //!     +-------------------------- Join(stale) --------------------+
 //! ```
 //!
-//! A change that would leave the device without a group in sync is refused ([`Refusal::LastInSync`]):
-//! a group that missed writes must never become the source.
+//! A change that would leave the device without a group in sync is refused
+//! ([`Refusal::LastInSync`]): a group that missed writes must never become the source.
 
 use super::MAX_GROUPS;
 
@@ -138,8 +138,9 @@ impl GroupSet {
     }
 }
 
-/// The states of all groups of a device at one moment, in one word: two bits a group from bit 0, and from bit 32
-/// an epoch that goes up with each change, so that a request can tell under which states it was sent.
+/// The states of all groups of a device at one moment, in one word: two bits a group from bit 0,
+/// and from bit 32 an epoch that goes up with each change, so that a request can tell under which
+/// states it was sent.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct View(u64);
 

@@ -2,14 +2,14 @@
 
 //! Pure decisions: no kernel, no allocation beyond what is handed in, no `unsafe`.
 //!
-//! This folder is compiled twice: into `enbd.ko` by Kbuild (rustc 1.85, `no_std`) and on the host by
-//! `tools/enbd-logic`, where it is unit-, property- and fuzz-tested. Rules that keep it so:
+//! This folder is compiled twice: into `enbd.ko` by Kbuild (rustc 1.85, `no_std`) and on the host
+//! by `tools/enbd-logic`, where it is unit-, property- and fuzz-tested. Rules that keep it so:
 //!
-//! - Only `core` and `crate::sync` are used. Text is written through `core::fmt::Write`
-//!   with primitive arguments; no type here implements `Display`, since the kernel has a `Display` of
+//! - Only `core` and `crate::sync` are used. Text is written through `core::fmt::Write` with
+//!   primitive arguments; no type here implements `Display`, since the kernel has a `Display` of
 //!   its own. Reasons are enums with `as_str()`.
-//! - The stock kernel turns arithmetic overflow into a BUG, so sums of foreign numbers are `checked_`,
-//!   `saturating_` or `wrapping_`, and slices are indexed with `get`.
+//! - The stock kernel turns arithmetic overflow into a BUG, so sums of foreign numbers are
+//!   `checked_`, `saturating_` or `wrapping_`, and slices are indexed with `get`.
 
 #![forbid(unsafe_code)]
 #![allow(unreachable_pub)]

@@ -66,7 +66,8 @@ pub(crate) struct Group {
     table: SetOnce<Table<Driver>>,
     /// The channels that carry requests, one bit each.
     up: Atomic<u32>,
-    /// One channel works and the others stand by: the server does not promise that a flush on one covers all.
+    /// One channel works and the others stand by: the server does not promise that a flush on one
+    /// covers all.
     single: Atomic<bool>,
     /// Protects what control and channels know of the group.
     #[pin]
@@ -124,7 +125,8 @@ impl Group {
     fn change_up(&self, f: impl Fn(u32) -> u32) -> u32 {
         let mut old = self.up.load(Relaxed);
         loop {
-            // Full: who parks a transfer looks at `up` afterwards, who changes `up` looks for parked ones afterwards.
+            // Full: who parks a transfer looks at `up` afterwards, who changes `up` looks for
+            // parked ones afterwards.
             match self.up.cmpxchg(old, f(old), Full) {
                 Ok(_) => return f(old),
                 Err(now) => old = now,
@@ -132,7 +134,8 @@ impl Group {
         }
     }
 
-    /// Counts a refused request; whether this one is to be told, which get rarer the more there are.
+    /// Counts a refused request; whether this one is to be told, which get rarer the more there
+    /// are.
     pub(super) fn count_refused(&self) -> bool {
         self.refused.increment().is_power_of_two()
     }

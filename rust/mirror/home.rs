@@ -11,11 +11,7 @@ use crate::logic::{
     wire::{handshake::Export, reply::NbdError, request::Command},
 };
 use crate::wait::Woken;
-use kernel::{
-    prelude::*,
-    sync::atomic::ordering::Relaxed,
-    time::Instant,
-};
+use kernel::{prelude::*, sync::atomic::ordering::Relaxed, time::Instant};
 
 impl Home for Mirror {
     type Ops = Driver;
@@ -122,7 +118,8 @@ impl Mirror {
     fn refused(&self, group: usize, transfer: Transfer<Driver>, error: NbdError) {
         self.tell_refused(group, &transfer, error);
         let errno = match error {
-            // A lack of memory is the server's own; the block layer would take it for ours and try again at once.
+            // A lack of memory is the server's own; the block layer would take it for ours and try
+            // again at once.
             NbdError::NoMem => EIO,
             error => Error::from_errno(error.errno().saturating_neg()),
         };
@@ -142,8 +139,8 @@ impl Mirror {
     fn write_failed(&self, group: usize, rq: &Shared<Driver>, why: GroupFault) {
         match self.fault(group, why) {
             Ok(()) | Err(Refusal::AlreadyFaulty) => self.mark_missed(group, rq),
-            // It was the last group in sync, so the request fails, and nobody knows what that group has now; who took the write has
-            // to be made equal.
+            // It was the last group in sync, so the request fails, and nobody knows what that group
+            // has now; who took the write has to be made equal.
             Err(_) => {
                 for other in self.view().resyncing().iter() {
                     self.mark_missed(other, rq);
@@ -167,8 +164,8 @@ impl Mirror {
             let used = self.route_read(rq);
             return self.kick(used);
         }
-        // A write that may still be carried out later could overwrite a newer one, so the group is left alone from now on,
-        // if another one is in sync; its blocks are copied when it returns.
+        // A write that may still be carried out later could overwrite a newer one, so the group is
+        // left alone from now on, if another one is in sync; its blocks are copied when it returns.
         if fence == Fence::Open && transfer.command != Command::Flush {
             let _ = self.fault(group, GroupFault::WriteLost);
         }
@@ -218,7 +215,8 @@ impl Mirror {
         });
     }
 
-    /// Marks what `group` did not get. What a failed flush left in its server's cache is unknown, so that is everything.
+    /// Marks what `group` did not get. What a failed flush left in its server's cache is unknown,
+    /// so that is everything.
     fn mark_missed(&self, group: usize, rq: &Shared<Driver>) {
         use crate::kapi::block::mq::Op;
         match rq.op() {

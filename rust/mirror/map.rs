@@ -2,8 +2,8 @@
 
 //! The dirty map of a group.
 //!
-//! Lock: a spin lock over the map. Pages are allocated before it is taken, without waiting, and a page that cannot be had only
-//! makes the mark coarser: marking never fails.
+//! Lock: a spin lock over the map. Pages are allocated before it is taken, without waiting, and a
+//! page that cannot be had only makes the mark coarser: marking never fails.
 
 use crate::logic::bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS};
 use kernel::{
@@ -57,8 +57,8 @@ impl GroupMap {
         })
     }
 
-    /// Makes the map for `blocks` blocks. One that is there and has as many is kept; if it has not, and was not clean, all of
-    /// the new one is dirty.
+    /// Makes the map for `blocks` blocks. One that is there and has as many is kept; if it has not,
+    /// and was not clean, all of the new one is dirty.
     pub(crate) fn set_up(&self, blocks: u64) -> Result {
         let fits = |map: &Map| map.blocks() == blocks;
         if self.state.lock().map.as_ref().is_some_and(fits) {
@@ -108,7 +108,10 @@ impl GroupMap {
         }
         drop(state);
         if let (Some(made), true) = (marked.made, told < TOLD) {
-            pr_info!("[{letter}] bitmap_checkpage made page {} for bitmap\n", made.first_page);
+            pr_info!(
+                "[{letter}] bitmap_checkpage made page {} for bitmap\n",
+                made.first_page
+            );
         }
     }
 
@@ -146,7 +149,8 @@ impl GroupMap {
             .and_then(|map| map.next_dirty(from, max))
     }
 
-    /// Makes the bits around `block` fine, so that parts of the range can be cleared. Waits for memory.
+    /// Makes the bits around `block` fine, so that parts of the range can be cleared. Waits for
+    /// memory.
     pub(crate) fn refine(&self, block: u64) -> Result {
         let is_coarse = |state: &State| state.map.as_ref().is_some_and(|map| map.is_coarse(block));
         if !is_coarse(&self.state.lock()) {
@@ -157,7 +161,10 @@ impl GroupMap {
             LeafPage::new(GFP_KERNEL).ok_or(ENOMEM)?
         };
         let mut state = self.state.lock();
-        let left = state.map.as_mut().and_then(|map| map.refine(block, page).err());
+        let left = state
+            .map
+            .as_mut()
+            .and_then(|map| map.refine(block, page).err());
         drop(state);
         drop(left);
         Ok(())

@@ -11,13 +11,15 @@
 //! | [`copy`] | the transfers of a resync |
 //! | [`map`] | the dirty map of a group |
 //!
-//! The states of all groups are one word, [`View`]; a request takes one look at it. How writes, state changes and
-//! resyncs keep out of each other's way is said in `crate::logic::barrier`.
+//! The states of all groups are one word, [`View`]; a request takes one look at it. How writes,
+//! state changes and resyncs keep out of each other's way is said in `crate::logic::barrier`.
 //!
-//! A transfer that finds no channel up waits in the table of its group, and goes on when a channel comes up, or comes back when the
-//! group is faulted. So a request is held where it would be served.
+//! A transfer that finds no channel up waits in the table of its group, and goes on when a channel
+//! comes up, or comes back when the group is faulted. So a request is held where it would be
+//! served.
 //!
-//! Lock order: `exports` of a group > everything of the channel room; `parked`, `map` and slots are leaves.
+//! Lock order: `exports` of a group > everything of the channel room; `parked`, `map` and slots are
+//! leaves.
 
 mod copy;
 mod group;
@@ -220,7 +222,8 @@ impl Mirror {
         self.sectors.load(Acquire)
     }
 
-    /// Tells the size of the device that is being enabled, and what it promises; 0 when it is disabled.
+    /// Tells the size of the device that is being enabled, and what it promises; 0 when it is
+    /// disabled.
     pub(crate) fn set_sectors(&self, sectors: u64, promise: Option<Promise>) {
         *self.promise.lock() = promise;
         self.sectors.store(sectors, Release);

@@ -2,15 +2,16 @@
 
 //! A request's way to the groups and back.
 //!
-//! A read goes to one group in sync, and to another one if that fails. A write, like discards and zeroes, goes to every
-//! group that is in sync or resyncing, after the maps of the faulty ones were marked. It has succeeded if a group that is
-//! in sync when all copies have ended has it; a group that failed was faulted, and its map marked, before that.
+//! A read goes to one group in sync, and to another one if that fails. A write, like discards and
+//! zeroes, goes to every group that is in sync or resyncing, after the maps of the faulty ones were
+//! marked. It has succeeded if a group that is in sync when all copies have ended has it; a group
+//! that failed was faulted, and its map marked, before that.
 //!
-//! Context: process context. A request is counted by its [`Shared`] handles: one here while it is sent out, one in each transfer.
+//! Context: process context. A request is counted by its [`Shared`] handles: one here while it is
+//! sent out, one in each transfer.
 
 use super::{Mirror, TAGS};
 use crate::channel::{Transfer, NO_CHANNEL};
-use kernel::sync::atomic::ordering::Full;
 use crate::kapi::{
     block::mq::{Op, Operations, Owned, Shared},
     iovec::Buffer,
@@ -20,6 +21,7 @@ use crate::logic::{
     group::{GroupSet, GroupState, View},
     wire::request::{Command, CommandFlags},
 };
+use kernel::sync::atomic::ordering::Full;
 use kernel::{
     prelude::*,
     sync::{
@@ -210,7 +212,8 @@ impl Mirror {
                 (Command::Flush, 0, 0)
             }
             op => {
-                // A discard is sent as zeroes, where holes are allowed: what is read afterwards is the same in all groups.
+                // A discard is sent as zeroes, where holes are allowed: what is read afterwards is
+                // the same in all groups.
                 if op == Op::WriteZeroes && rq.no_unmap() {
                     flags = flags.with(CommandFlags::NO_HOLE);
                 }
@@ -221,7 +224,8 @@ impl Mirror {
         Some(Transfer::new(command, flags, offset, len, buffer))
     }
 
-    /// Publishes a write under the view that it then goes by; nothing if it has to wait for a window.
+    /// Publishes a write under the view that it then goes by; nothing if it has to wait for a
+    /// window.
     fn claim(&self, rq: &Shared<Driver>, span: Span) -> Option<View> {
         let Some(claim) = self.claims.get(rq.tag() as usize) else {
             return Some(View::default());
@@ -266,7 +270,8 @@ impl Mirror {
         if self.is_held(self.view().resyncing(), span) {
             match parked.push_within_capacity(rq) {
                 Ok(()) => return 0,
-                // There is room for all requests, so this is not reached; an I/O error is better than a lost request.
+                // There is room for all requests, so this is not reached; an I/O error is better
+                // than a lost request.
                 Err(_) => return 0,
             }
         }
@@ -297,8 +302,8 @@ impl Mirror {
         }
     }
 
-    /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up; gives the channel to be kicked, as
-    /// a bit.
+    /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up;
+    /// gives the channel to be kicked, as a bit.
     pub(super) fn dispatch(
         &self,
         group: usize,
@@ -330,7 +335,8 @@ impl Mirror {
                 self.not_served(group, number, back);
                 return 0;
             }
-            // A channel that comes up, a group that is faulted, and a device that fails look for waiting transfers afterwards.
+            // A channel that comes up, a group that is faulted, and a device that fails look for
+            // waiting transfers afterwards.
             self.full_barrier();
             let serves = matches!(
                 self.view().state(group),

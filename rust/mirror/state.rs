@@ -2,17 +2,19 @@
 
 //! Changes of a group's state.
 //!
-//! The view changes first, by compare-and-swap; what follows from it is done afterwards. Who works under the old view either is
-//! found by that (transfers that wait in the table) or is waited for (claims of older epochs).
+//! The view changes first, by compare-and-swap; what follows from it is done afterwards. Who works
+//! under the old view either is found by that (transfers that wait in the table) or is waited for
+//! (claims of older epochs).
 
-use super::{GroupFault, Mirror};
-use crate::channel::{Table, SLOTS, NO_CHANNEL};
-use crate::logic::group::{GroupEvent, Refusal};
 use super::Driver;
+use super::{GroupFault, Mirror};
+use crate::channel::{Table, NO_CHANNEL, SLOTS};
+use crate::logic::group::{GroupEvent, Refusal};
 use kernel::prelude::*;
 
 impl Mirror {
-    /// Adds a group: in sync before the device is enabled, and faulty with everything marked afterwards.
+    /// Adds a group: in sync before the device is enabled, and faulty with everything marked
+    /// afterwards.
     pub(crate) fn join(&self, group: usize) -> Result<(), Refusal> {
         let enabled = self.sectors() > 0;
         let event = if enabled {
@@ -36,19 +38,25 @@ impl Mirror {
         if let Some(g) = self.group(group) {
             g.info.lock().fault = Some(reason);
         }
-        pr_info!("[{}] group {} is faulty: {}\n", self.letter(), group, reason.as_str());
+        pr_info!(
+            "[{}] group {} is faulty: {}\n",
+            self.letter(),
+            group,
+            reason.as_str()
+        );
         self.return_waiting(group);
         Ok(())
     }
 
-    /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read when [`Mirror::is_settled`].
+    /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
+    /// when [`Mirror::is_settled`].
     pub(crate) fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
         let view = self.change_view(|view| view.after(group, GroupEvent::HotAdd))?;
         Ok(view.epoch())
     }
 
-    /// Whether no write goes on that was sent under another view than that of `epoch`. A change of another group's state
-    /// meanwhile only makes this wait longer.
+    /// Whether no write goes on that was sent under another view than that of `epoch`. A change of
+    /// another group's state meanwhile only makes this wait longer.
     pub(crate) fn is_settled(&self, epoch: u32) -> bool {
         !self.claims.iter().any(|claim| claim.is_of_older(epoch))
     }

@@ -149,7 +149,8 @@ pub fn slots_for(blocks: u64) -> usize {
 ///
 /// - `slots` has exactly [`slots_for`]`(blocks)` slots, each of which keeps the invariants of
 ///   [`Slot`] for the number of blocks that the device has there.
-/// - `dirty` is the number of blocks that the slots call dirty, `pages` the number of pages in them.
+/// - `dirty` is the number of blocks that the slots call dirty, `pages` the number of pages in
+///   them.
 #[derive(Debug)]
 pub struct DirtyMap<P, S> {
     slots: S,

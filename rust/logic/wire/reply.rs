@@ -93,9 +93,9 @@ impl NbdError {
 
     /// The positive Linux error number.
     ///
-    /// proto.md advises clients to take an undefined number for NBD_EINVAL, so as not to disconnect.
-    /// We do not disconnect, but report EIO: above the block layer EINVAL means that the caller's
-    /// request was wrong, and nobody would try another mirror for it.
+    /// proto.md advises clients to take an undefined number for NBD_EINVAL, so as not to
+    /// disconnect. We do not disconnect, but report EIO: above the block layer EINVAL means that
+    /// the caller's request was wrong, and nobody would try another mirror for it.
     pub const fn errno(self) -> i32 {
         match self {
             Self::Perm => errno::EPERM,

@@ -29,7 +29,8 @@ impl Word {
         old
     }
 
-    /// Compares and swaps, with a full barrier where it succeeds; gives the value that stood there as an error otherwise.
+    /// Compares and swaps, with a full barrier where it succeeds; gives the value that stood there
+    /// as an error otherwise.
     pub fn compare_exchange(&self, old: u64, new: u64) -> Result<u64, u64> {
         fence(Ordering::SeqCst);
         let result = self

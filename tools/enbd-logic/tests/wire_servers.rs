@@ -2,8 +2,8 @@
 
 //! Replays handshakes that real servers had with this state machine, byte for byte.
 //!
-//! A fixture is text: `#` comments, `export:` the name, `C:` and `S:` what the client and the server
-//! sent, in hex, and `expect:` how it ended. Written by the example `handshake_transcript`.
+//! A fixture is text: `#` comments, `export:` the name, `C:` and `S:` what the client and the
+//! server sent, in hex, and `expect:` how it ended. Written by the example `handshake_transcript`.
 
 use std::fs;
 use std::path::Path;

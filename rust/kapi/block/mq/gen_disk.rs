@@ -19,7 +19,8 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `disk` was added, its queue uses `_tags`, and its `queuedata` came from `Arc::<T::Data>::into_foreign`.
+/// `disk` was added, its queue uses `_tags`, and its `queuedata` came from
+/// `Arc::<T::Data>::into_foreign`.
 pub(crate) struct GenDisk<T: Operations> {
     disk: *mut bindings::gendisk,
     _tags: Arc<TagSet<T>>,
@@ -31,8 +32,8 @@ unsafe impl<T: Operations> Send for GenDisk<T> {}
 unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
-    /// Adds a disk called `name` of `sectors` sectors of 512 bytes. Its partitions are looked for before this returns,
-    /// so requests may come at once.
+    /// Adds a disk called `name` of `sectors` sectors of 512 bytes. Its partitions are looked for
+    /// before this returns, so requests may come at once.
     pub(crate) fn add(
         name: &CStr,
         tags: Arc<TagSet<T>>,
@@ -56,12 +57,12 @@ impl<T: Operations> GenDisk<T> {
         })?;
         // SAFETY: The disk was not added, so we own it.
         let put_disk = ScopeGuard::new(move || unsafe { bindings::put_disk(disk) });
-        // SAFETY: The disk is ours alone until it is added. `DISK` is constant and lives in the module, which the disk
-        // pins while it is open.
+        // SAFETY: The disk is ours alone until it is added. `DISK` is constant and lives in the
+        // module, which the disk pins while it is open.
         unsafe {
             (*disk).fops = &Callbacks::<T>::DISK;
             for (to, from) in (*disk).disk_name.iter_mut().zip(name.to_bytes()) {
-                *to = *from as _;
+                *to = *from;
             }
             bindings::set_capacity(disk, sectors);
             if read_only {
@@ -80,7 +81,8 @@ impl<T: Operations> GenDisk<T> {
 
     /// Sends a flush and waits for it.
     pub(crate) fn flush(&self) -> Result {
-        // SAFETY: By the type invariant the disk was added, and its whole-disk device lives as long as it.
+        // SAFETY: By the type invariant the disk was added, and its whole-disk device lives as long
+        // as it.
         to_result(unsafe { bindings::blkdev_issue_flush((*self.disk).part0) })
     }
 

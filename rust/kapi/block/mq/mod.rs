@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! blk-mq for a driver that sends requests away and gets the answers later, several copies of one request at once.
+//! blk-mq for a driver that sends requests away and gets the answers later, several copies of one
+//! request at once.
 //!
 //! | here | in C | what it is |
 //! |---|---|---|
@@ -11,9 +12,10 @@
 //! | [`Limits`] | `struct queue_limits` | what requests the disk takes |
 //! | [`GenDisk`] | `struct gendisk` | the disk that users see |
 //!
-//! A driver that has a [`Shared`] may read the request and its pages; the block layer cannot get it back meanwhile.
-//! When the last clone is dropped, [`Operations::released`] is given the request as [`Owned`], to end it, or to share and send
-//! it anew. An [`Owned`] that is dropped ends with an I/O error: a request is never lost and never ended twice.
+//! A driver that has a [`Shared`] may read the request and its pages; the block layer cannot get it
+//! back meanwhile. When the last clone is dropped, [`Operations::released`] is given the request as
+//! [`Owned`], to end it, or to share and send it anew. An [`Owned`] that is dropped ends with an
+//! I/O error: a request is never lost and never ended twice.
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 

@@ -38,7 +38,8 @@ pub(super) struct Callbacks<T: Operations>(PhantomData<T>);
 impl<T: Operations> Callbacks<T> {
     /// # Safety
     ///
-    /// Only for blk-mq, which gives a valid `bd` with a request of a tag set of `T`, and its hardware queue.
+    /// Only for blk-mq, which gives a valid `bd` with a request of a tag set of `T`, and its
+    /// hardware queue.
     unsafe extern "C" fn queue_rq(
         hctx: *mut bindings::blk_mq_hw_ctx,
         bd: *const bindings::blk_mq_queue_data,
@@ -60,12 +61,14 @@ impl<T: Operations> Callbacks<T> {
     ///
     /// Only for blk-mq.
     unsafe extern "C" fn commit_rqs(hctx: *mut bindings::blk_mq_hw_ctx) {
-        // SAFETY: The hardware queue is valid and in use, so the disk, and with it the data, is there.
+        // SAFETY: The hardware queue is valid and in use, so the disk, and with it the data, is
+        // there.
         let data = unsafe { queue_data((*hctx).queue) };
         T::commit_rqs(data);
     }
 
-    /// Drivers of this kind keep their own time, since an answer may still come after a request was given up.
+    /// Drivers of this kind keep their own time, since an answer may still come after a request was
+    /// given up.
     ///
     /// # Safety
     ///

@@ -22,7 +22,8 @@ use kernel::{
     types::ForeignOwnable,
 };
 
-/// What is behind each `struct request`: the count of [`Shared`] handles, then the driver's own data.
+/// What is behind each `struct request`: the count of [`Shared`] handles, then the driver's own
+/// data.
 #[repr(C)]
 pub(super) struct Pdu<P> {
     pub(super) shares: Atomic<u32>,
@@ -50,7 +51,8 @@ pub(crate) enum Op {
 ///
 /// # Invariants
 ///
-/// `0` is a request that the block layer gave to the driver of `T` and that has not been ended. Its PDU is initialised.
+/// `0` is a request that the block layer gave to the driver of `T` and that has not been ended. Its
+/// PDU is initialised.
 struct Started<T: Operations>(NonNull<bindings::request>, PhantomData<fn() -> T>);
 
 impl<T: Operations> Started<T> {
@@ -59,8 +61,8 @@ impl<T: Operations> Started<T> {
     }
 
     fn pdu(&self) -> &Pdu<T::Pdu> {
-        // SAFETY: By the type invariant the PDU, which lies behind the request, is initialised, and it lives as long as
-        // the tag set, which outlives the request.
+        // SAFETY: By the type invariant the PDU, which lies behind the request, is initialised, and
+        // it lives as long as the tag set, which outlives the request.
         unsafe { &*self.rq().add(1).cast::<Pdu<T::Pdu>>() }
     }
 }
@@ -90,7 +92,8 @@ unsafe impl<T: Operations> Send for Owned<T> {}
 impl<T: Operations> Shared<T> {
     /// # Safety
     ///
-    /// `rq` must be a request that the block layer just gave to the driver of `T` through `queue_rq`.
+    /// `rq` must be a request that the block layer just gave to the driver of `T` through
+    /// `queue_rq`.
     pub(super) unsafe fn start(rq: NonNull<bindings::request>) -> Self {
         // SAFETY: By the safety requirements of this function.
         unsafe { bindings::blk_mq_start_request(rq.as_ptr()) };
@@ -103,9 +106,11 @@ impl<T: Operations> Shared<T> {
         &self.0.pdu().driver
     }
 
-    /// The number of the request in its tag set. No two requests that the driver has at one time share it.
+    /// The number of the request in its tag set. No two requests that the driver has at one time
+    /// share it.
     pub(crate) fn tag(&self) -> u32 {
-        // SAFETY: By the type invariant; the tag of a started request does not change and is not negative.
+        // SAFETY: By the type invariant; the tag of a started request does not change and is not
+        // negative.
         unsafe { (*self.0.rq()).tag as u32 }
     }
 
@@ -147,8 +152,8 @@ impl<T: Operations> Shared<T> {
         unsafe { (*self.0.rq()).__data_len }
     }
 
-    /// Appends the request's memory from byte `from` on to `out`, as far as its capacity and `limit` bytes go; gives the
-    /// number of bytes appended.
+    /// Appends the request's memory from byte `from` on to `out`, as far as its capacity and
+    /// `limit` bytes go; gives the number of bytes appended.
     pub(in crate::kapi) fn segments(
         &self,
         mut from: usize,
@@ -163,7 +168,13 @@ impl<T: Operations> Shared<T> {
             let (mut left, mut idx, mut skip, vecs, next) = unsafe {
                 let iter = (*bio).bi_iter;
                 let vecs = (*bio).bi_io_vec;
-                (iter.bi_size as usize, iter.bi_idx as usize, iter.bi_offset as usize, vecs, (*bio).bi_next)
+                (
+                    iter.bi_size as usize,
+                    iter.bi_idx as usize,
+                    iter.bi_offset as usize,
+                    vecs,
+                    (*bio).bi_next,
+                )
             };
             while left > 0 {
                 // SAFETY: `bi_io_vec` holds entries for all `bi_size` bytes from `bi_idx` on.
@@ -204,11 +215,13 @@ impl<T: Operations> Clone for Shared<T> {
 
 impl<T: Operations> Drop for Shared<T> {
     fn drop(&mut self) {
-        // Full ordering: what each holder did comes before what is done with the request afterwards.
+        // Full ordering: what each holder did comes before what is done with the request
+        // afterwards.
         if self.0.pdu().shares.fetch_sub(1, ordering::Full) != 1 {
             return;
         }
-        // SAFETY: By the type invariant the request is started, so its queue, whose data `GenDisk` set, exists.
+        // SAFETY: By the type invariant the request is started, so its queue, whose data `GenDisk`
+        // set, exists.
         let data = unsafe { queue_data((*self.0.rq()).q) };
         // INVARIANT: The last share was given up just now.
         T::released(data, Owned(Started(self.0 .0, PhantomData)));
@@ -219,11 +232,13 @@ impl<T: Operations> Drop for Shared<T> {
 ///
 /// # Safety
 ///
-/// `q` must be the queue of a [`super::GenDisk`] with data of type `D`, and must outlive the result.
+/// `q` must be the queue of a [`super::GenDisk`] with data of type `D`, and must outlive the
+/// result.
 pub(super) unsafe fn queue_data<'a, D: 'static>(
     q: *mut bindings::request_queue,
 ) -> ArcBorrow<'a, D> {
-    // SAFETY: By the safety requirements of this function; `GenDisk` made `queuedata` with `into_foreign`.
+    // SAFETY: By the safety requirements of this function; `GenDisk` made `queuedata` with
+    // `into_foreign`.
     unsafe { <Arc<D> as ForeignOwnable>::borrow((*q).queuedata) }
 }
 
@@ -262,8 +277,8 @@ impl<T: Operations> Owned<T> {
             // SAFETY: Only maps numbers.
             Err(e) => unsafe { bindings::errno_to_blk_status(e.to_errno()) },
         };
-        // SAFETY: By the type invariant of `Owned` the request is started, and nobody else has a handle to it. All callers
-        // give theirs up.
+        // SAFETY: By the type invariant of `Owned` the request is started, and nobody else has a
+        // handle to it. All callers give theirs up.
         unsafe { bindings::blk_mq_end_request(rq, status) };
     }
 }

@@ -11,7 +11,8 @@ use core::{marker::PhantomData, mem::size_of, pin::Pin};
 use kernel::{error::to_result, prelude::*, types::Opaque};
 use pin_init::PinInit;
 
-/// The requests of a disk, numbered from 0 over all its hardware queues, with the driver's data behind each.
+/// The requests of a disk, numbered from 0 over all its hardware queues, with the driver's data
+/// behind each.
 ///
 /// # Invariants
 ///
@@ -56,7 +57,8 @@ impl<T: Operations> TagSet<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for TagSet<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariant; disks keep a reference to their tag set, so none uses it any more.
+        // SAFETY: By the type invariant; disks keep a reference to their tag set, so none uses it
+        // any more.
         unsafe { bindings::blk_mq_free_tag_set(self.inner.get()) };
     }
 }
