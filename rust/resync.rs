@@ -491,7 +491,8 @@ impl Walk {
     fn tell_summary(&self) {
         let summary = self.log.summary();
         pr_info!(
-            "[{}] nbd_resync of group {} by pid {} copied {} blocks ({} bytes) in {} ms, saw {} marked runs, {} clean runs\n",
+            "[{}] nbd_resync of group {} by pid {} copied {} blocks ({} bytes) in {} ms, \
+             {} marked runs, {} clean runs\n",
             self.mirror.letter(),
             self.group,
             current!().pid(),

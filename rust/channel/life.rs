@@ -266,12 +266,13 @@ impl<T: Operations> Channel<T> {
         drop(link);
         if let (true, Some(spec)) = (news, spec) {
             pr_info!(
-                "[{}] group {} channel {} ({} {} {}): {}\n",
+                "[{}] group {} channel {} ({} {}{}{}): {}\n",
                 home.letter(),
                 group,
                 self.index,
                 spec.transport(),
                 spec.addr_str(),
+                if spec.export.is_empty() { "" } else { " " },
                 spec.export_str(),
                 reason.as_str()
             );

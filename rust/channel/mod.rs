@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`table`] | the transfers of a group, by number, whatever channel they are on |
 //! | [`queue`] | which transfers a channel has to send, and who sends them |
-//! | [`send`] | the sending: by the submitter when it can, by the sender thread when the socket is full |
+//! | [`send`] | the sending: by the submitter if it can, else by the sender thread |
 //! | [`connect`] | connecting and negotiating |
 //! | [`receive`] | the replies |
 //! | [`life`] | the thread that connects, receives, and starts over |

@@ -128,7 +128,7 @@ impl Device {
         self.mirror.join(group)?;
         if sectors > 0 {
             pr_info!(
-                "[{}] group {} joined an enabled device: all its blocks are marked, hotadd copies them\n",
+                "[{}] group {} joined an enabled device: all of it is marked, hotadd copies it\n",
                 self.id.letter(),
                 group
             );

@@ -70,6 +70,10 @@ impl Device {
                 "a server takes no request as large as the block size",
             ));
         }
+        // What the administrator counts in is what writers should write in.
+        let mut limits = limits;
+        let unit = u32::try_from(block << 9).unwrap_or(limits.physical_block);
+        limits.physical_block = limits.physical_block.min(unit).max(limits.logical_block);
         Ok(Common {
             sectors,
             limits,

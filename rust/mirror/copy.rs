@@ -113,14 +113,8 @@ impl Mirror {
     }
 
     fn route_copy_read(&self, index: usize, transfer: Transfer<Driver>) {
-        let source = self
-            .view()
-            .readable()
-            .iter()
-            .filter_map(|g| self.pick_channel(g).map(|c| (c.load(), g)))
-            .min();
-        match source {
-            Some((_, group)) => {
+        match self.least_loaded(self.view().readable()) {
+            Some(group) => {
                 let used = self.dispatch(group, TAGS + index as u32, transfer);
                 self.kick(used);
             }

@@ -4,7 +4,7 @@
 
 use super::{map::GroupMap, Driver, Mirror};
 use crate::channel::{Channel, Count, Table};
-use crate::logic::{channel::DownReason, wire::handshake::Export, MAX_CHANNELS};
+use crate::logic::{channel::DownReason, group::GroupSet, wire::handshake::Export, MAX_GROUPS};
 use kernel::{
     prelude::*,
     sync::{
@@ -185,20 +185,48 @@ impl Promise {
 }
 
 impl Mirror {
-    /// The channel of `group` for the next transfer: the one with the fewest bytes on it.
+    /// The channel of `group` for the next transfer: the one with the fewest bytes on it, and
+    /// among equals each in turn.
     pub(super) fn pick_channel(&self, group: usize) -> Option<&Channel<Driver>> {
         let g = self.groups.get(group)?;
         let up = g.up();
-        if up == 0 {
-            return None;
-        }
         if g.single.load(Relaxed) || up.is_power_of_two() {
             return self.channels.get(up.trailing_zeros() as usize);
         }
-        (0..MAX_CHANNELS)
-            .filter(|&i| up & bit(i as u8) != 0)
-            .filter_map(|i| self.channels.get(i))
-            .min_by_key(|c| c.load())
+        let turn = self.next_turn();
+        let mut best: Option<(u64, &Channel<Driver>)> = None;
+        // Bits above the turn first, then those below it.
+        for bits in [
+            up & u32::MAX.wrapping_shl(turn),
+            up & !u32::MAX.wrapping_shl(turn),
+        ] {
+            let mut left = bits;
+            while left != 0 {
+                let channel = self.channels.get(left.trailing_zeros() as usize)?;
+                left &= left.wrapping_sub(1);
+                let load = channel.load();
+                if best.is_none_or(|(least, _)| load < least) {
+                    best = Some((load, channel));
+                }
+            }
+        }
+        best.map(|(_, channel)| channel)
+    }
+
+    /// The group whose next channel has the fewest bytes on it, and among equals each in turn;
+    /// nothing if none has a channel.
+    pub(super) fn least_loaded(&self, groups: GroupSet) -> Option<usize> {
+        if groups.len() == 1 {
+            let only = groups.iter().next()?;
+            return (self.groups.get(only)?.up() != 0).then_some(only);
+        }
+        let turn = self.next_turn() as usize;
+        (0..MAX_GROUPS)
+            .map(|i| turn.wrapping_add(i) % MAX_GROUPS)
+            .filter(|&g| groups.has(g))
+            .filter_map(|g| self.pick_channel(g).map(|channel| (channel.load(), g)))
+            .min_by_key(|&(load, _)| load)
+            .map(|(_, g)| g)
     }
 
     /// Whether a group may have a channel to `export`.

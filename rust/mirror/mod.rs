@@ -133,6 +133,8 @@ pub(crate) struct Mirror {
     /// Channels that have transfers to send for requests that were not the last of their batch.
     unkicked: Atomic<u32>,
     last_active: Atomic<u32>,
+    /// Moves on with each choice, so that what is equally good is taken in turn.
+    turn: Atomic<u32>,
     pub(crate) settings: Settings,
     pub(crate) load: Load,
 }
@@ -165,6 +167,7 @@ impl Mirror {
             promise <- new_spinlock!(None, "enbd::Mirror::promise"),
             unkicked: Atomic::new(0),
             last_active: Atomic::new(0),
+            turn: Atomic::new(0),
             settings: Settings {
                 timeout: Atomic::new(30),
                 connect_timeout: Atomic::new(10),
@@ -270,6 +273,16 @@ impl Mirror {
                 Err(now) => old = now,
             }
         }
+    }
+
+    /// A number that is another one each time, with no pattern that choices of two or four could
+    /// fall into.
+    fn next_turn(&self) -> u32 {
+        let turn = self.turn.load(Relaxed);
+        let next = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // Two that come at once may take the same turn: no harm.
+        self.turn.store(next, Relaxed);
+        next >> 16
     }
 
     fn full_barrier(&self) {

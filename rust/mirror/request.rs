@@ -157,12 +157,9 @@ impl Mirror {
     /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
     pub(super) fn route_read(&self, rq: Shared<Driver>) -> u32 {
         let candidates = self.view().readable().without(rq.pdu().refusals());
-        let best = candidates
-            .iter()
-            .filter_map(|g| self.pick_channel(g).map(|c| (c.load(), g)))
-            .min()
-            .map(|(_, g)| g)
-            .or(candidates.iter().next());
+        let best = self
+            .least_loaded(candidates)
+            .or_else(|| candidates.iter().next());
         let Some(group) = best else {
             // All refused: the request ends with what the last one said.
             return 0;

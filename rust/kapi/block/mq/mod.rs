@@ -5,7 +5,7 @@
 //!
 //! | here | in C | what it is |
 //! |---|---|---|
-//! | [`Operations`] | `blk_mq_ops`, `block_device_operations` | what the driver does |
+//! | [`Operations`] | `blk_mq_ops`, and those of the disk | what the driver does |
 //! | [`Shared`] | `struct request` | a started request; clones count, and it ends when the last is gone |
 //! | [`Owned`] | `struct request` | the only handle to a started request; can be ended |
 //! | [`TagSet`] | `struct blk_mq_tag_set` | requests, with the driver's data behind each |
