@@ -2,6 +2,7 @@
 /*
  * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust. Nothing is decided here.
  */
+#include <linux/fs_struct.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
 #include <linux/sched/mm.h>
@@ -38,10 +39,25 @@ void enbd_sock_prepare(struct socket *sock)
 		tcp_sock_set_nodelay(sk);
 }
 
+/*
+ * What is left to send is thrown away (the other side gets a reset): the kernel would go on trying to deliver it
+ * long after its owner has given it up.
+ */
 void enbd_sock_release(struct socket *sock)
 {
+	sock_no_linger(sock->sk);
 	sk_clear_memalloc(sock->sk);
 	sock_release(sock);
+}
+
+/* Kernel threads live in an empty root, so the path of a unix socket is looked up in the first process's. */
+int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len)
+{
+	int ret = -EINVAL;
+
+	scoped_with_init_fs()
+		ret = kernel_connect(sock, addr, len, 0);
+	return ret;
 }
 
 /* Zero means no limit. */

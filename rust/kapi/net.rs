@@ -152,7 +152,7 @@ impl Socket {
         // SAFETY: `addr` holds `len` bytes of an address of the socket's family, and the kernel
         // does not write to it beyond its size.
         to_result(unsafe {
-            bindings::kernel_connect(self.0, ptr::from_mut(&mut addr.bytes).cast(), len, 0)
+            bindings::enbd_sock_connect(self.0, ptr::from_mut(&mut addr.bytes).cast(), len)
         })
     }
 
