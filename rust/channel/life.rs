@@ -17,7 +17,7 @@ use crate::kapi::{
     net::Socket,
 };
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
-use crate::logic::wire::handshake::Export;
+use crate::logic::wire::{handshake::Export, request::Command};
 use kernel::{
     prelude::*,
     str::CString,
@@ -28,9 +28,13 @@ use kernel::{
         },
         Arc,
     },
-    time::Instant,
+    time::{Instant, Monotonic},
 };
 
+/// How long to wait, in seconds, after the server's host has reset the connection.
+const RESET_QUARANTINE_S: u32 = 5;
+/// ECONNRESET as a positive number.
+const ECONNRESET_NO: i32 = 104;
 /// How long a channel that is down sleeps at most before it looks after its group.
 const DOWN_TICK_MS: u32 = 500;
 
@@ -227,25 +231,93 @@ impl<T: Operations> Channel<T> {
     }
 
     /// Takes the socket away and gives back all that was not answered.
+    ///
+    /// What a server that was not seen to close may still carry out is a danger to newer writes of
+    /// the same blocks. If another group is in sync this one is faulted, and is not brought back
+    /// before the danger is over; else the writes are not given back before.
     fn hang_up<H: Home<Ops = T>>(&self, home: &H, group: u8, sock: &Socket, end: End) {
         self.queue.lock().close();
-        sock.shutdown();
+        if end.alive {
+            sock.shutdown_send();
+        } else {
+            sock.shutdown();
+        }
         // Whoever sends finds the socket shut and lets go of it.
         let tx = self.tx.lock().take();
         drop(tx);
         self.queue.lock().give_up();
+        if end.fence == Fence::Fenced {
+            return self.give_back(home, group, Fence::Fenced, |_, _| true);
+        }
+        home.suspect(group, true);
+        if home.must_hold(group) {
+            self.give_back(home, group, Fence::Fenced, |command, sent| {
+                !sent || command == Command::Read
+            });
+        } else {
+            self.give_back(home, group, Fence::Open, |_, _| true);
+        }
+        let fenced = self.await_fence(home, sock, end);
+        let fence = if fenced { Fence::Fenced } else { Fence::Open };
+        self.give_back(home, group, fence, |_, _| true);
+        home.suspect(group, false);
+        home.changed();
+    }
+
+    /// Gives back the channel's transfers that `wanted`, given command and whether it was sent,
+    /// wants.
+    fn give_back<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        group: u8,
+        fence: Fence,
+        wanted: impl Fn(Command, bool) -> bool,
+    ) {
         let Some(table) = home.table(group) else {
             return;
         };
         for number in 0..SLOTS as u32 {
-            let Some((transfer, sent)) = table.take(number, |c, _| c == self.index) else {
+            let Some((transfer, sent)) = table.take(number, self.index, &wanted) else {
                 continue;
             };
-            let fence = if sent { end.fence } else { Fence::Fenced };
-            let outcome = Outcome::Lost(fence);
+            // What was not sent cannot be carried out.
+            let outcome = Outcome::Lost(if sent { fence } else { Fence::Fenced });
             self.count_done(&transfer, outcome);
             home.done(group, number, transfer, outcome);
         }
+    }
+
+    /// Waits until the server will carry out nothing more of what it was sent on this socket: it
+    /// closes, or as much time has passed as a request may take. False if the channel has to end
+    /// before.
+    fn await_fence<H: Home<Ops = T>>(&self, home: &H, sock: &Socket, end: End) -> bool {
+        let seconds = match end.reason {
+            // The server's host does not know the connection any more, so the process that had it
+            // has closed it, or is gone; what it had begun it soon has done.
+            DownReason::System(ECONNRESET_NO) => home.request_timeout_s().min(RESET_QUARANTINE_S),
+            _ => home.request_timeout_s(),
+        };
+        let limit = i64::from(seconds).saturating_mul(1000);
+        let began = Instant::<Monotonic>::now();
+        let mut alive = end.alive;
+        let mut scrap = [0u8; 64];
+        while began.elapsed().as_millis() < limit {
+            if self.is_stopping() {
+                return false;
+            }
+            if !alive {
+                home.sleep(DOWN_TICK_MS, &mut || self.is_stopping());
+                home.while_down(self.group());
+                continue;
+            }
+            match sock.recv(&mut scrap) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(e) if e == EAGAIN => {}
+                Err(_) => alive = false,
+            }
+        }
+        true
     }
 
     /// Notes why the channel is not up.
@@ -282,7 +354,7 @@ impl<T: Operations> Channel<T> {
 
     /// Sleeps before the next try, in small pieces in which the group is looked after.
     fn rest<H: Home<Ops = T>>(&self, home: &H, group: u8, ms: u32) {
-        let began = Instant::<kernel::time::Monotonic>::now();
+        let began = Instant::<Monotonic>::now();
         loop {
             let left = i64::from(ms).saturating_sub(began.elapsed().as_millis());
             let left = u32::try_from(left).unwrap_or(0).min(DOWN_TICK_MS);

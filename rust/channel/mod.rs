@@ -100,6 +100,12 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn came_up(&self, index: u8, group: u8);
     /// The channel takes no more requests.
     fn leave(&self, index: u8, group: u8);
+    /// Whether the group has to be asked again, since no other one is in sync: then writes that the
+    /// server may still carry out are given back only when it will not any more.
+    fn must_hold(&self, group: u8) -> bool;
+    /// From now on, or no longer, the server of the group may carry out writes that were given
+    /// back.
+    fn suspect(&self, group: u8, suspect: bool);
     /// The channel was lost. Its transfers come back afterwards.
     fn went_down(&self, index: u8, group: u8, reason: DownReason);
     /// A channel that is down looks after its group from time to time.
@@ -394,9 +400,7 @@ impl<T: Operations> Channel<T> {
         }
         // The channel went down after it was chosen. If its end has found the transfer already, it
         // has taken care of it.
-        match table.take(number, |channel, sent| {
-            channel == self.index && sent.is_none()
-        }) {
+        match table.take(number, self.index, |_, sent| !sent) {
             Some((transfer, _)) => {
                 self.count_out(bytes);
                 match side {

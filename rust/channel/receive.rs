@@ -28,6 +28,8 @@ pub(super) struct End {
     pub(super) reason: DownReason,
     /// Whether the server may still carry out what it has not answered.
     pub(super) fence: Fence,
+    /// The server's own closing may still be seen on the socket.
+    pub(super) alive: bool,
 }
 
 impl<T: Operations> Channel<T> {
@@ -60,7 +62,12 @@ impl<T: Operations> Channel<T> {
             DownReason::Reply(_) | DownReason::UnknownCookie => receiver.drain_blindly(),
             _ => Fence::Open,
         };
-        End { reason, fence }
+        let alive = reason == DownReason::RequestTimeout && !broken.load(Relaxed);
+        End {
+            reason,
+            fence,
+            alive,
+        }
     }
 }
 

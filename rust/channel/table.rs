@@ -147,14 +147,18 @@ impl<T: Operations> Table<T> {
         Some((number, busy.transfer))
     }
 
-    /// Takes out a transfer if `wanted`, given its channel and when it was sent, says so.
+    /// Takes out a transfer of `channel` if `wanted`, given its command and whether it was sent,
+    /// says so; gives whether it was sent too.
     pub(crate) fn take(
         &self,
         number: u32,
-        wanted: impl FnOnce(u8, Option<Instant<Monotonic>>) -> bool,
+        channel: u8,
+        wanted: impl FnOnce(Command, bool) -> bool,
     ) -> Option<(Transfer<T>, bool)> {
         let mut slot = self.slot(number)?.lock();
-        let busy = slot.busy.take_if(|b| wanted(b.channel, b.sent))?;
+        let busy = slot
+            .busy
+            .take_if(|b| b.channel == channel && wanted(b.transfer.command, b.sent.is_some()))?;
         Some((busy.transfer, busy.sent.is_some()))
     }
 

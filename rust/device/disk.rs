@@ -2,7 +2,7 @@
 
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
-use super::{connect::stop_all, Control, Device, Failure};
+use super::{connect::stop_all, keeper::Keeper, Control, Device, Failure};
 use crate::kapi::block::mq::{GenDisk, Limits, TagSet};
 use crate::logic::{barrier::MAX_SECTORS, group::GroupState, wire::handshake::Export, MAX_GROUPS};
 use crate::mirror::{Promise, TAGS};
@@ -82,7 +82,7 @@ impl Device {
         })
     }
 
-    pub(super) fn enable(&self, control: &mut Control) -> Result<(), Failure> {
+    pub(super) fn enable(self: &Arc<Self>, control: &mut Control) -> Result<(), Failure> {
         if control.disk.is_some() {
             return Err(Failure::new(EBUSY, "the device is enabled already"));
         }
@@ -99,6 +99,7 @@ impl Device {
                 }
             }
         }
+        let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         let name = CString::try_from_fmt(fmt!("nd{}", self.id.letter()))?;
         mirror.set_sectors(common.sectors, Some(common.promise));
@@ -118,6 +119,7 @@ impl Device {
         match disk {
             Ok(disk) => {
                 control.disk = Some(disk);
+                control.keeper = Some(keeper);
                 self.read_only.store(common.read_only, Relaxed);
                 Ok(())
             }
@@ -133,6 +135,7 @@ impl Device {
             return Err(Failure::new(ENODEV, "the device is not enabled"));
         };
         self.seal_unless_open(disk)?;
+        drop(control.keeper.take());
         // What the servers have in their caches is made durable; one that does not answer loses its
         // group for that.
         self.mirror.set_failing(true);
@@ -181,6 +184,7 @@ impl Device {
         if let Some(disk) = &control.disk {
             self.seal_unless_open(disk)?;
         }
+        drop(control.keeper.take());
         self.mirror.set_failing(true);
         stop_all(&control.channels);
         control.channels.clear();

@@ -31,6 +31,12 @@ impl Device {
                 "the group has no channel that is up",
             ));
         }
+        if g.is_suspect() {
+            return Err(Failure::new(
+                EBUSY,
+                "a lost channel may still carry out old writes",
+            ));
+        }
         if control.disk.is_none() {
             return self.hot_add_disabled(number, mode);
         }

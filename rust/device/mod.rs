@@ -7,6 +7,7 @@
 //! | [`connect`] | `connect`, `disconnect` |
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
+//! | [`keeper`] | the thread that brings groups back by itself |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
 //! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
@@ -15,6 +16,7 @@
 mod connect;
 mod disk;
 mod groups;
+mod keeper;
 mod status;
 
 use crate::channel::ChannelThreads;
@@ -27,6 +29,7 @@ use crate::logic::{
 };
 use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
+use keeper::Keeper;
 use kernel::{
     prelude::*,
     sync::{
@@ -85,9 +88,10 @@ impl From<kernel::alloc::AllocError> for Failure {
 struct Control {
     disk: Option<GenDisk<Driver>>,
     channels: KVec<ChannelThreads<Mirror>>,
-    /// A group that enbd itself faulted is re-added when it is back. Kept for that, which does not
-    /// exist yet.
+    /// A group that enbd itself faulted is re-added when it is back.
     autoadd: bool,
+    /// While the device is enabled.
+    keeper: Option<Keeper>,
 }
 
 /// One device.
@@ -117,6 +121,7 @@ impl Device {
                     disk: None,
                     channels: KVec::new(),
                     autoadd: true,
+                    keeper: None,
                 }, "enbd::Device::control"),
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),
@@ -132,7 +137,7 @@ impl Device {
     }
 
     /// Carries out a command, in the context of its writer.
-    pub(crate) fn apply(&self, verb: &Verb<'_>) -> Result<(), Failure> {
+    pub(crate) fn apply(self: &Arc<Self>, verb: &Verb<'_>) -> Result<(), Failure> {
         let mut control = self.control.lock();
         let settings = &self.mirror.settings;
         match verb {

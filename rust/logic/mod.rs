@@ -21,6 +21,7 @@ pub mod command;
 pub mod group;
 pub mod resync;
 pub mod status;
+pub mod unflushed;
 pub mod wire;
 
 /// Devices `a`..`z`.

@@ -137,7 +137,10 @@ impl Mirror {
     ) {
         let index = number.saturating_sub(TAGS) as usize;
         match outcome {
-            Outcome::Done => self.end_copy(index, CopyOutcome::Done),
+            Outcome::Done => {
+                self.note_done(group, &transfer);
+                self.end_copy(index, CopyOutcome::Done);
+            }
             Outcome::Refused(_) => self.end_copy(index, CopyOutcome::Failed),
             Outcome::Lost(fence) => match transfer.command {
                 Command::Read => self.route_copy_read(index, transfer),

@@ -4,7 +4,14 @@
 
 use super::{map::GroupMap, Driver, Mirror};
 use crate::channel::{Channel, Count, Table};
-use crate::logic::{channel::DownReason, group::GroupSet, wire::handshake::Export, MAX_GROUPS};
+use crate::logic::{
+    channel::DownReason,
+    group::GroupSet,
+    unflushed::{Unflushed, WORDS},
+    wire::handshake::Export,
+    MAX_GROUPS,
+};
+use crate::sync::Word;
 use kernel::{
     prelude::*,
     sync::{
@@ -32,9 +39,16 @@ pub(crate) enum GroupFault {
     NoChannel,
     /// Its resync failed.
     Resync,
+    /// Its server was lost with writes that may not have been durable.
+    CacheLost,
 }
 
 impl GroupFault {
+    /// Whether enbd brings the group back by itself once it can.
+    pub(crate) fn is_own(self) -> bool {
+        !matches!(self, Self::Admin | Self::Joined)
+    }
+
     /// A short phrase for the status and the log.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -46,6 +60,7 @@ impl GroupFault {
             Self::WriteLost => "a channel was lost with unanswered writes",
             Self::NoChannel => "no channel was up for the timeout",
             Self::Resync => "the resync failed",
+            Self::CacheLost => "the server was lost with writes that it had not flushed",
         }
     }
 }
@@ -74,6 +89,10 @@ pub(crate) struct Group {
     pub(crate) info: Mutex<Info>,
     /// Refused requests since it joined.
     refused: Count,
+    /// Channels whose server may still carry out writes that were given back.
+    suspects: Atomic<u32>,
+    /// What the server has acknowledged and may not have made durable.
+    unflushed: SetOnce<Unflushed<KVVec<Word>>>,
     /// What it misses.
     #[pin]
     pub(crate) map: GroupMap,
@@ -91,6 +110,8 @@ impl Group {
                 down_since: None,
             }, "enbd::Group::info"),
             refused: Count::default(),
+            suspects: Atomic::new(0),
+            unflushed: SetOnce::new(),
             map <- GroupMap::new(),
         })
     }
@@ -100,13 +121,39 @@ impl Group {
         self.table.as_ref()
     }
 
-    /// Makes the table, if there is none yet.
+    /// Makes what the group needs while it has channels, if it is not there yet.
     pub(crate) fn prepare(&self) -> Result {
+        // Commands for one device come one at a time, so nobody else populates these now.
+        if self.unflushed.as_ref().is_none() {
+            let mut words = KVVec::with_capacity(WORDS, GFP_KERNEL)?;
+            for _ in 0..WORDS {
+                words.push(Word::new(0), GFP_KERNEL)?;
+            }
+            self.unflushed
+                .populate(Unflushed::new(words).ok_or(EINVAL)?);
+        }
         if self.table.as_ref().is_none() {
-            // Commands for one device come one at a time, so nobody else populates it now.
             self.table.populate(Table::new()?);
         }
         Ok(())
+    }
+
+    /// What the server has acknowledged and may not have made durable.
+    pub(super) fn unflushed(&self) -> Option<&Unflushed<KVVec<Word>>> {
+        self.unflushed.as_ref()
+    }
+
+    /// Whether the server may still carry out writes that were given back.
+    pub(crate) fn is_suspect(&self) -> bool {
+        self.suspects.load(Acquire) != 0
+    }
+
+    pub(super) fn suspect(&self, suspect: bool) {
+        if suspect {
+            self.suspects.fetch_add(1, Full);
+        } else {
+            self.suspects.fetch_sub(1, Full);
+        }
     }
 
     /// The channels that carry requests.

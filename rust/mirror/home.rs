@@ -3,12 +3,17 @@
 //! What channels report, and what follows from it.
 
 use super::{request::sectors_of, Driver, GroupFault, Mirror, TAGS};
-use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer};
+use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer, NO_CHANNEL};
 use crate::kapi::{block::mq::Shared, iovec::Buffer};
 use crate::logic::{
     channel::DownReason,
     group::{GroupState, Refusal},
-    wire::{handshake::Export, reply::NbdError, request::Command},
+    unflushed::region_shift,
+    wire::{
+        handshake::Export,
+        reply::NbdError,
+        request::{Command, CommandFlags},
+    },
 };
 use crate::wait::Woken;
 use kernel::{prelude::*, sync::atomic::ordering::Relaxed, time::Instant};
@@ -46,6 +51,7 @@ impl Home for Mirror {
             return;
         };
         g.info.lock().down_since = None;
+        self.look_after_loss(group);
         g.add_up(index);
         let mut adopted = false;
         self.each_waiting(group, |table, number| {
@@ -68,6 +74,18 @@ impl Home for Mirror {
         };
         if g.up() == 0 {
             g.info.lock().down_since.get_or_insert_with(Instant::now);
+            self.mark_unflushed(usize::from(group));
+        }
+    }
+
+    fn must_hold(&self, group: u8) -> bool {
+        let readable = self.view().readable();
+        readable.len() <= 1 && readable.has(usize::from(group))
+    }
+
+    fn suspect(&self, group: u8, suspect: bool) {
+        if let Some(g) = self.group(usize::from(group)) {
+            g.suspect(suspect);
         }
     }
 
@@ -98,7 +116,10 @@ impl Home for Mirror {
             return;
         };
         match outcome {
-            Outcome::Done => rq.pdu().done_by(group as u8),
+            Outcome::Done => {
+                self.note_done(group, &transfer);
+                rq.pdu().done_by(group as u8);
+            }
             Outcome::Refused(error) => self.refused(group, transfer, error),
             Outcome::Lost(fence) => self.lost(group, number, transfer, fence),
         }
@@ -114,9 +135,19 @@ impl Home for Mirror {
 }
 
 impl Mirror {
+    /// A flush has ended without success.
+    fn flush_failed(&self, group: usize, command: Command) {
+        if command == Command::Flush {
+            if let Some(unflushed) = self.group(group).and_then(|g| g.unflushed()) {
+                unflushed.end_flush(false);
+            }
+        }
+    }
+
     /// The server refused a transfer.
     fn refused(&self, group: usize, transfer: Transfer<Driver>, error: NbdError) {
         self.tell_refused(group, &transfer, error);
+        self.flush_failed(group, transfer.command);
         let errno = match error {
             // A lack of memory is the server's own; the block layer would take it for ours and try
             // again at once.
@@ -174,7 +205,10 @@ impl Mirror {
                 let used = self.dispatch(group, number, transfer);
                 self.kick(used);
             }
-            _ => self.mark_missed(group, rq),
+            _ => {
+                self.flush_failed(group, transfer.command);
+                self.mark_missed(group, rq);
+            }
         }
     }
 
@@ -189,6 +223,7 @@ impl Mirror {
         };
         rq.pdu().fail(EIO);
         if transfer.command != Command::Read {
+            self.flush_failed(group, transfer.command);
             self.write_failed(group, rq, GroupFault::NoChannel);
         } else if !self.is_failing() {
             self.lost(group, number, transfer, Fence::Fenced);
@@ -198,12 +233,13 @@ impl Mirror {
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: usize) {
         self.each_waiting(group, |table, number| {
-            let waiting = table.take(number, |c, _| c == crate::channel::NO_CHANNEL);
+            let waiting = table.take(number, NO_CHANNEL, |_, _| true);
             let Some((transfer, _)) = waiting else { return };
             match &transfer.buffer {
                 Buffer::Request(rq) => {
                     rq.pdu().fail(EIO);
                     if transfer.command != Command::Read {
+                        self.flush_failed(group, transfer.command);
                         self.write_failed(group, rq, GroupFault::NoChannel);
                     }
                 }
@@ -213,6 +249,61 @@ impl Mirror {
                 }
             }
         });
+    }
+
+    /// Notes what a transfer that the server has carried out means for its cache.
+    pub(super) fn note_done(&self, group: usize, transfer: &Transfer<Driver>) {
+        let Some(unflushed) = self.group(group).and_then(|g| g.unflushed()) else {
+            return;
+        };
+        match transfer.command {
+            Command::Flush => unflushed.end_flush(true),
+            Command::Write | Command::WriteZeroes
+                if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
+            {
+                let shift = region_shift(self.sectors());
+                let first = transfer.offset >> 9;
+                let last = first.saturating_add(u64::from(transfer.len >> 9).saturating_sub(1));
+                unflushed.note(first >> shift, last >> shift);
+            }
+            _ => {}
+        }
+    }
+
+    /// The group's server is gone, and with it perhaps what it had not made durable.
+    fn mark_unflushed(&self, group: usize) {
+        let Some(g) = self.group(group) else { return };
+        let sectors = self.sectors();
+        if sectors == 0 {
+            return;
+        }
+        let shift = region_shift(sectors);
+        if let Some(unflushed) = g.unflushed() {
+            unflushed.lose(|first, regions| {
+                let first = first << shift;
+                let len = (regions << shift).min(sectors.saturating_sub(first));
+                self.mark(group, first, len);
+            });
+        }
+    }
+
+    /// The group's server is there again, for the first time since it was gone: what it may have
+    /// lost is copied to it before it is read, if there is a group to copy from.
+    fn look_after_loss(&self, group: usize) {
+        let Some(g) = self.group(group) else { return };
+        if self.view().state(group) != GroupState::InSync || g.map.dirty() == 0 {
+            return;
+        }
+        if self.fault(group, GroupFault::CacheLost) == Err(Refusal::LastInSync) {
+            pr_warn!(
+                "[{}] group {} is back; it may have lost {} blocks that were not flushed, \
+                 and no other group has them\n",
+                self.letter,
+                group,
+                g.map.dirty()
+            );
+            g.map.clear_all();
+        }
     }
 
     /// Marks what `group` did not get. What a failed flush left in its server's cache is unknown,

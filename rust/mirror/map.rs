@@ -122,6 +122,13 @@ impl GroupMap {
         }
     }
 
+    /// Marks everything as clean.
+    pub(crate) fn clear_all(&self) {
+        if let Some(map) = &mut self.state.lock().map {
+            map.clear_all(&mut drop);
+        }
+    }
+
     /// Marks `run` as clean.
     pub(crate) fn clear(&self, run: Run) {
         if let Some(map) = &mut self.state.lock().map {

@@ -37,6 +37,7 @@ use crate::kapi::block::mq::Shared;
 use crate::logic::{
     barrier::{Claim, Window},
     group::View,
+    unflushed::REGIONS,
     MAX_CHANNELS, MAX_GROUPS,
 };
 use crate::sync::Word;
@@ -127,6 +128,8 @@ pub(crate) struct Mirror {
     sealed: Atomic<bool>,
     /// Sectors of the enabled device; 0 while it is not.
     sectors: Atomic<u64>,
+    /// Sectors of the device when it was last enabled.
+    last_sectors: Atomic<u64>,
     /// What the enabled device has promised its users.
     #[pin]
     promise: SpinLock<Option<Promise>>,
@@ -164,6 +167,7 @@ impl Mirror {
             failing: Atomic::new(false),
             sealed: Atomic::new(false),
             sectors: Atomic::new(0),
+            last_sectors: Atomic::new(0),
             promise <- new_spinlock!(None, "enbd::Mirror::promise"),
             unkicked: Atomic::new(0),
             last_active: Atomic::new(0),
@@ -230,6 +234,17 @@ impl Mirror {
     pub(crate) fn set_sectors(&self, sectors: u64, promise: Option<Promise>) {
         *self.promise.lock() = promise;
         self.sectors.store(sectors, Release);
+        if sectors == 0 || self.last_sectors.xchg(sectors, Full) == sectors {
+            return;
+        }
+        // What was noted before was in regions of another size.
+        for unflushed in self.groups.iter().filter_map(Group::unflushed) {
+            let mut noted = false;
+            unflushed.lose(|_, _| noted = true);
+            if noted {
+                unflushed.note(0, REGIONS);
+            }
+        }
     }
 
     /// Lets requests that cannot be served fail (or wait again), and looks after those that wait.

@@ -206,6 +206,9 @@ impl Mirror {
                     rq.pdu().done_by(group as u8);
                     return None;
                 }
+                if let Some(unflushed) = self.group(group)?.unflushed() {
+                    unflushed.begin_flush();
+                }
                 (Command::Flush, 0, 0)
             }
             op => {
@@ -342,7 +345,7 @@ impl Mirror {
             if serves && g.up() == 0 {
                 return 0;
             }
-            match table.take(number, |channel, _| channel == NO_CHANNEL) {
+            match table.take(number, NO_CHANNEL, |_, _| true) {
                 Some((back, _)) if serves => transfer = back,
                 Some((back, _)) => {
                     self.not_served(group, number, back);

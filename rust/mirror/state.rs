@@ -98,7 +98,7 @@ impl Mirror {
     /// Gives back the transfers that wait for a channel of `group`.
     fn return_waiting(&self, group: usize) {
         self.each_waiting(group, |table, number| {
-            if let Some((transfer, _)) = table.take(number, |channel, _| channel == NO_CHANNEL) {
+            if let Some((transfer, _)) = table.take(number, NO_CHANNEL, |_, _| true) {
                 self.not_served(group, number, transfer);
             }
         });

@@ -5,8 +5,8 @@
 //!
 //! | here | in C | what it is |
 //! |---|---|---|
-//! | [`Operations`] | `blk_mq_ops`, and those of the disk | what the driver does |
-//! | [`Shared`] | `struct request` | a started request; clones count, and it ends when the last is gone |
+//! | [`Operations`] | `blk_mq_ops` and the disk's | what the driver does |
+//! | [`Shared`] | `struct request` | a started request; clones count, and it ends with the last |
 //! | [`Owned`] | `struct request` | the only handle to a started request; can be ended |
 //! | [`TagSet`] | `struct blk_mq_tag_set` | requests, with the driver's data behind each |
 //! | [`Limits`] | `struct queue_limits` | what requests the disk takes |

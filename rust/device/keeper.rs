@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The keeper: the thread of an enabled device that brings back the groups which enbd itself faulted.
+//!
+//! A group that returns and fails again is tried less and less often.
+//!
+//! Locks: it never waits for `control`, whose holder may wait for it.
+
+use super::{Device, Failure};
+use crate::kapi::kthread::{KThread, Main};
+use crate::logic::{channel::backoff_ms, command::HotAddMode, group::GroupState, MAX_GROUPS};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::{
+        atomic::{
+            ordering::{Acquire, Release},
+            Atomic,
+        },
+        Arc,
+    },
+    time::{Instant, Monotonic},
+};
+
+/// How often the keeper looks, in milliseconds.
+const LOOK_MS: u32 = 500;
+/// A group that stays in sync for so long, in milliseconds, starts over with its patience.
+const FORGIVE_MS: i64 = 60_000;
+
+/// A keeper at work. Dropping it ends it.
+pub(super) struct Keeper {
+    device: Arc<Device>,
+    stop: Arc<Atomic<bool>>,
+    thread: Option<KThread<Watch>>,
+}
+
+impl Keeper {
+    pub(super) fn start(device: Arc<Device>) -> Result<Self> {
+        let stop = Arc::new(Atomic::new(false), GFP_KERNEL)?;
+        let letter = device.id.letter();
+        let watch = Watch {
+            device: device.clone(),
+            stop: stop.clone(),
+            tries: [const { None }; MAX_GROUPS],
+        };
+        let name = CString::try_from_fmt(fmt!("enbd-{letter}-keep"))?;
+        let thread = Some(KThread::spawn(&name, watch)?);
+        Ok(Self {
+            device,
+            stop,
+            thread,
+        })
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.stop.store(true, Release);
+        self.device.mirror.waiters.wake_all();
+        drop(self.thread.take());
+    }
+}
+
+/// How often a group was brought back lately, and when last.
+struct Tries {
+    count: u32,
+    last: Instant<Monotonic>,
+}
+
+struct Watch {
+    device: Arc<Device>,
+    stop: Arc<Atomic<bool>>,
+    tries: [Option<Tries>; MAX_GROUPS],
+}
+
+impl Main for Watch {
+    fn main(mut self) {
+        while !self.stop.load(Acquire) {
+            for group in 0..MAX_GROUPS {
+                self.look_after(group);
+            }
+            // Woken up only to stop: what it waits for is seen soon enough.
+            let _ = self.device.mirror.wait(LOOK_MS, || self.stop.load(Acquire));
+        }
+    }
+}
+
+impl Watch {
+    fn look_after(&mut self, group: usize) {
+        let Some(tries) = self.tries.get_mut(group) else {
+            return;
+        };
+        let waited_ms = tries.as_ref().map(|t| t.last.elapsed().as_millis());
+        if !self.device.wants_back(group) {
+            if waited_ms.is_some_and(|ms| ms > FORGIVE_MS) {
+                *tries = None;
+            }
+            return;
+        }
+        let count = tries.as_ref().map_or(0, |t| t.count);
+        if waited_ms.is_some_and(|ms| ms < i64::from(backoff_ms(count, 0))) {
+            return;
+        }
+        *tries = Some(Tries {
+            count: count.saturating_add(1),
+            last: Instant::now(),
+        });
+        if let Some(Err(failure)) = self.device.try_hot_add(group) {
+            pr_info!(
+                "[{}] group {} is not added yet: {}\n",
+                self.device.id.letter(),
+                group,
+                failure.reason
+            );
+        }
+    }
+}
+
+impl Device {
+    /// Whether enbd itself faulted the group, and could bring it back now.
+    fn wants_back(&self, group: usize) -> bool {
+        let Some(g) = self.mirror.group(group) else {
+            return false;
+        };
+        self.mirror.view().state(group) == GroupState::Faulty
+            && g.up() != 0
+            && !g.is_suspect()
+            && g.info.lock().fault.is_some_and(|fault| fault.is_own())
+    }
+
+    /// Adds the group, unless a command is being carried out or the administrator does not want
+    /// that.
+    fn try_hot_add(&self, group: usize) -> Option<Result<(), Failure>> {
+        let control = self.control.try_lock()?;
+        if !control.autoadd {
+            return None;
+        }
+        Some(self.hot_add(&control, group as u8, HotAddMode::Dirty))
+    }
+}
