@@ -375,18 +375,6 @@ impl<T: Operations> Channel<T> {
         self.queue.lock().is_open()
     }
 
-    /// Takes over a transfer that waits in the table without a channel. False if it does not any
-    /// more.
-    pub(crate) fn adopt(&self, table: &Table<T>, number: u32) -> bool {
-        let Some((bytes, side)) = table.reassign(number, self.index) else {
-            return false;
-        };
-        match self.enqueue(table, number, bytes, side) {
-            Ok(()) => true,
-            Err(transfer) => table.put(number, transfer, NO_CHANNEL).is_ok(),
-        }
-    }
-
     fn enqueue(
         &self,
         table: &Table<T>,

@@ -12,7 +12,11 @@ use crate::logic::wire::{
     reply::{self, REPLY_LEN},
     request::Command,
 };
-use kernel::{prelude::*, sync::atomic::ordering::Relaxed, sync::atomic::Atomic};
+use kernel::{
+    prelude::*,
+    sync::atomic::{ordering::Relaxed, Atomic},
+    time::{Instant, Monotonic},
+};
 
 /// How long one receive waits.
 pub(super) const TICK_MS: u32 = 500;
@@ -49,6 +53,7 @@ impl<T: Operations> Channel<T> {
             sock,
             draining: false,
             ticks_left: 0,
+            data_since: None,
         };
         let reason = receiver.serve(incoming);
         let fence = match reason {
@@ -59,7 +64,11 @@ impl<T: Operations> Channel<T> {
             DownReason::Closed | DownReason::Cut => Fence::Fenced,
             // What it sent made no sense, but its closing still tells when it is through with what
             // it received.
-            DownReason::Reply(_) | DownReason::UnknownCookie => receiver.drain_blindly(),
+            DownReason::Reply(_) | DownReason::UnknownCookie => match receiver.drain_blindly() {
+                // A sender may have broken the socket meanwhile.
+                _ if broken.load(Relaxed) => Fence::Open,
+                fence => fence,
+            },
             _ => Fence::Open,
         };
         let alive = reason == DownReason::RequestTimeout && !broken.load(Relaxed);
@@ -79,6 +88,8 @@ struct Receiver<'a, H: Home> {
     /// We have closed our side, and wait for the server to close its own.
     draining: bool,
     ticks_left: u32,
+    /// Since when the data of a read is being received, which is in no table then.
+    data_since: Option<Instant<Monotonic>>,
 }
 
 impl<H: Home> Receiver<'_, H> {
@@ -118,9 +129,11 @@ impl<H: Home> Receiver<'_, H> {
         };
         if outcome == Outcome::Done && transfer.command == Command::Read {
             let len = transfer.len as usize;
+            self.data_since = Some(Instant::now());
             let data = self.fill(len, DownReason::Cut, |sock, from| {
                 incoming.recv(sock, &transfer.buffer, from, len)
             });
+            self.data_since = None;
             if let Err(reason) = data {
                 self.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
                 return Err(reason);
@@ -172,7 +185,8 @@ impl<H: Home> Receiver<'_, H> {
         let limit = i64::from(self.home.request_timeout_s()).saturating_mul(1000);
         let table = self.home.table(self.group);
         let longest = table.map_or(0, |t| t.longest_wait_ms(self.channel.index));
-        if longest >= limit {
+        let data = self.data_since.map_or(0, |s| s.elapsed().as_millis());
+        if longest.max(data) >= limit {
             return Err(DownReason::RequestTimeout);
         }
         Ok(())

@@ -64,7 +64,7 @@ impl<T: Operations> Channel<T> {
     }
 
     fn pump_socket(&self, tx: &mut Tx<T>, table: &super::Table<T>, thread: bool) -> Stop {
-        let mut rounds = 0;
+        let mut rounds = 0u32;
         loop {
             while tx.out.has_room(REQUEST_LEN) {
                 let Some(number) = tx.backlog.pop() else {
@@ -89,7 +89,7 @@ impl<T: Operations> Channel<T> {
                 Ok(Sent::Blocked) => return Stop::HandOver,
                 Err(_) => return Stop::Broken,
             }
-            rounds += 1;
+            rounds = rounds.saturating_add(1);
             if !thread && rounds >= ROUNDS {
                 return Stop::HandOver;
             }

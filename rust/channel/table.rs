@@ -100,17 +100,6 @@ impl<T: Operations> Table<T> {
         Ok(())
     }
 
-    /// Gives a transfer that waits for a channel to `channel`; gives its length and command.
-    pub(super) fn reassign(&self, number: u32, channel: u8) -> Option<(u64, Command)> {
-        let mut slot = self.slot(number)?.lock();
-        let busy = slot.busy.as_mut()?;
-        if busy.channel != NO_CHANNEL {
-            return None;
-        }
-        busy.channel = channel;
-        Some((u64::from(busy.transfer.len), busy.transfer.command))
-    }
-
     /// Marks a transfer of `channel` as sent, and says what to send. Nothing if it is not the
     /// channel's any more.
     pub(super) fn start(&self, number: u32, channel: u8) -> Option<Message<T>> {

@@ -121,14 +121,14 @@ impl Device {
 
     fn join(&self, group: u8) -> Result<(), Failure> {
         let group = usize::from(group);
-        let sectors = self.mirror.sectors();
+        let sectors = self.mirror.last_sectors();
         if let (true, Some(g)) = (sectors > 0, self.mirror.group(group)) {
             g.map.set_up(self.mirror.blocks_of(sectors))?;
         }
         self.mirror.join(group)?;
-        if sectors > 0 {
+        if self.mirror.view().state(group) == GroupState::Faulty {
             pr_info!(
-                "[{}] group {} joined an enabled device: all of it is marked, hotadd copies it\n",
+                "[{}] group {} joined a device that was in use: all is marked, hotadd copies it\n",
                 self.id.letter(),
                 group
             );
@@ -208,10 +208,13 @@ impl Device {
         stop_all(&gone);
         drop(gone);
         if meant == all {
-            if !enabled {
-                self.mirror.clear(number);
-            }
             self.forget_export(control, group);
+            if self.mirror.last_sectors() == 0 {
+                self.mirror.clear(number);
+            } else if !enabled && self.mirror.view().state(number) == GroupState::InSync {
+                // What is written without it from now on is marked. The last one stays what it is.
+                let _ = self.mirror.fault(number, GroupFault::Admin);
+            }
         }
         Ok(())
     }

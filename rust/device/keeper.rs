@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The keeper: the thread of an enabled device that brings back the groups which enbd itself faulted.
+//! The keeper: the thread of an enabled device that brings back the groups which enbd itself
+//! faulted.
 //!
 //! A group that returns and fails again is tried less and less often.
 //!

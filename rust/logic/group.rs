@@ -107,6 +107,12 @@ impl GroupSet {
         Self(self.0 & !other.0)
     }
 
+    /// The groups of both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether `group` is in it.
     pub fn has(self, group: usize) -> bool {
         self.0 & 1u8.checked_shl(group as u32).unwrap_or(0) != 0

@@ -47,19 +47,17 @@ impl Home for Mirror {
 
     fn came_up(&self, index: u8, group: u8) {
         let group = usize::from(group);
-        let (Some(g), Some(channel)) = (self.group(group), self.channel(index)) else {
-            return;
-        };
+        let Some(g) = self.group(group) else { return };
         g.info.lock().down_since = None;
         self.look_after_loss(group);
         g.add_up(index);
-        let mut adopted = false;
+        let mut used = 0;
         self.each_waiting(group, |table, number| {
-            adopted |= channel.adopt(table, number);
+            if let Some((transfer, _)) = table.take(number, NO_CHANNEL, |_, _| true) {
+                used |= self.dispatch(group, number, transfer);
+            }
         });
-        if adopted {
-            channel.kick(self, group as u8);
-        }
+        self.kick(used);
     }
 
     fn leave(&self, index: u8, group: u8) {
@@ -171,9 +169,10 @@ impl Mirror {
         match self.fault(group, why) {
             Ok(()) | Err(Refusal::AlreadyFaulty) => self.mark_missed(group, rq),
             // It was the last group in sync, so the request fails, and nobody knows what that group
-            // has now; who took the write has to be made equal.
+            // has now. Any other one may have taken the write, be it that it was in sync then.
             Err(_) => {
-                for other in self.view().resyncing().iter() {
+                let view = self.view();
+                for other in view.resyncing().union(view.faulty()).iter() {
                     self.mark_missed(other, rq);
                 }
             }

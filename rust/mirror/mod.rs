@@ -229,6 +229,11 @@ impl Mirror {
         self.sectors.load(Acquire)
     }
 
+    /// Sectors of the device when it was last enabled; 0 if it never was.
+    pub(crate) fn last_sectors(&self) -> u64 {
+        self.last_sectors.load(Acquire)
+    }
+
     /// Tells the size of the device that is being enabled, and what it promises; 0 when it is
     /// disabled.
     pub(crate) fn set_sectors(&self, sectors: u64, promise: Option<Promise>) {

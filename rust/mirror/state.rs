@@ -13,20 +13,20 @@ use crate::logic::group::{GroupEvent, Refusal};
 use kernel::prelude::*;
 
 impl Mirror {
-    /// Adds a group: in sync before the device is enabled, and faulty with everything marked
-    /// afterwards.
+    /// Adds a group: in sync while the device was never enabled, since then it is the
+    /// administrator's word that all are equal; and faulty with everything marked afterwards.
     pub(crate) fn join(&self, group: usize) -> Result<(), Refusal> {
-        let enabled = self.sectors() > 0;
-        let event = if enabled {
+        let stale = self.last_sectors() > 0 && !self.view().readable().is_empty();
+        let event = if stale {
             GroupEvent::JoinStale
         } else {
             GroupEvent::JoinWhole
         };
         if let Some(g) = self.group(group) {
-            if enabled {
+            if stale {
                 g.map.mark_all();
             }
-            g.info.lock().fault = enabled.then_some(GroupFault::Joined);
+            g.info.lock().fault = stale.then_some(GroupFault::Joined);
         }
         self.change_view(|view| view.after(group, event))?;
         Ok(())
