@@ -6,8 +6,8 @@
 //! nothing. A line that cannot be carried out ends the write with its errno; the lines before it
 //! stand.
 //!
-//! Lock order: `commands`, so that devices come and go one at a time > `devices` (a leaf, held only
-//! to look a device up) ; `commands` > everything of a device. Reading takes `devices` alone.
+//! Lock order: `devices` is a leaf, held only to look a device up. Commands for one device come one
+//! at a time, by a lock of its own; one that finds its device gone when its turn comes looks again.
 
 use crate::device::{Device, Failure};
 use crate::kapi::proc_fs::{require_admin, TextFile};
@@ -23,6 +23,9 @@ use kernel::{
     seq_print,
     sync::{new_mutex, Arc, Mutex},
 };
+
+/// The most bytes that one write may have.
+const WRITE_MAX: usize = 4096;
 
 /// All devices.
 #[pin_data]
@@ -41,8 +44,6 @@ impl Write for Out<'_> {
 }
 
 impl TextFile for Registry {
-    const WRITE_MAX: usize = 4096;
-
     fn show(&self, out: &SeqFile) -> Result {
         let mut out = Out(out);
         let mut open = 0u32;
@@ -66,8 +67,16 @@ impl TextFile for Registry {
         Ok(())
     }
 
-    fn write(&self, text: &[u8]) -> Result {
+    fn admit(&self, len: usize) -> Result {
         require_admin()?;
+        if len > WRITE_MAX {
+            let failure = Failure::new(E2BIG, "more than 4096 bytes at once");
+            return Err(Self::refuse(None, None, 1, failure));
+        }
+        Ok(())
+    }
+
+    fn write(&self, text: &[u8]) -> Result {
         for line in lines(text) {
             if let Err(reason) = parse_line(line.text) {
                 let error = Error::from_errno(reason.errno().saturating_neg());
@@ -115,35 +124,47 @@ impl Registry {
     }
 
     fn carry_out(&self, command: &Command<'_>) -> Result<(), Failure> {
-        let id = command.device;
+        loop {
+            let device = match command.verb {
+                Verb::Connect { .. }
+                | Verb::BlockSize(_)
+                | Verb::Timeout(_)
+                | Verb::ConnectTimeout(_)
+                | Verb::ShowErrs(_)
+                | Verb::AutoAdd(_)
+                | Verb::ResyncMin(_)
+                | Verb::ResyncMax(_) => self.find_or_make(command.device)?,
+                Verb::Enable(_)
+                | Verb::SetFaulty(_)
+                | Verb::HotAdd { .. }
+                | Verb::HotRemove(_)
+                | Verb::Disconnect { .. }
+                | Verb::Reset => self.find(command.device).ok_or(NO_DEVICE)?,
+            };
+            match self.carry_out_on(&device, command) {
+                // Somebody else has reset it meanwhile: there may be another one, or none.
+                Err(failure) if failure.error == ESTALE => self.forget(command.device, &device),
+                result => return result,
+            }
+        }
+    }
+
+    fn carry_out_on(&self, device: &Arc<Device>, command: &Command<'_>) -> Result<(), Failure> {
         match command.verb {
             Verb::Reset => {
-                let device = self.find(id).ok_or(NO_DEVICE)?;
                 device.take_apart()?;
-                self.forget(id, &device);
+                self.forget(command.device, device);
                 Ok(())
             }
             Verb::Connect { .. } => {
-                let is_new = self.find(id).is_none();
-                let device = self.find_or_make(id)?;
+                let is_new = !device.is_known();
                 let result = device.apply(&command.verb);
-                if result.is_err() && is_new && device.is_blank() {
-                    self.forget(id, &device);
+                if result.is_err() && is_new && device.give_up_if_blank() {
+                    self.forget(command.device, device);
                 }
                 result
             }
-            Verb::BlockSize(_)
-            | Verb::Timeout(_)
-            | Verb::ConnectTimeout(_)
-            | Verb::ShowErrs(_)
-            | Verb::AutoAdd(_)
-            | Verb::ResyncMin(_)
-            | Verb::ResyncMax(_) => self.find_or_make(id)?.apply(&command.verb),
-            Verb::Enable(_)
-            | Verb::SetFaulty(_)
-            | Verb::HotAdd { .. }
-            | Verb::HotRemove(_)
-            | Verb::Disconnect { .. } => self.find(id).ok_or(NO_DEVICE)?.apply(&command.verb),
+            _ => device.apply(&command.verb),
         }
     }
 

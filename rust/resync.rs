@@ -333,7 +333,7 @@ impl Walk {
             }
             (Phase::Writing, CopyOutcome::Done) => {
                 if let Some(g) = self.mirror.group(self.group) {
-                    g.map.clear(run);
+                    g.map.clear(run, || self.check().is_ok());
                 }
                 self.copied = self.copied.saturating_add(run.len);
                 self.end_window(index, run, cursor, CopyEnd::Copied);
@@ -378,7 +378,8 @@ impl Walk {
             return Err(Ended::GroupLeft);
         };
         let blocksize = mirror.settings.blocksize.load(Relaxed);
-        let most = throttle.window_blocks(blocksize, WINDOW_BYTES as u64);
+        let largest = mirror.max_bytes().min(WINDOW_BYTES as u64);
+        let most = throttle.window_blocks(blocksize, largest);
         match cursor.next(most, |from, max| g.map.next_dirty(from, max)) {
             Step::Window(window) => {
                 g.map

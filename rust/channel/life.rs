@@ -9,12 +9,15 @@
 //!
 //! Lock order: see the head of the room.
 
-use super::{receive::End, receive::TICK_MS, Channel, Fence, Home, Outcome, Spec, Tx, SLOTS};
+use super::{
+    inbox::Inbox, receive::End, receive::TICK_MS, Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
+};
 use crate::kapi::{
     block::mq::Operations,
     iovec::{Incoming, Outgoing},
     kthread::{KThread, Main},
     net::Socket,
+    scope::NoIo,
 };
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
 use crate::logic::wire::{handshake::Export, request::Command};
@@ -38,6 +41,14 @@ const ECONNRESET_NO: i32 = 104;
 /// How long a channel that is down sleeps at most before it looks after its group.
 const DOWN_TICK_MS: u32 = 500;
 
+/// Whether a command that is carried out late could undo a newer one.
+fn is_write(command: Command) -> bool {
+    matches!(
+        command,
+        Command::Write | Command::WriteZeroes | Command::Trim
+    )
+}
+
 struct Life<H: Home> {
     home: Arc<H>,
     index: u8,
@@ -55,13 +66,12 @@ impl<H: Home> Main for Life<H> {
 struct Sender<H: Home> {
     home: Arc<H>,
     index: u8,
-    group: u8,
 }
 
 impl<H: Home> Main for Sender<H> {
     fn main(self) {
         if let Some(channel) = self.home.channel(self.index) {
-            channel.run_sender(&*self.home, self.group);
+            channel.run_sender(&*self.home);
         }
     }
 }
@@ -101,7 +111,6 @@ impl<H: Home> ChannelThreads<H> {
         let sender = Sender {
             home: home.clone(),
             index,
-            group,
         };
         threads.sender = Some(KThread::spawn(&name, sender)?);
         let name = CString::try_from_fmt(fmt!("enbd-{letter}{index}"))?;
@@ -147,6 +156,8 @@ impl<H: Home> Drop for ChannelThreads<H> {
 impl<T: Operations> Channel<T> {
     /// The channel's thread.
     fn live<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+        // What we allocate must not wait for what only we can bring back.
+        let _scope = NoIo::enter();
         let mut tries = 0u32;
         while let Some(spec) = self.to_try() {
             match self.connect_admitted(home, &spec) {
@@ -191,14 +202,15 @@ impl<T: Operations> Channel<T> {
             Ok((
                 Arc::new(Atomic::new(false), GFP_KERNEL)?,
                 Outgoing::new()?,
-                Incoming::new()?,
+                (Inbox::new()?, Incoming::new()?),
             ))
         };
-        let Ok((broken, out, mut incoming)) = parts() else {
+        let Ok((broken, out, incoming)) = parts() else {
             let reason = DownReason::System(ENOMEM.to_errno().saturating_neg());
             return self.not_up(home, group, ChannelEvent::Failed, reason);
         };
         *self.tx.lock() = Some(Tx {
+            group,
             sock: sock.clone(),
             broken: broken.clone(),
             out,
@@ -215,17 +227,14 @@ impl<T: Operations> Channel<T> {
         }
         home.came_up(self.index, group);
         home.changed();
-        let end = {
-            let _scope = crate::kapi::scope::NoReclaim::enter();
-            self.receive(home, group, &sock, &mut incoming, &broken)
-        };
+        let end = self.receive(home, group, &sock, incoming, &broken);
         let reason = if self.is_stopping() {
             DownReason::Removed
         } else {
             end.reason
         };
         home.leave(self.index, group);
-        home.went_down(self.index, group, reason);
+        home.went_down(group, end.fence);
         self.not_up(home, group, ChannelEvent::Lost, reason);
         self.hang_up(home, group, &sock, end);
     }
@@ -246,16 +255,16 @@ impl<T: Operations> Channel<T> {
         let tx = self.tx.lock().take();
         drop(tx);
         self.queue.lock().give_up();
-        if end.fence == Fence::Fenced {
+        if end.fence == Fence::Fenced || !self.has_unanswered_writes(home, group) {
             return self.give_back(home, group, Fence::Fenced, |_, _| true);
         }
         home.suspect(group, true);
-        if home.must_hold(group) {
-            self.give_back(home, group, Fence::Fenced, |command, sent| {
-                !sent || command == Command::Read
-            });
-        } else {
+        if home.give_up_group(group) {
             self.give_back(home, group, Fence::Open, |_, _| true);
+        } else {
+            self.give_back(home, group, Fence::Fenced, |command, sent| {
+                !sent || !is_write(command)
+            });
         }
         let fenced = self.await_fence(home, sock, end);
         let fence = if fenced { Fence::Fenced } else { Fence::Open };
@@ -287,6 +296,16 @@ impl<T: Operations> Channel<T> {
         }
     }
 
+    fn has_unanswered_writes<H: Home<Ops = T>>(&self, home: &H, group: u8) -> bool {
+        home.table(group).is_some_and(|table| {
+            (0..SLOTS as u32).any(|number| {
+                table.is(number, self.index, |command, sent| {
+                    sent && is_write(command)
+                })
+            })
+        })
+    }
+
     /// Waits until the server will carry out nothing more of what it was sent on this socket: it
     /// closes, or as much time has passed as a request may take. False if the channel has to end
     /// before.
@@ -307,11 +326,14 @@ impl<T: Operations> Channel<T> {
             }
             if !alive {
                 home.sleep(DOWN_TICK_MS, &mut || self.is_stopping());
-                home.while_down(self.group());
+            }
+            home.while_down(self.group());
+            if !alive {
                 continue;
             }
             match sock.recv(&mut scrap) {
-                Ok(0) => return true,
+                Ok(0) if sock.peer_closed() => return true,
+                Ok(0) => alive = false,
                 Ok(_) => {}
                 Err(e) if e == EAGAIN => {}
                 Err(_) => alive = false,
@@ -371,7 +393,9 @@ impl<T: Operations> Channel<T> {
     fn wake_receiver(&self) {
         if let Some(tx) = self.tx.try_lock() {
             match &*tx {
-                Some(tx) if tx.out.is_empty() => return tx.sock.shutdown_send(),
+                Some(tx) if tx.out.is_empty() && tx.backlog.is_empty() => {
+                    return tx.sock.shutdown_send();
+                }
                 Some(_) => return,
                 None => {}
             }

@@ -9,7 +9,7 @@
 //! | [`queue`] | which transfers a channel has to send, and who sends them |
 //! | [`send`] | the sending: by the submitter if it can, else by the sender thread |
 //! | [`connect`] | connecting and negotiating |
-//! | [`receive`] | the replies |
+//! | [`receive`], [`inbox`] | the replies |
 //! | [`life`] | the thread that connects, receives, and starts over |
 //!
 //! A transfer's life: the mirror puts it into the table of its group for a channel
@@ -22,6 +22,7 @@
 //! request may wait.
 
 mod connect;
+mod inbox;
 mod life;
 mod queue;
 mod receive;
@@ -100,14 +101,22 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn came_up(&self, index: u8, group: u8);
     /// The channel takes no more requests.
     fn leave(&self, index: u8, group: u8);
-    /// Whether the group has to be asked again, since no other one is in sync: then writes that the
-    /// server may still carry out are given back only when it will not any more.
-    fn must_hold(&self, group: u8) -> bool;
+    /// Takes the group out of service, since its server may still carry out writes that it has not
+    /// answered. False if no other one is in sync: then those writes must not be given back before
+    /// the server will not carry them out any more.
+    fn give_up_group(&self, group: u8) -> bool;
     /// From now on, or no longer, the server of the group may carry out writes that were given
     /// back.
     fn suspect(&self, group: u8, suspect: bool);
-    /// The channel was lost. Its transfers come back afterwards.
-    fn went_down(&self, index: u8, group: u8, reason: DownReason);
+    /// The channel was lost, so that its server has closed it or not. Its transfers come back
+    /// afterwards.
+    fn went_down(&self, group: u8, fence: Fence);
+    /// A number that is raised when a channel of the group is lost in a way that a crash of the
+    /// server's host could look like.
+    fn doubt(&self, group: u8) -> u32;
+    /// A connection that is older than the loss which raised the doubt has got an answer: the
+    /// server did not crash.
+    fn dispel(&self, group: u8, doubt: u32);
     /// A channel that is down looks after its group from time to time.
     fn while_down(&self, group: u8);
     /// A transfer has ended. Called in process context, without locks.
@@ -272,6 +281,8 @@ impl Count {
 }
 
 struct Tx<T: Operations> {
+    /// The group whose transfers are sent.
+    group: u8,
     sock: Arc<Socket>,
     /// Sending failed: what the receiver sees next is not the server's doing.
     broken: Arc<Atomic<bool>>,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receiving: replies, and the data of reads straight into the pages of the requests.
+//! Receiving: replies, and the data of reads into the pages of the requests.
 //!
 //! Context: the channel's own thread, the only one that receives. Every [`TICK_MS`] of silence, and
 //! every [`BUSY_TICK`] replies, it looks whether a request has gone unanswered for too long.
 
-use super::{Channel, Fence, Home, Outcome, Transfer};
+use super::{inbox::Inbox, Channel, Fence, Home, Outcome, Transfer};
 use crate::kapi::{block::mq::Operations, iovec::Incoming, net::Socket};
 use crate::logic::channel::DownReason;
 use crate::logic::wire::{
@@ -21,9 +21,9 @@ use kernel::{
 /// How long one receive waits.
 pub(super) const TICK_MS: u32 = 500;
 /// Replies between two looks at the time.
-const BUSY_TICK: u32 = 1024;
-/// How long the server may take to close after we have closed our side, in ticks.
-const DRAIN_TICKS: u32 = 10;
+const BUSY_TICK: u32 = 256;
+/// How long the server may take to close after we have closed our side, in milliseconds.
+const DRAIN_MS: i64 = 5000;
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug)]
@@ -43,35 +43,33 @@ impl<T: Operations> Channel<T> {
         home: &H,
         group: u8,
         sock: &Socket,
-        incoming: &mut Incoming,
+        parts: (Inbox, Incoming),
         broken: &Atomic<bool>,
     ) -> End {
+        let (inbox, mut incoming) = parts;
         let mut receiver = Receiver {
             channel: self,
             home,
             group,
             sock,
-            draining: false,
-            ticks_left: 0,
+            inbox,
+            draining_since: None,
+            until_tick: BUSY_TICK,
             data_since: None,
+            broken,
+            seen_doubt: home.doubt(group),
         };
-        let reason = receiver.serve(incoming);
+        let reason = receiver.serve(&mut incoming);
         let fence = match reason {
-            // Our own shutdown looks like the server's closing, but says nothing about the server.
-            _ if broken.load(Relaxed) => Fence::Open,
             // The server closed by itself: what it received was carried out before, or is not
             // carried out at all.
-            DownReason::Closed | DownReason::Cut => Fence::Fenced,
+            DownReason::Closed | DownReason::Cut if sock.peer_closed() => Fence::Fenced,
             // What it sent made no sense, but its closing still tells when it is through with what
             // it received.
-            DownReason::Reply(_) | DownReason::UnknownCookie => match receiver.drain_blindly() {
-                // A sender may have broken the socket meanwhile.
-                _ if broken.load(Relaxed) => Fence::Open,
-                fence => fence,
-            },
+            DownReason::Reply(_) | DownReason::UnknownCookie => receiver.drain_blindly(),
             _ => Fence::Open,
         };
-        let alive = reason == DownReason::RequestTimeout && !broken.load(Relaxed);
+        let alive = reason == DownReason::RequestTimeout;
         End {
             reason,
             fence,
@@ -85,37 +83,39 @@ struct Receiver<'a, H: Home> {
     home: &'a H,
     group: u8,
     sock: &'a Socket,
-    /// We have closed our side, and wait for the server to close its own.
-    draining: bool,
-    ticks_left: u32,
+    inbox: Inbox,
+    /// Since when we have closed our side, and wait for the server to close its own.
+    draining_since: Option<Instant<Monotonic>>,
+    /// Receives and replies until the next look at the clock.
+    until_tick: u32,
     /// Since when the data of a read is being received, which is in no table then.
     data_since: Option<Instant<Monotonic>>,
+    /// Sending has failed.
+    broken: &'a Atomic<bool>,
+    /// The doubt about the group's server that this connection has last seen.
+    seen_doubt: u32,
 }
 
 impl<H: Home> Receiver<'_, H> {
     fn serve(&mut self, incoming: &mut Incoming) -> DownReason {
-        let mut until_tick = BUSY_TICK;
         loop {
-            if let Err(reason) = self.reply(incoming) {
+            let result = self.reply(incoming).and_then(|()| self.tick_if_due());
+            if let Err(reason) = result {
                 return reason;
-            }
-            until_tick = until_tick.saturating_sub(1);
-            if until_tick == 0 {
-                until_tick = BUSY_TICK;
-                if let Err(reason) = self.tick() {
-                    return reason;
-                }
             }
         }
     }
 
     /// Takes one reply.
     fn reply(&mut self, incoming: &mut Incoming) -> Result<(), DownReason> {
-        let mut header = [0u8; REPLY_LEN];
-        self.fill(REPLY_LEN, DownReason::Closed, |sock, from| {
-            sock.recv(header.get_mut(from..).unwrap_or_default())
-        })?;
+        let header = self.header()?;
         let reply = reply::parse(&header).map_err(DownReason::Reply)?;
+        let doubt = self.home.doubt(self.group);
+        if doubt != self.seen_doubt {
+            // We were connected before the loss that raised it, and the server answers still.
+            self.seen_doubt = doubt;
+            self.home.dispel(self.group, doubt);
+        }
         let table = self
             .home
             .table(self.group)
@@ -127,12 +127,12 @@ impl<H: Home> Receiver<'_, H> {
             Some(error) => Outcome::Refused(error),
             None => Outcome::Done,
         };
-        if outcome == Outcome::Done && transfer.command == Command::Read {
-            let len = transfer.len as usize;
+        let has_data = outcome == Outcome::Done && transfer.command == Command::Read;
+        self.inbox
+            .expect_like(if has_data { transfer.len } else { 0 });
+        if has_data {
             self.data_since = Some(Instant::now());
-            let data = self.fill(len, DownReason::Cut, |sock, from| {
-                incoming.recv(sock, &transfer.buffer, from, len)
-            });
+            let data = self.data(&transfer, incoming);
             self.data_since = None;
             if let Err(reason) = data {
                 self.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
@@ -143,40 +143,74 @@ impl<H: Home> Receiver<'_, H> {
         Ok(())
     }
 
+    /// Receives the header of the next reply.
+    fn header(&mut self) -> Result<[u8; REPLY_LEN], DownReason> {
+        loop {
+            if let Some(header) = self.inbox.header() {
+                return Ok(header);
+            }
+            match self.inbox.recv(self.sock) {
+                Ok(0) if self.inbox.is_empty() => return Err(DownReason::Closed),
+                other => self.more(other)?,
+            }
+        }
+    }
+
+    /// Receives the data of a read into its buffer.
+    fn data(
+        &mut self,
+        transfer: &Transfer<H::Ops>,
+        incoming: &mut Incoming,
+    ) -> Result<(), DownReason> {
+        let len = transfer.len as usize;
+        let here = self.inbox.take(len);
+        let mut got = here.len();
+        incoming
+            .copy_in(&transfer.buffer, here)
+            .map_err(|_| DownReason::Cut)?;
+        while got < len {
+            let result = incoming.recv(self.sock, &transfer.buffer, got, len);
+            got = got.saturating_add(result.unwrap_or(0));
+            self.more(result)?;
+        }
+        Ok(())
+    }
+
+    /// What the result of a receive in the middle of a message means.
+    fn more(&mut self, result: Result<usize>) -> Result<(), DownReason> {
+        match result {
+            Ok(0) => Err(DownReason::Cut),
+            // A server that sends a byte now and then must not keep us from looking at the clock.
+            Ok(_) => self.tick_if_due(),
+            Err(e) if e == EAGAIN => self.tick(),
+            Err(e) => Err(DownReason::System(e.to_errno().saturating_neg())),
+        }
+    }
+
     fn give_back(&self, number: u32, transfer: Transfer<H::Ops>, outcome: Outcome) {
         self.channel.count_done(&transfer, outcome);
         self.home.done(self.group, number, transfer, outcome);
     }
 
-    /// Calls `recv` with the number of bytes that are there until there are `len`. `at_start` is
-    /// the reason if the server closes before the first.
-    fn fill(
-        &mut self,
-        len: usize,
-        at_start: DownReason,
-        mut recv: impl FnMut(&Socket, usize) -> Result<usize>,
-    ) -> Result<(), DownReason> {
-        let mut got = 0usize;
-        while got < len {
-            match recv(self.sock, got) {
-                Ok(0) if got == 0 => return Err(at_start),
-                Ok(0) => return Err(DownReason::Cut),
-                Ok(n) => got = got.saturating_add(n),
-                Err(e) if e == EAGAIN => self.tick()?,
-                Err(e) => return Err(DownReason::System(e.to_errno().saturating_neg())),
-            }
+    fn tick_if_due(&mut self) -> Result<(), DownReason> {
+        self.until_tick = self.until_tick.saturating_sub(1);
+        if self.until_tick > 0 {
+            return Ok(());
         }
-        Ok(())
+        self.tick()
     }
 
     /// Looks at the clock: has the channel been told to stop, has a request waited too long?
     fn tick(&mut self) -> Result<(), DownReason> {
-        if self.draining {
-            self.ticks_left = self.ticks_left.saturating_sub(1);
-            if self.ticks_left == 0 {
+        self.until_tick = BUSY_TICK;
+        if let Some(since) = self.draining_since {
+            if since.elapsed().as_millis() >= DRAIN_MS {
                 return Err(DownReason::RequestTimeout);
             }
             return Ok(());
+        }
+        if self.broken.load(Relaxed) {
+            return Err(DownReason::RequestTimeout);
         }
         if self.channel.is_stopping() {
             self.start_draining();
@@ -195,8 +229,7 @@ impl<H: Home> Receiver<'_, H> {
     /// Closes our side, once what was begun has been sent: the server answers what it got and
     /// closes its own.
     fn start_draining(&mut self) {
-        self.draining = true;
-        self.ticks_left = DRAIN_TICKS;
+        self.draining_since = Some(Instant::now());
         self.sock.shutdown_send();
     }
 
@@ -204,13 +237,13 @@ impl<H: Home> Receiver<'_, H> {
     fn drain_blindly(&mut self) -> Fence {
         self.sock.shutdown_send();
         let mut scrap = [0u8; 64];
-        let mut ticks = DRAIN_TICKS;
-        // A server that talks without end is no fence either, so the bytes are counted too.
-        for _ in 0..65536 {
+        let began = Instant::<Monotonic>::now();
+        while began.elapsed().as_millis() < DRAIN_MS {
             match self.sock.recv(&mut scrap) {
-                Ok(0) => return Fence::Fenced,
+                Ok(0) if self.sock.peer_closed() => return Fence::Fenced,
+                Ok(0) => return Fence::Open,
                 Ok(_) => {}
-                Err(e) if e == EAGAIN && ticks > 0 => ticks = ticks.saturating_sub(1),
+                Err(e) if e == EAGAIN => {}
                 Err(_) => return Fence::Open,
             }
         }

@@ -30,17 +30,18 @@ enum Stop {
 
 impl<T: Operations> Channel<T> {
     /// Sees to it that what is queued gets sent.
-    pub(crate) fn kick<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+    pub(crate) fn kick<H: Home<Ops = T>>(&self, home: &H) {
         if !self.queue.lock().try_activate() {
             return;
         }
-        self.pump(home, group, false);
+        self.pump(home, false);
     }
 
-    fn pump<H: Home<Ops = T>>(&self, home: &H, group: u8, thread: bool) {
+    fn pump<H: Home<Ops = T>>(&self, home: &H, thread: bool) {
         let mut guard = self.tx.lock();
         // Without a socket the channel has just gone down, and its end has made the queue idle.
-        let (Some(tx), Some(table)) = (&mut *guard, home.table(group)) else {
+        let Some(tx) = &mut *guard else { return };
+        let Some(table) = home.table(tx.group) else {
             return;
         };
         let stop = {
@@ -55,9 +56,10 @@ impl<T: Operations> Channel<T> {
             }
             Stop::Broken => {
                 tx.out.forget();
-                // Wakes the receiver up, which takes the channel down.
+                // The receiver takes the channel down. The receiving side stays as it is: what
+                // comes there tells whether the server has closed.
                 tx.broken.store(true, Relaxed);
-                tx.sock.shutdown();
+                tx.sock.shutdown_send();
                 self.queue.lock().give_up();
             }
         }
@@ -97,7 +99,7 @@ impl<T: Operations> Channel<T> {
     }
 
     /// The sender thread: sends when a submitter could not.
-    pub(super) fn run_sender<H: Home<Ops = T>>(&self, home: &H, group: u8) {
+    pub(super) fn run_sender<H: Home<Ops = T>>(&self, home: &H) {
         loop {
             let mut queue = self.queue.lock();
             while !queue.is_threads() {
@@ -108,7 +110,7 @@ impl<T: Operations> Channel<T> {
                 let _ = self.sender.wait_interruptible(&mut queue);
             }
             drop(queue);
-            self.pump(home, group, true);
+            self.pump(home, true);
         }
     }
 

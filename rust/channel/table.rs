@@ -136,6 +136,23 @@ impl<T: Operations> Table<T> {
         Some((number, busy.transfer))
     }
 
+    /// Whether there is a transfer of `channel` for which `wanted`, given its command and whether
+    /// it was sent, says so.
+    pub(super) fn is(
+        &self,
+        number: u32,
+        channel: u8,
+        wanted: impl FnOnce(Command, bool) -> bool,
+    ) -> bool {
+        let Some(slot) = self.slot(number) else {
+            return false;
+        };
+        let slot = slot.lock();
+        slot.busy
+            .as_ref()
+            .is_some_and(|b| b.channel == channel && wanted(b.transfer.command, b.sent.is_some()))
+    }
+
     /// Takes out a transfer of `channel` if `wanted`, given its command and whether it was sent,
     /// says so; gives whether it was sent too.
     pub(crate) fn take(

@@ -44,12 +44,11 @@ impl Device {
         let spec = Arc::new(Spec::new(group, addr, name, net)?, GFP_KERNEL)?;
         let mut added = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
         control.channels.reserve(usize::from(count), GFP_KERNEL)?;
+        let is_new = self.mirror.view().state(usize::from(group)) == GroupState::Absent;
         let result = self
             .start_channels(control, &spec, count, &mut added)
-            .and_then(|()| self.await_channels(&added));
-        if result.is_ok() && self.mirror.view().state(usize::from(group)) == GroupState::Absent {
-            self.join(group)?;
-        }
+            .and_then(|()| self.await_channels(&added))
+            .and_then(|()| if is_new { self.join(group) } else { Ok(()) });
         match result {
             Ok(()) => {
                 for threads in added.drain_all() {

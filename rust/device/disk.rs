@@ -2,7 +2,7 @@
 
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
-use super::{connect::stop_all, keeper::Keeper, Control, Device, Failure};
+use super::{connect::stop_all, keeper::Keeper, Control, Device, Failure, GONE};
 use crate::kapi::block::mq::{GenDisk, Limits, TagSet};
 use crate::logic::{barrier::MAX_SECTORS, group::GroupState, wire::handshake::Export, MAX_GROUPS};
 use crate::mirror::{Promise, TAGS};
@@ -15,6 +15,8 @@ use kernel::{
 /// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD
 /// request with room to spare.
 const MAX_ZEROES: u32 = 1 << 30;
+/// The block layer wants to be able to send a page.
+const MIN_REQUEST: u64 = 4096;
 /// The most pieces of memory in one request.
 const MAX_SEGMENTS: u16 = 2048;
 
@@ -64,10 +66,10 @@ impl Device {
                 "a server needs larger blocks than the block size",
             ));
         }
-        if u64::from(limits.max_bytes) < block << 9 {
+        if u64::from(limits.max_bytes) < (block << 9).max(MIN_REQUEST) {
             return Err(Failure::new(
                 EINVAL,
-                "a server takes no request as large as the block size",
+                "a server takes no request as large as a block or a page",
             ));
         }
         // What the administrator counts in is what writers should write in.
@@ -181,9 +183,13 @@ impl Device {
     /// is open.
     pub(crate) fn take_apart(&self) -> Result<(), Failure> {
         let mut control = self.control.lock();
+        if control.gone {
+            return Err(GONE);
+        }
         if let Some(disk) = &control.disk {
             self.seal_unless_open(disk)?;
         }
+        control.gone = true;
         drop(control.keeper.take());
         self.mirror.set_failing(true);
         stop_all(&control.channels);

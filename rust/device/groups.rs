@@ -3,10 +3,15 @@
 //! `setfaulty`, `hotadd`, `hotremove`.
 
 use super::{Control, Device, Failure};
-use crate::logic::{command::HotAddMode, group::GroupState};
+use crate::logic::{command::HotAddMode, group::GroupState, MAX_GROUPS};
 use crate::mirror::GroupFault;
 use crate::resync::Resync;
 use kernel::prelude::*;
+
+const SUSPECT: Failure = Failure {
+    error: EBUSY,
+    reason: "a lost channel may still carry out old writes",
+};
 
 impl Device {
     pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
@@ -31,10 +36,10 @@ impl Device {
                 "the group has no channel that is up",
             ));
         }
-        if g.is_suspect() {
+        if mirror.holds_old_write() {
             return Err(Failure::new(
                 EBUSY,
-                "a lost channel may still carry out old writes",
+                "a write is held since many changes ago",
             ));
         }
         if control.disk.is_none() {
@@ -56,15 +61,22 @@ impl Device {
             g.map.mark_all();
         }
         let epoch = mirror.hot_add(number)?;
-        match Resync::start(mirror.clone(), number, epoch) {
+        // Looked at under the new state: a channel that is lost from now on faults the group.
+        let start = if g.is_suspect() {
+            Err(SUSPECT)
+        } else {
+            Resync::start(mirror.clone(), number, epoch).map_err(Failure::from)
+        };
+        match start {
             Ok(resync) => {
                 *slot = Some(resync);
                 Ok(())
             }
             Err(e) => {
                 // Back to what it was; nothing was copied, and the map is as it was.
-                let _ = mirror.fault(number, GroupFault::Resync);
-                Err(e.into())
+                let reason = g.info.lock().fault.unwrap_or(GroupFault::Resync);
+                let _ = mirror.fault(number, reason);
+                Err(e)
             }
         }
     }
@@ -78,6 +90,9 @@ impl Device {
                 ENODEV,
                 "blocks can be copied only while the device is enabled",
             ));
+        }
+        if self.mirror.group(group).is_some_and(|g| g.is_suspect()) {
+            return Err(SUSPECT);
         }
         self.mirror.hot_add(group)?;
         self.mirror.synced(group)?;
@@ -114,8 +129,10 @@ impl Device {
 
     /// Ends all resyncs and waits for them.
     pub(super) fn end_resyncs(&self) {
-        for slot in self.resyncs.lock().iter_mut() {
-            drop(slot.take());
+        for group in 0..MAX_GROUPS {
+            // Waited for without the lock, so that the status can be read meanwhile.
+            let resync = self.resyncs.lock().get_mut(group).and_then(Option::take);
+            drop(resync);
         }
     }
 }

@@ -53,6 +53,12 @@ impl Failure {
     }
 }
 
+/// The device was reset while the command waited for it.
+pub(crate) const GONE: Failure = Failure {
+    error: ESTALE,
+    reason: "the device was reset",
+};
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let error = Error::from_errno(refusal.errno().saturating_neg());
@@ -86,6 +92,8 @@ impl From<kernel::alloc::AllocError> for Failure {
 
 /// What commands change.
 struct Control {
+    /// It was taken apart; whoever still finds it must look for another one.
+    gone: bool,
     disk: Option<GenDisk<Driver>>,
     channels: KVec<ChannelThreads<Mirror>>,
     /// A group that enbd itself faulted is re-added when it is back.
@@ -107,6 +115,7 @@ pub(crate) struct Device {
     #[pin]
     last_error: SpinLock<Option<(i32, &'static str)>>,
     read_only: Atomic<bool>,
+    known: Atomic<bool>,
 }
 
 impl Device {
@@ -118,6 +127,7 @@ impl Device {
                 id,
                 mirror,
                 control <- new_mutex!(Control {
+                    gone: false,
                     disk: None,
                     channels: KVec::new(),
                     autoadd: true,
@@ -126,19 +136,30 @@ impl Device {
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),
                 read_only: Atomic::new(false),
+                known: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Whether nothing was ever done to it, so that it can be forgotten.
-    pub(crate) fn is_blank(&self) -> bool {
-        self.control.lock().channels.is_empty()
+    /// Whether a command has succeeded for it.
+    pub(crate) fn is_known(&self) -> bool {
+        self.known.load(Relaxed)
+    }
+
+    /// Gives the device up if it has no channel; whether it is gone.
+    pub(crate) fn give_up_if_blank(&self) -> bool {
+        let mut control = self.control.lock();
+        control.gone |= control.channels.is_empty();
+        control.gone
     }
 
     /// Carries out a command, in the context of its writer.
     pub(crate) fn apply(self: &Arc<Self>, verb: &Verb<'_>) -> Result<(), Failure> {
         let mut control = self.control.lock();
+        if control.gone {
+            return Err(GONE);
+        }
         let settings = &self.mirror.settings;
         match verb {
             Verb::Connect {
@@ -163,6 +184,7 @@ impl Device {
             // Ends the device, so it is the registry's to do.
             Verb::Reset => return Err(Failure::new(EINVAL, "not a command for a device")),
         }
+        self.known.store(true, Relaxed);
         Ok(())
     }
 

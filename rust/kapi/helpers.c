@@ -50,6 +50,15 @@ void enbd_sock_release(struct socket *sock)
 	sock_release(sock);
 }
 
+/*
+ * Whether a receive that found the end has really seen the other side close. A TCP socket that was reset looks the
+ * same once somebody else, a sender, was told the error.
+ */
+bool enbd_sock_peer_closed(struct socket *sock)
+{
+	return !sk_is_tcp(sock->sk) || sock_flag(sock->sk, SOCK_DONE);
+}
+
 /* Kernel threads live in an empty root, so the path of a unix socket is looked up in the first process's. */
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len)
 {
@@ -97,7 +106,9 @@ void enbd_noio_restore(unsigned int flags)
  */
 int enbd_disk_lock_unless_open(struct gendisk *disk)
 {
-	mutex_lock(&disk->open_mutex);
+	/* Whoever looks for partitions holds it, for ever if no server answers. */
+	if (!mutex_trylock(&disk->open_mutex))
+		return -EBUSY;
 	if (!disk_openers(disk))
 		return 0;
 	mutex_unlock(&disk->open_mutex);

@@ -246,6 +246,34 @@ impl Incoming {
         Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
     }
 
+    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter.
+    pub(crate) fn copy_in<T: Operations>(&mut self, buffer: &Buffer<T>, data: &[u8]) -> Result {
+        let mut copied = 0;
+        while let Some(rest) = data.get(copied..).filter(|rest| !rest.is_empty()) {
+            self.0.clear();
+            let total = buffer.segments(copied, rest.len(), &mut self.0);
+            let mut iter = bindings::iov_iter::default();
+            // SAFETY: `buffer` keeps the memory, which is in the hands of the caller alone, as in
+            // `recv`; `rest` is valid for reading and at least `total` long.
+            let n = unsafe {
+                bindings::iov_iter_bvec(
+                    &mut iter,
+                    bindings::ITER_DEST,
+                    self.0.as_ptr(),
+                    self.0.len(),
+                    total,
+                );
+                bindings::_copy_to_iter(rest.as_ptr().cast(), total, &mut iter)
+            };
+            self.0.clear();
+            if n == 0 {
+                return Err(EIO);
+            }
+            copied += n.min(total);
+        }
+        Ok(())
+    }
+
     /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO
     /// if the buffer is shorter.
     pub(crate) fn recv<T: Operations>(

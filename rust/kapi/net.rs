@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/net.h`](srctree/include/linux/net.h)
 
-use super::bindings;
+use super::{bindings, scope::NoReclaim};
 use core::{
     net::{Ipv4Addr, Ipv6Addr},
     ptr,
@@ -172,6 +172,13 @@ impl Socket {
         }
     }
 
+    /// Whether a receive that found the end has really seen the other side close; false after a
+    /// reset.
+    pub(crate) fn peer_closed(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_sock_peer_closed(self.0) }
+    }
+
     /// Sends bytes; gives how many were taken.
     pub(crate) fn send(&self, data: &[u8]) -> Result<usize> {
         let mut vec = bindings::kvec {
@@ -189,12 +196,21 @@ impl Socket {
     /// Receives up to `data.len()` bytes and gives how many came; 0 when the other side has closed,
     /// EAGAIN after the timeout. Waits for all of them, unless the time runs out in between.
     pub(crate) fn recv(&self, data: &mut [u8]) -> Result<usize> {
+        self.recv_flags(data, bindings::MSG_WAITALL as i32)
+    }
+
+    /// Like [`Socket::recv`], but waits only for the first byte.
+    pub(crate) fn recv_some(&self, data: &mut [u8]) -> Result<usize> {
+        self.recv_flags(data, 0)
+    }
+
+    fn recv_flags(&self, data: &mut [u8], flags: i32) -> Result<usize> {
         let mut vec = bindings::kvec {
             iov_base: data.as_mut_ptr().cast(),
             iov_len: data.len(),
         };
         let mut msg = bindings::msghdr::default();
-        let flags = bindings::MSG_WAITALL as i32;
+        let _scope = NoReclaim::enter();
         // SAFETY: The socket is valid; the vector describes `data`, which we may write to.
         count(unsafe { bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags) })
     }
@@ -242,6 +258,7 @@ impl Socket {
         total: usize,
     ) -> Result<usize> {
         let mut msg = bindings::msghdr::default();
+        let _scope = NoReclaim::enter();
         // SAFETY: By the safety requirements of this function.
         unsafe {
             bindings::iov_iter_bvec(

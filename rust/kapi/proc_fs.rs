@@ -18,11 +18,11 @@ use kernel::{
 
 /// A text file that is made when it is read, and takes commands.
 pub(crate) trait TextFile: Send + Sync + 'static {
-    /// The most bytes that one write may have.
-    const WRITE_MAX: usize;
-
     /// Writes the text. May be called again, when the text did not fit.
     fn show(&self, out: &SeqFile) -> Result;
+
+    /// Whether a write of `len` bytes may be looked at, in the context of the writer.
+    fn admit(&self, len: usize) -> Result;
 
     /// Takes what was written, in the context of the writer.
     fn write(&self, text: &[u8]) -> Result;
@@ -46,7 +46,7 @@ unsafe impl<T: TextFile> Send for ProcFile<T> {}
 unsafe impl<T: TextFile> Sync for ProcFile<T> {}
 
 impl<T: TextFile> ProcFile<T> {
-    const OPS: bindings::proc_ops = bindings::proc_ops {
+    const OPS: &'static bindings::proc_ops = &bindings::proc_ops {
         proc_open: Some(Self::open),
         proc_read_iter: Some(bindings::seq_read_iter),
         proc_lseek: Some(bindings::seq_lseek),
@@ -63,7 +63,7 @@ impl<T: TextFile> ProcFile<T> {
         // SAFETY: The name is copied; `OPS` is constant and lives as long as the module, which
         // removes the entry.
         let entry = unsafe {
-            bindings::proc_create_data(name.as_char_ptr(), 0o644, ptr::null_mut(), &Self::OPS, data)
+            bindings::proc_create_data(name.as_char_ptr(), 0o644, ptr::null_mut(), Self::OPS, data)
         };
         if entry.is_null() {
             return Err(ENOMEM);
@@ -118,9 +118,7 @@ impl<T: TextFile> ProcFile<T> {
             Arc::<T>::borrow((*seq).private)
         };
         let take = || -> Result<isize> {
-            if len > T::WRITE_MAX {
-                return Err(E2BIG);
-            }
+            this.admit(len)?;
             let mut text = KVec::new();
             let user = UserPtr::from_ptr(buf.cast_mut().cast());
             UserSlice::new(user, len).read_all(&mut text, GFP_KERNEL)?;

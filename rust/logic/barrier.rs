@@ -38,6 +38,11 @@ pub const CHUNK_SECTORS: u64 = 8;
 /// The largest device that claims can describe, in sectors (256 TiB).
 pub const MAX_SECTORS: u64 = CHUNK_SECTORS << START_BITS;
 
+/// Changes of the view that a write may see before groups are not brought back any more until it
+/// has ended. The rest of half the epoch's range is for changes that cannot be refused: each group
+/// can be faulted once more.
+pub const MAX_AGE: u32 = 32;
+
 const START_BITS: u32 = 36;
 const LEN_BITS: u32 = 20;
 const EPOCH_BITS: u32 = 7;
@@ -124,14 +129,24 @@ impl Claim {
         Span::from_word(self.0.load()).is_some_and(|claim| claim.overlaps(span))
     }
 
-    /// Whether a write that was sent under another epoch than `epoch` still goes on in this slot.
+    /// By how many changes of the view the write in this slot, if there is one, is older than
+    /// `epoch`; 0 if it is not older.
     ///
-    /// Seven bits of the epoch are kept. They cannot wrap round: of every group's changes at most
-    /// three lie between two waits for older epochs, and eight groups make 24.
-    pub fn is_of_older(&self, epoch: u32) -> bool {
+    /// Seven bits of the epoch are kept, and half of their range is the past. Who lets the view
+    /// change must see to it that no write gets older than [`MAX_AGE`].
+    pub fn age(&self, epoch: u32) -> u32 {
         let word = self.0.load();
-        word & ACTIVE != 0
-            && (word >> (START_BITS + LEN_BITS)) & EPOCH_MASK != u64::from(epoch) & EPOCH_MASK
+        if word & ACTIVE == 0 {
+            return 0;
+        }
+        let claimed = word >> (START_BITS + LEN_BITS);
+        let age = u64::from(epoch).wrapping_sub(claimed) & EPOCH_MASK;
+        if age > EPOCH_MASK / 2 {
+            // It was sent after `epoch`.
+            0
+        } else {
+            age as u32
+        }
     }
 }
 
@@ -200,11 +215,13 @@ mod tests {
         assert!(!claim.blocks(span));
         claim.publish(span, 5);
         assert!(claim.blocks(span));
-        assert!(!claim.is_of_older(5));
-        assert!(claim.is_of_older(6));
+        assert_eq!(claim.age(5), 0);
+        assert_eq!(claim.age(6), 1);
+        assert_eq!(claim.age(4), 0);
+        assert_eq!(claim.age(5 + 128 * 7 + 63), 63);
         claim.withdraw();
         assert!(!claim.blocks(span));
-        assert!(!claim.is_of_older(6));
+        assert_eq!(claim.age(6), 0);
     }
 
     #[test]

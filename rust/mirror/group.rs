@@ -16,7 +16,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            ordering::{Acquire, Full, Relaxed},
+            ordering::{Acquire, Full, Relaxed, Release},
             Atomic,
         },
         new_mutex, Mutex, SetOnce,
@@ -91,6 +91,12 @@ pub(crate) struct Group {
     refused: Count,
     /// Channels whose server may still carry out writes that were given back.
     suspects: Atomic<u32>,
+    /// The server was lost, and what it had not made durable is not marked yet.
+    lost: Atomic<bool>,
+    /// Raised when a channel is lost in a way that a crash of the server's host could look like.
+    doubt: Atomic<u32>,
+    /// The doubt that was last dispelled, or acted upon.
+    settled_doubt: Atomic<u32>,
     /// What the server has acknowledged and may not have made durable.
     unflushed: SetOnce<Unflushed<KVVec<Word>>>,
     /// What it misses.
@@ -111,6 +117,9 @@ impl Group {
             }, "enbd::Group::info"),
             refused: Count::default(),
             suspects: Atomic::new(0),
+            lost: Atomic::new(false),
+            doubt: Atomic::new(0),
+            settled_doubt: Atomic::new(0),
             unflushed: SetOnce::new(),
             map <- GroupMap::new(),
         })
@@ -141,6 +150,36 @@ impl Group {
     /// What the server has acknowledged and may not have made durable.
     pub(super) fn unflushed(&self) -> Option<&Unflushed<KVVec<Word>>> {
         self.unflushed.as_ref()
+    }
+
+    /// The server is lost for sure.
+    pub(super) fn set_lost(&self) {
+        self.lost.store(true, Release);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Acquire)
+    }
+
+    /// Whether the server was lost since this was last asked.
+    pub(super) fn take_lost(&self) -> bool {
+        self.lost.load(Acquire) && self.lost.xchg(false, Full)
+    }
+
+    pub(super) fn doubt(&self) -> u32 {
+        self.doubt.load(Relaxed)
+    }
+
+    pub(super) fn raise_doubt(&self) {
+        self.doubt.fetch_add(1, Full);
+    }
+
+    pub(super) fn settle_doubt(&self, doubt: u32) {
+        self.settled_doubt.store(doubt, Release);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubt.load(Acquire) != self.settled_doubt.load(Acquire)
     }
 
     /// Whether the server may still carry out writes that were given back.

@@ -4,7 +4,10 @@
 
 use super::{request::sectors_of, Driver, GroupFault, Mirror, TAGS};
 use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer, NO_CHANNEL};
-use crate::kapi::{block::mq::Shared, iovec::Buffer};
+use crate::kapi::{
+    block::mq::{Op, Shared},
+    iovec::Buffer,
+};
 use crate::logic::{
     channel::DownReason,
     group::{GroupState, Refusal},
@@ -49,6 +52,11 @@ impl Home for Mirror {
         let group = usize::from(group);
         let Some(g) = self.group(group) else { return };
         g.info.lock().down_since = None;
+        if g.is_doubted() {
+            // No older connection has got an answer since: the server may have crashed.
+            g.settle_doubt(g.doubt());
+            g.set_lost();
+        }
         self.look_after_loss(group);
         g.add_up(index);
         let mut used = 0;
@@ -66,19 +74,34 @@ impl Home for Mirror {
         }
     }
 
-    fn went_down(&self, _index: u8, group: u8, _reason: DownReason) {
+    fn went_down(&self, group: u8, fence: Fence) {
         let Some(g) = self.group(usize::from(group)) else {
             return;
         };
+        if fence == Fence::Open {
+            g.raise_doubt();
+        }
         if g.up() == 0 {
             g.info.lock().down_since.get_or_insert_with(Instant::now);
-            self.mark_unflushed(usize::from(group));
+            g.set_lost();
         }
     }
 
-    fn must_hold(&self, group: u8) -> bool {
-        let readable = self.view().readable();
-        readable.len() <= 1 && readable.has(usize::from(group))
+    fn doubt(&self, group: u8) -> u32 {
+        self.group(usize::from(group)).map_or(0, |g| g.doubt())
+    }
+
+    fn dispel(&self, group: u8, doubt: u32) {
+        if let Some(g) = self.group(usize::from(group)) {
+            g.settle_doubt(doubt);
+        }
+    }
+
+    fn give_up_group(&self, group: u8) -> bool {
+        matches!(
+            self.fault(usize::from(group), GroupFault::WriteLost),
+            Ok(()) | Err(Refusal::AlreadyFaulty)
+        )
     }
 
     fn suspect(&self, group: u8, suspect: bool) {
@@ -91,13 +114,16 @@ impl Home for Mirror {
         let group = usize::from(group);
         let Some(g) = self.group(group) else { return };
         let limit = i64::from(self.request_timeout_s()).saturating_mul(1000);
-        let too_long = g
-            .info
-            .lock()
-            .down_since
-            .is_some_and(|since| since.elapsed().as_millis() >= limit);
-        if g.up() != 0 || !too_long {
-            return;
+        {
+            let mut info = g.info.lock();
+            if g.up() != 0 {
+                info.down_since = None;
+                return;
+            }
+            let since = info.down_since.get_or_insert_with(Instant::now);
+            if since.elapsed().as_millis() < limit {
+                return;
+            }
         }
         let refused = self.fault(group, GroupFault::NoChannel);
         if refused == Err(Refusal::LastInSync) && self.settings.show_errs.load(Relaxed) {
@@ -161,6 +187,12 @@ impl Mirror {
             let used = self.route_read(rq);
             return self.kick(used);
         }
+        if transfer.command == Command::Flush {
+            // What the server could not make durable it may drop at any time, or has dropped.
+            if let Some(g) = self.group(group) {
+                g.set_lost();
+            }
+        }
         self.write_failed(group, &rq, GroupFault::Refused(error.errno()));
     }
 
@@ -180,6 +212,9 @@ impl Mirror {
     }
 
     /// A transfer's channel was lost before the answer.
+    ///
+    /// If the server may still carry it out, `Fence::Open`, the channel has given up the group
+    /// before, and the write is marked here.
     fn lost(&self, group: usize, number: u32, transfer: Transfer<Driver>, fence: Fence) {
         let Buffer::Request(rq) = &transfer.buffer else {
             return;
@@ -194,19 +229,15 @@ impl Mirror {
             let used = self.route_read(rq);
             return self.kick(used);
         }
-        // A write that may still be carried out later could overwrite a newer one, so the group is
-        // left alone from now on, if another one is in sync; its blocks are copied when it returns.
-        if fence == Fence::Open && transfer.command != Command::Flush {
-            let _ = self.fault(group, GroupFault::WriteLost);
-        }
         match self.view().state(group) {
-            GroupState::InSync | GroupState::Resyncing => {
+            GroupState::InSync | GroupState::Resyncing if fence == Fence::Fenced => {
                 let used = self.dispatch(group, number, transfer);
                 self.kick(used);
             }
             _ => {
+                rq.pdu().fail(EIO);
                 self.flush_failed(group, transfer.command);
-                self.mark_missed(group, rq);
+                self.write_failed(group, rq, GroupFault::WriteLost);
             }
         }
     }
@@ -269,11 +300,12 @@ impl Mirror {
         }
     }
 
-    /// The group's server is gone, and with it perhaps what it had not made durable.
-    fn mark_unflushed(&self, group: usize) {
-        let Some(g) = self.group(group) else { return };
+    /// If the group's server was lost: marks what it may have lost with it. Only for a group that
+    /// is faulty, so that no resync takes the marks away.
+    pub(super) fn mark_unflushed(&self, group: usize) {
         let sectors = self.sectors();
-        if sectors == 0 {
+        let Some(g) = self.group(group) else { return };
+        if sectors == 0 || !g.take_lost() {
             return;
         }
         let shift = region_shift(sectors);
@@ -286,40 +318,69 @@ impl Mirror {
         }
     }
 
-    /// The group's server is there again, for the first time since it was gone: what it may have
+    /// The group's server is there again, for the first time since it was lost: what it may have
     /// lost is copied to it before it is read, if there is a group to copy from.
     fn look_after_loss(&self, group: usize) {
         let Some(g) = self.group(group) else { return };
-        if self.view().state(group) != GroupState::InSync || g.map.dirty() == 0 {
+        let Some(unflushed) = g.unflushed() else {
+            return;
+        };
+        match self.view().state(group) {
+            GroupState::Absent => return,
+            GroupState::Faulty => return self.mark_unflushed(group),
+            GroupState::InSync | GroupState::Resyncing => {}
+        }
+        if !g.is_lost() || unflushed.is_clear() {
             return;
         }
-        if self.fault(group, GroupFault::CacheLost) == Err(Refusal::LastInSync) {
-            pr_warn!(
-                "[{}] group {} is back; it may have lost {} blocks that were not flushed, \
-                 and no other group has them\n",
-                self.letter,
-                group,
-                g.map.dirty()
-            );
-            g.map.clear_all();
+        let others_serve = self
+            .view()
+            .readable()
+            .iter()
+            .any(|other| other != group && self.group(other).is_some_and(|g| g.up() != 0));
+        if others_serve && self.fault(group, GroupFault::CacheLost).is_ok() {
+            return;
         }
+        self.accept_loss(group);
     }
 
-    /// Marks what `group` did not get. What a failed flush left in its server's cache is unknown,
-    /// so that is everything.
+    /// The group comes back before any other one that is in sync, so it is the source from now on,
+    /// whatever it has lost: what was not flushed was not promised to outlast a crash. The others
+    /// are made equal to it.
+    fn accept_loss(&self, group: usize) {
+        for other in self.view().readable().iter().filter(|&g| g != group) {
+            // Marks what that one may have lost, too.
+            let _ = self.fault(other, GroupFault::NoChannel);
+        }
+        let Some(g) = self.group(group) else { return };
+        let Some(unflushed) = g.unflushed() else {
+            return;
+        };
+        g.take_lost();
+        let shift = region_shift(self.sectors());
+        let view = self.view();
+        let mut regions = 0u64;
+        unflushed.lose(|first, n| {
+            regions = regions.saturating_add(n);
+            for other in view.faulty().union(view.resyncing()).iter() {
+                self.mark(other, first << shift, n << shift);
+            }
+        });
+        pr_warn!(
+            "[{}] group {} is back as the only one; it may have lost writes that were not \
+             flushed, in {} regions of {} KiB\n",
+            self.letter,
+            group,
+            regions,
+            (1u64 << shift) / 2
+        );
+    }
+
+    /// Marks what `group` did not get.
     fn mark_missed(&self, group: usize, rq: &Shared<Driver>) {
-        use crate::kapi::block::mq::Op;
-        match rq.op() {
-            Op::Read => {}
-            Op::Flush => {
-                if let Some(g) = self.group(group) {
-                    g.map.mark_all();
-                }
-            }
-            _ => {
-                let (first, sectors) = sectors_of(rq);
-                self.mark(group, first, sectors);
-            }
+        if matches!(rq.op(), Op::Write | Op::Discard | Op::WriteZeroes) {
+            let (first, sectors) = sectors_of(rq);
+            self.mark(group, first, sectors);
         }
     }
 

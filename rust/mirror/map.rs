@@ -122,17 +122,13 @@ impl GroupMap {
         }
     }
 
-    /// Marks everything as clean.
-    pub(crate) fn clear_all(&self) {
+    /// Marks `run` as clean if `still`, asked under the map's lock, says so: who faults the group
+    /// marks afterwards, and such marks must stay.
+    pub(crate) fn clear(&self, run: Run, still: impl FnOnce() -> bool) {
         if let Some(map) = &mut self.state.lock().map {
-            map.clear_all(&mut drop);
-        }
-    }
-
-    /// Marks `run` as clean.
-    pub(crate) fn clear(&self, run: Run) {
-        if let Some(map) = &mut self.state.lock().map {
-            map.clear(run.first, run.len, &mut drop);
+            if still() {
+                map.clear(run.first, run.len, &mut drop);
+            }
         }
     }
 

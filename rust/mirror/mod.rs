@@ -234,6 +234,12 @@ impl Mirror {
         self.last_sectors.load(Acquire)
     }
 
+    /// Bytes of the largest request that all groups take.
+    pub(crate) fn max_bytes(&self) -> u64 {
+        let promise = *self.promise.lock();
+        promise.map_or(4096, |p| u64::from(p.max_bytes))
+    }
+
     /// Tells the size of the device that is being enabled, and what it promises; 0 when it is
     /// disabled.
     pub(crate) fn set_sectors(&self, sectors: u64, promise: Option<Promise>) {
@@ -254,7 +260,8 @@ impl Mirror {
 
     /// Lets requests that cannot be served fail (or wait again), and looks after those that wait.
     pub(crate) fn set_failing(&self, failing: bool) {
-        self.failing.store(failing, Release);
+        // Full: who lets a transfer wait looks at this afterwards.
+        self.failing.xchg(failing, Full);
         if failing {
             self.fail_waiting();
         }

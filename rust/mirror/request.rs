@@ -379,7 +379,7 @@ impl Mirror {
             let index = used.trailing_zeros();
             used &= used.wrapping_sub(1);
             if let Some(channel) = self.channels.get(index as usize) {
-                channel.kick(self, channel.group());
+                channel.kick(self);
             }
         }
     }

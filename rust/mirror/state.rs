@@ -9,7 +9,10 @@
 use super::Driver;
 use super::{GroupFault, Mirror};
 use crate::channel::{Table, NO_CHANNEL, SLOTS};
-use crate::logic::group::{GroupEvent, Refusal};
+use crate::logic::{
+    barrier::MAX_AGE,
+    group::{GroupEvent, Refusal},
+};
 use kernel::prelude::*;
 
 impl Mirror {
@@ -44,8 +47,15 @@ impl Mirror {
             group,
             reason.as_str()
         );
+        self.mark_unflushed(group);
         self.return_waiting(group);
         Ok(())
+    }
+
+    /// Whether a write is held for so long that no group may be brought back before it has ended.
+    pub(crate) fn holds_old_write(&self) -> bool {
+        let epoch = self.view().epoch();
+        self.claims.iter().any(|claim| claim.age(epoch) > MAX_AGE)
     }
 
     /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
@@ -58,7 +68,7 @@ impl Mirror {
     /// Whether no write goes on that was sent under another view than that of `epoch`. A change of
     /// another group's state meanwhile only makes this wait longer.
     pub(crate) fn is_settled(&self, epoch: u32) -> bool {
-        !self.claims.iter().any(|claim| claim.is_of_older(epoch))
+        self.claims.iter().all(|claim| claim.age(epoch) == 0)
     }
 
     /// The resync of a group has ended: it is in sync.

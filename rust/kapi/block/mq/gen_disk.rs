@@ -60,7 +60,7 @@ impl<T: Operations> GenDisk<T> {
         // SAFETY: The disk is ours alone until it is added. `DISK` is constant and lives in the
         // module, which the disk pins while it is open.
         unsafe {
-            (*disk).fops = &Callbacks::<T>::DISK;
+            (*disk).fops = Callbacks::<T>::DISK;
             for (to, from) in (*disk).disk_name.iter_mut().zip(name.to_bytes()) {
                 *to = *from;
             }

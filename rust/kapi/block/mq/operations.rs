@@ -121,7 +121,7 @@ impl<T: Operations> Callbacks<T> {
         from_result(|| T::open(data).map(|()| 0))
     }
 
-    pub(super) const MQ: bindings::blk_mq_ops = bindings::blk_mq_ops {
+    pub(super) const MQ: &'static bindings::blk_mq_ops = &bindings::blk_mq_ops {
         queue_rq: Some(Self::queue_rq),
         commit_rqs: Some(Self::commit_rqs),
         timeout: Some(Self::timeout),
@@ -130,9 +130,10 @@ impl<T: Operations> Callbacks<T> {
         ..pin_init::zeroed()
     };
 
-    pub(super) const DISK: bindings::block_device_operations = bindings::block_device_operations {
-        open: Some(Self::open),
-        owner: kernel::module::this_module::<T::Owner>().as_ptr(),
-        ..pin_init::zeroed()
-    };
+    pub(super) const DISK: &'static bindings::block_device_operations =
+        &bindings::block_device_operations {
+            open: Some(Self::open),
+            owner: kernel::module::this_module::<T::Owner>().as_ptr(),
+            ..pin_init::zeroed()
+        };
 }

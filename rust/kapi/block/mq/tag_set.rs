@@ -31,7 +31,7 @@ impl<T: Operations> TagSet<T> {
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::blk_mq_tag_set| {
                 let set = bindings::blk_mq_tag_set {
-                    ops: &Callbacks::<T>::MQ,
+                    ops: Callbacks::<T>::MQ,
                     nr_hw_queues: 1,
                     nr_maps: 1,
                     queue_depth: depth,
