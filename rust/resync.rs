@@ -24,6 +24,7 @@ use crate::logic::{
     resync::{Bounds, CopyEnd, Cursor, Line, Progress, RunLog, Step, Throttle, Users},
 };
 use crate::mirror::{CopyOutcome, GroupFault, Mirror, COPIES_EACH};
+use crate::wait::Woken;
 use kernel::{
     current,
     prelude::*,
@@ -134,7 +135,7 @@ impl Resync {
 impl Drop for Resync {
     fn drop(&mut self) {
         self.track.stop.store(true, Release);
-        self.mirror.waiters.wake_all();
+        self.mirror.resync_waiters.wake_all();
         drop(self.thread.take());
     }
 }
@@ -206,7 +207,7 @@ impl Main for Walk {
             }
         }
         self.track.ended.store(true, Release);
-        self.mirror.waiters.wake_all();
+        self.mirror.resync_waiters.wake_all();
     }
 }
 
@@ -221,14 +222,16 @@ impl Walk {
         Ok(())
     }
 
+    fn sleep(&self, ms: u32, holds: impl FnMut() -> bool) -> Woken {
+        self.mirror.resync_waiters.wait(Some(ms), holds)
+    }
+
     /// Waits until `holds`, as long as there is something to wait for.
     fn wait_for(&self, mut holds: impl FnMut() -> bool) -> Result<(), Ended> {
         loop {
             self.check()?;
-            let woken = self
-                .mirror
-                .wait(TICK_MS, || holds() || self.check().is_err());
-            if woken == crate::wait::Woken::Holds {
+            let woken = self.sleep(TICK_MS, || holds() || self.check().is_err());
+            if woken == Woken::Holds {
                 return self.check();
             }
         }
@@ -236,7 +239,10 @@ impl Walk {
 
     /// Waits for the writes that were sent while the group was faulty.
     fn settle(&self) -> Result<(), Ended> {
-        self.wait_for(|| self.mirror.is_settled(self.epoch))
+        self.mirror.settling(true);
+        let settled = self.wait_for(|| self.mirror.is_settled(self.epoch));
+        self.mirror.settling(false);
+        settled
     }
 
     fn walk(&mut self) -> Result<(), Ended> {
@@ -414,9 +420,27 @@ impl Walk {
         }
     }
 
+    /// Makes durable what was copied: the users may have flushed it before it was copied, and count
+    /// on that.
+    fn flush(&self, index: usize) -> Result<(), Ended> {
+        let Some(copy) = self.copies.get(index) else {
+            return Ok(());
+        };
+        if !self.mirror.copy_flush(self.group, index, &copy.pages) {
+            return Ok(());
+        }
+        let outcome = || self.mirror.copy_outcome(self.group, index);
+        self.wait_for(|| outcome() != CopyOutcome::Going)?;
+        match outcome() {
+            CopyOutcome::Done => Ok(()),
+            _ => Err(Ended::CopyFailed),
+        }
+    }
+
     /// With the barrier over the whole device raised: if the map is still empty, the group is in
     /// sync.
     fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
+        self.flush(index)?;
         let whole = Span::new(0, self.mirror.sectors());
         if let Some(window) = self.mirror.window(self.group, index) {
             window.raise(whole);
@@ -441,7 +465,7 @@ impl Walk {
             Ok(ms) => ms.min(TICK_MS),
         };
         // Whatever it was, the loop looks again.
-        let _ = self.mirror.wait(ms, || {
+        let _ = self.sleep(ms, || {
             self.check().is_err()
                 || self.copies.iter().enumerate().any(|(index, copy)| {
                     copy.at.is_some_and(|window| match window.phase {
@@ -456,15 +480,11 @@ impl Walk {
     /// by the next resync.
     fn abandon(&mut self) {
         for index in 0..self.copies.len() {
-            let at = self.copies.get(index).and_then(|copy| copy.at);
             self.lower(index);
-            if at.is_some_and(|window| window.phase != Phase::Raising) {
-                while self.mirror.copy_outcome(self.group, index) == CopyOutcome::Going {
-                    // The channel's own time limit bounds this.
-                    let _ = self.mirror.wait(TICK_MS, || {
-                        self.mirror.copy_outcome(self.group, index) != CopyOutcome::Going
-                    });
-                }
+            let ended = || self.mirror.copy_outcome(self.group, index) != CopyOutcome::Going;
+            // The channel's own time limit bounds this.
+            while !ended() {
+                let _ = self.sleep(TICK_MS, ended);
             }
         }
     }

@@ -119,9 +119,10 @@ impl Claim {
         self.0.swap(span.to_word(epoch));
     }
 
-    /// Withdraws the claim. Full barrier, so that a following look for waiters is not older.
-    pub fn withdraw(&self) {
-        self.0.swap(0);
+    /// Withdraws the claim and gives what it covered. Full barrier, so that a following look for
+    /// windows, and for those who wait, is not older.
+    pub fn withdraw(&self) -> Option<Span> {
+        Span::from_word(self.0.swap(0))
     }
 
     /// Whether a write that overlaps `span` goes on in this slot.

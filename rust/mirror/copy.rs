@@ -107,6 +107,23 @@ impl Mirror {
         self.kick(used);
     }
 
+    /// Starts to make durable what the returning group was given. False if its server cannot.
+    pub(crate) fn copy_flush(&self, target: usize, copy: usize, pages: &Arc<Pages>) -> bool {
+        let Some(g) = self.group(target) else {
+            return false;
+        };
+        let Some(unflushed) = g.unflushed().filter(|_| !g.is_volatile()) else {
+            return false;
+        };
+        unflushed.begin_flush();
+        let index = index_of(target, copy);
+        self.copies.set(index, CopyOutcome::Going);
+        let transfer = copy_transfer(Command::Flush, 0, 0, pages);
+        let used = self.dispatch(target, TAGS + index as u32, transfer);
+        self.kick(used);
+        true
+    }
+
     /// How the window's transfer stands.
     pub(crate) fn copy_outcome(&self, target: usize, copy: usize) -> CopyOutcome {
         self.copies.get(index_of(target, copy))
@@ -124,7 +141,7 @@ impl Mirror {
 
     fn end_copy(&self, index: usize, outcome: CopyOutcome) {
         self.copies.set(index, outcome);
-        self.waiters.wake_all();
+        self.resync_waiters.wake_all();
     }
 
     /// A window's transfer came back.
@@ -141,7 +158,10 @@ impl Mirror {
                 self.note_done(group, &transfer);
                 self.end_copy(index, CopyOutcome::Done);
             }
-            Outcome::Refused(_) => self.end_copy(index, CopyOutcome::Failed),
+            Outcome::Refused(_) => {
+                self.flush_failed(group, transfer.command);
+                self.end_copy(index, CopyOutcome::Failed);
+            }
             Outcome::Lost(fence) => match transfer.command {
                 Command::Read => self.route_copy_read(index, transfer),
                 _ if fence == Fence::Fenced
@@ -151,7 +171,10 @@ impl Mirror {
                     let used = self.dispatch(group, number, transfer);
                     self.kick(used);
                 }
-                _ => self.end_copy(index, CopyOutcome::Failed),
+                _ => {
+                    self.flush_failed(group, transfer.command);
+                    self.end_copy(index, CopyOutcome::Failed);
+                }
             },
         }
     }

@@ -84,6 +84,8 @@ pub(crate) struct Group {
     /// One channel works and the others stand by: the server does not promise that a flush on one
     /// covers all.
     single: Atomic<bool>,
+    /// The channel that works then.
+    working: Atomic<u32>,
     /// Protects what control and channels know of the group.
     #[pin]
     pub(crate) info: Mutex<Info>,
@@ -110,6 +112,7 @@ impl Group {
             table: SetOnce::new(),
             up: Atomic::new(0),
             single: Atomic::new(false),
+            working: Atomic::new(0),
             info <- new_mutex!(Info {
                 export: None,
                 fault: None,
@@ -226,6 +229,21 @@ impl Group {
         self.refused.increment().is_power_of_two()
     }
 
+    pub(super) fn is_single(&self) -> bool {
+        self.single.load(Relaxed)
+    }
+
+    /// The channel that works while the others stand by: the one that did, as long as it is up.
+    fn working(&self, up: u32) -> usize {
+        let working = self.working.load(Relaxed);
+        if up & bit(working as u8) != 0 {
+            return working as usize;
+        }
+        let next = up.trailing_zeros();
+        self.working.store(next, Relaxed);
+        next as usize
+    }
+
     pub(super) fn set_single(&self, single: bool) {
         self.single.store(single, Relaxed);
     }
@@ -276,8 +294,14 @@ impl Mirror {
     pub(super) fn pick_channel(&self, group: usize) -> Option<&Channel<Driver>> {
         let g = self.groups.get(group)?;
         let up = g.up();
-        if g.single.load(Relaxed) || up.is_power_of_two() {
+        if up == 0 {
+            return None;
+        }
+        if up.is_power_of_two() {
             return self.channels.get(up.trailing_zeros() as usize);
+        }
+        if g.is_single() {
+            return self.channels.get(g.working(up));
         }
         let turn = self.next_turn();
         let mut best: Option<(u64, &Channel<Driver>)> = None;

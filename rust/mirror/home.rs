@@ -84,6 +84,10 @@ impl Home for Mirror {
         if g.up() == 0 {
             g.info.lock().down_since.get_or_insert_with(Instant::now);
             g.set_lost();
+        } else if g.is_single() && fence == Fence::Open {
+            // The channels that stood by cannot flush what was written on this one.
+            g.set_lost();
+            self.look_after_loss(usize::from(group));
         }
     }
 
@@ -160,7 +164,7 @@ impl Home for Mirror {
 
 impl Mirror {
     /// A flush has ended without success.
-    fn flush_failed(&self, group: usize, command: Command) {
+    pub(super) fn flush_failed(&self, group: usize, command: Command) {
         if command == Command::Flush {
             if let Some(unflushed) = self.group(group).and_then(|g| g.unflushed()) {
                 unflushed.end_flush(false);

@@ -119,9 +119,14 @@ pub(crate) struct Mirror {
     parked: SpinLock<KVec<Shared<Driver>>>,
     #[pin]
     copies: Copies,
-    /// For whoever waits for a change of a state, a claim, a copy or a channel.
+    /// For whoever waits for a change of a group's or a channel's state.
     #[pin]
     pub(crate) waiters: Waiters,
+    /// For resyncs, which wait for claims and copies too.
+    #[pin]
+    pub(crate) resync_waiters: Waiters,
+    /// Resyncs that wait for claims of any range.
+    settling: Atomic<u32>,
     /// Requests fail instead of waiting for a group: the device is being enabled or taken away.
     failing: Atomic<bool>,
     /// Nobody may open the disk any more.
@@ -164,6 +169,8 @@ impl Mirror {
             ),
             copies <- Copies::new(),
             waiters <- Waiters::new(),
+            resync_waiters <- Waiters::new(),
+            settling: Atomic::new(0),
             failing: Atomic::new(false),
             sealed: Atomic::new(false),
             sectors: Atomic::new(0),
@@ -295,6 +302,7 @@ impl Mirror {
             match self.view.compare_exchange(old, new.bits()) {
                 Ok(_) => {
                     self.waiters.wake_all();
+                    self.resync_waiters.wake_all();
                     return Ok(new);
                 }
                 Err(now) => old = now,

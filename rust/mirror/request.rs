@@ -17,11 +17,11 @@ use crate::kapi::{
     iovec::Buffer,
 };
 use crate::logic::{
-    barrier::Span,
+    barrier::{Claim, Span},
     group::{GroupSet, GroupState, View},
     wire::request::{Command, CommandFlags},
 };
-use kernel::sync::atomic::ordering::Full;
+use kernel::sync::atomic::ordering::{Acquire, Full};
 use kernel::{
     prelude::*,
     sync::{
@@ -257,10 +257,13 @@ impl Mirror {
     }
 
     fn withdraw(&self, tag: u32) {
-        if let Some(claim) = self.claims.get(tag as usize) {
-            claim.withdraw();
+        let span = self.claims.get(tag as usize).and_then(Claim::withdraw);
+        // Only a resync that has raised a window over the write, or that waits for all older ones,
+        // has been waiting for this.
+        let is_waited_for = |span| self.is_held(self.view().resyncing(), span);
+        if self.settling.load(Acquire) != 0 || span.is_some_and(is_waited_for) {
+            self.resync_waiters.wake_all();
         }
-        self.waiters.wake_all();
     }
 
     /// Puts a write aside until the windows that it overlaps are lowered.

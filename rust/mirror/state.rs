@@ -13,7 +13,7 @@ use crate::logic::{
     barrier::MAX_AGE,
     group::{GroupEvent, Refusal},
 };
-use kernel::prelude::*;
+use kernel::{prelude::*, sync::atomic::ordering::Full};
 
 impl Mirror {
     /// Adds a group: in sync while the device was never enabled, since then it is the
@@ -63,6 +63,15 @@ impl Mirror {
     pub(crate) fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
         let view = self.change_view(|view| view.after(group, GroupEvent::HotAdd))?;
         Ok(view.epoch())
+    }
+
+    /// Says that somebody is going to wait, or waits no more, for [`Mirror::is_settled`].
+    pub(crate) fn settling(&self, waits: bool) {
+        if waits {
+            self.settling.fetch_add(1, Full);
+        } else {
+            self.settling.fetch_sub(1, Full);
+        }
     }
 
     /// Whether no write goes on that was sent under another view than that of `epoch`. A change of
