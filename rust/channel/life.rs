@@ -20,7 +20,10 @@ use crate::kapi::{
     scope::NoIo,
 };
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
-use crate::logic::wire::{handshake::Export, request::Command};
+use crate::logic::wire::{
+    handshake::Export,
+    request::{self, Command, CommandFlags, REQUEST_LEN},
+};
 use kernel::{
     prelude::*,
     str::CString,
@@ -40,6 +43,11 @@ const RESET_QUARANTINE_S: u32 = 5;
 const ECONNRESET_NO: i32 = 104;
 /// How long a channel that is down sleeps at most before it looks after its group.
 const DOWN_TICK_MS: u32 = 500;
+
+/// The request that ends a connection.
+fn farewell() -> [u8; REQUEST_LEN] {
+    request::encode(Command::Disconnect, CommandFlags::NONE, 0, 0, 0)
+}
 
 /// Whether a command that is carried out late could undo a newer one.
 fn is_write(command: Command) -> bool {
@@ -216,6 +224,11 @@ impl<T: Operations> Channel<T> {
             out,
             backlog: Default::default(),
         });
+        if self.is_stopping() {
+            // Whoever stopped the channel may have shut the socket already.
+            drop(self.tx.lock().take());
+            return self.not_up(home, group, ChannelEvent::Failed, DownReason::Removed);
+        }
         self.queue.lock().open();
         {
             let mut link = self.link.lock();
@@ -266,8 +279,14 @@ impl<T: Operations> Channel<T> {
                 !sent || !is_write(command)
             });
         }
-        let fenced = self.await_fence(home, sock, end);
-        let fence = if fenced { Fence::Fenced } else { Fence::Open };
+        let unfenced_ms = self.await_fence(home, sock, end);
+        let fence = match unfenced_ms {
+            0 => Fence::Fenced,
+            ms => {
+                home.suspect_for(group, ms);
+                Fence::Open
+            }
+        };
         self.give_back(home, group, fence, |_, _| true);
         home.suspect(group, false);
         home.changed();
@@ -307,9 +326,9 @@ impl<T: Operations> Channel<T> {
     }
 
     /// Waits until the server will carry out nothing more of what it was sent on this socket: it
-    /// closes, or as much time has passed as a request may take. False if the channel has to end
-    /// before.
-    fn await_fence<H: Home<Ops = T>>(&self, home: &H, sock: &Socket, end: End) -> bool {
+    /// closes, or as much time has passed as a request may take. Gives how many milliseconds of
+    /// that are left if the channel has to end before.
+    fn await_fence<H: Home<Ops = T>>(&self, home: &H, sock: &Socket, end: End) -> u32 {
         let seconds = match end.reason {
             // The server's host does not know the connection any more, so the process that had it
             // has closed it, or is gone; what it had begun it soon has done.
@@ -322,7 +341,8 @@ impl<T: Operations> Channel<T> {
         let mut scrap = [0u8; 64];
         while began.elapsed().as_millis() < limit {
             if self.is_stopping() {
-                return false;
+                let left = limit.saturating_sub(began.elapsed().as_millis());
+                return u32::try_from(left).unwrap_or(u32::MAX).max(1);
             }
             if !alive {
                 home.sleep(DOWN_TICK_MS, &mut || self.is_stopping());
@@ -332,14 +352,14 @@ impl<T: Operations> Channel<T> {
                 continue;
             }
             match sock.recv(&mut scrap) {
-                Ok(0) if sock.peer_closed() => return true,
+                Ok(0) if sock.peer_closed() => return 0,
                 Ok(0) => alive = false,
                 Ok(_) => {}
                 Err(e) if e == EAGAIN => {}
                 Err(_) => alive = false,
             }
         }
-        true
+        0
     }
 
     /// Notes why the channel is not up.
@@ -394,6 +414,8 @@ impl<T: Operations> Channel<T> {
         if let Some(tx) = self.tx.try_lock() {
             match &*tx {
                 Some(tx) if tx.out.is_empty() && tx.backlog.is_empty() => {
+                    // Good manners only: the end of what we send says the same.
+                    let _ = tx.sock.send(&farewell());
                     return tx.sock.shutdown_send();
                 }
                 Some(_) => return,

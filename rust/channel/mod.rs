@@ -108,6 +108,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// From now on, or no longer, the server of the group may carry out writes that were given
     /// back.
     fn suspect(&self, group: u8, suspect: bool);
+    /// The server of the group may do so for so many milliseconds more, whatever becomes of the
+    /// channel.
+    fn suspect_for(&self, group: u8, ms: u32);
     /// The channel was lost, so that its server has closed it or not. Its transfers come back
     /// afterwards.
     fn went_down(&self, group: u8, fence: Fence);

@@ -133,7 +133,8 @@ impl Device {
     /// that.
     fn try_hot_add(&self, group: usize) -> Option<Result<(), Failure>> {
         let control = self.control.try_lock()?;
-        if !control.autoadd {
+        // The administrator may have said something else before we got the lock.
+        if !control.autoadd || !self.wants_back(group) {
             return None;
         }
         Some(self.hot_add(&control, group as u8, HotAddMode::Dirty))

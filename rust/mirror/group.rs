@@ -71,6 +71,9 @@ pub(crate) struct Info {
     pub(crate) export: Option<Export>,
     /// Why it is, or was last, faulty.
     pub(crate) fault: Option<GroupFault>,
+    /// Since when, and for how many milliseconds, the server may still carry out writes of a
+    /// channel that was removed.
+    pub(crate) suspect_for: Option<(Instant<Monotonic>, u32)>,
     /// Since when no channel is up.
     pub(crate) down_since: Option<Instant<Monotonic>>,
 }
@@ -116,6 +119,7 @@ impl Group {
             info <- new_mutex!(Info {
                 export: None,
                 fault: None,
+                suspect_for: None,
                 down_since: None,
             }, "enbd::Group::info"),
             refused: Count::default(),
@@ -187,7 +191,9 @@ impl Group {
 
     /// Whether the server may still carry out writes that were given back.
     pub(crate) fn is_suspect(&self) -> bool {
+        let later = self.info.lock().suspect_for;
         self.suspects.load(Acquire) != 0
+            || later.is_some_and(|(since, ms)| since.elapsed().as_millis() < i64::from(ms))
     }
 
     pub(super) fn suspect(&self, suspect: bool) {

@@ -114,6 +114,12 @@ impl Home for Mirror {
         }
     }
 
+    fn suspect_for(&self, group: u8, ms: u32) {
+        if let Some(g) = self.group(usize::from(group)) {
+            g.info.lock().suspect_for = Some((Instant::now(), ms));
+        }
+    }
+
     fn while_down(&self, group: u8) {
         let group = usize::from(group);
         let Some(g) = self.group(group) else { return };
