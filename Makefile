@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+# For people. What the kernel's build system reads is Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+# What checks and tests build against: KDIR if it was given, else the tree for the VM's kernel.
+TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
+
+.DEFAULT_GOAL := modules
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test test demo vm bench torture help
+
+modules: ## enbd.ko for KDIR (the running kernel's build tree)
+	@scripts/kbuild "$(KDIR)"
+
+clean: ## removes what was built here; the cache stays
+	@rm -rf results .tmp_versions
+	@find . -path ./.git -prune -o -type f \( -name '*.o' -o -name '*.ko' -o -name '*.mod' -o -name '*.mod.c' \
+		-o -name '*.cmd' -o -name '*.rmeta' -o -name '.*.d' -o -name Module.symvers -o -name modules.order \
+		-o -name bindings_generated.rs \) -exec rm -f {} +
+
+clippy: ## the module with clippy's lints, warnings are errors
+	@scripts/check clippy "$(TREE)"
+
+rustfmtcheck: ## is all Rust code formatted?
+	@scripts/check rustfmtcheck "$(TREE)"
+
+rustfmt: ## formats all Rust code
+	@scripts/check rustfmt "$(TREE)"
+
+shellcheck: ## the scripts, by shellcheck
+	@scripts/check shellcheck
+
+logic-test: ## the decisions (rust/logic) and the simulator, on this machine
+	@scripts/check logic-test
+
+test: ## everything: checks, logic tests, scenarios in the VM
+	@scripts/check test
+
+demo: ## the resync of 2003 replayed in the VM, from nothing
+	@scripts/vm tools/vmtest/demo
+
+vm: ## a shell in the VM, with the module loaded
+	@scripts/vm --interactive
+
+bench torture:
+	@echo "make $@: not there yet" >&2; exit 1
+
+help: ## this list
+	@sed -En 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+	@echo "  scripts/prepare-kernel [RELEASE]   a build tree for a Debian kernel (then: make KDIR=...)"
+	@echo "  scripts/vm FILE [ARG...]           FILE as root in a fresh VM"
+	@echo "  Environment: ENBD_CACHE (/var/cache/enbd), ENBD_MIRROR (http://deb.debian.org/debian), VM_TIMEOUT (seconds)"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# What a VM gets anew in each run: the module, the repository's files, the job. A tar on a disk of its own.
+
+# build_module: enbd.ko for RELEASE, if there is a module to build and what is there is not up to date.
+build_module() {
+	local log
+	MODULE=
+	[[ -f $ENBD_REPO/Kbuild && -f $ENBD_REPO/rust/enbd_main.rs ]] || return 0
+	if ! log=$("$ENBD_REPO/scripts/kbuild" "$KDIR" 2>&1); then
+		printf '%s\n' "$log" >&2
+		die "enbd.ko cannot be built, see above"
+	fi
+	MODULE=$ENBD_REPO/enbd.ko
+}
+
+# make_payload [FILE [ARG...]]
+make_payload() {
+	local tree=$RUN/payload
+	mkdir -p "$tree/enbd" "$tree/src" "$tree/root"
+	install -m 755 "$ENBD_REPO/scripts/guest/init" "$tree/enbd/init"
+	if [[ $INTERACTIVE ]]; then
+		install -m 755 "$ENBD_REPO/scripts/guest/shell" "$tree/enbd/job"
+		printf 'INTERACTIVE=1\nVM_TERM=%q\n' "${TERM:-linux}" >"$tree/enbd/environment"
+		stty size 2>/dev/null | sed 's/\(.*\) \(.*\)/ROWS=\1\nCOLUMNS=\2/' >>"$tree/enbd/environment"
+		: >"$tree/enbd/arguments"
+	else
+		install -m 755 "$1" "$tree/enbd/job"
+		: >"$tree/enbd/environment"
+		shift
+		if (($#)); then printf '%s\0' "$@"; fi >"$tree/enbd/arguments"
+	fi
+	add_module "$tree"
+	pack "$tree"
+}
+
+# Status 1 is a file that changed meanwhile: somebody is at work there.
+pack() {
+	tar -C "$ENBD_REPO" -cf "$RUN/payload.tar" --transform='s,^\.,./src,' --warning=no-file-changed \
+		--exclude=./.git --exclude=target --exclude=./results --exclude='*.o' --exclude='*.ko' --exclude='*.cmd' \
+		--exclude='*.mod' --exclude='*.mod.c' --exclude=Module.symvers --exclude=modules.order . || (($? == 1))
+	tar -C "$1" -rf "$RUN/payload.tar" .
+	rm -rf "$1"
+}
+
+# add_module TREE: enbd.ko where modprobe finds it.
+add_module() {
+	local modules=$1/lib/modules/$RELEASE
+	[[ $MODULE ]] || return 0
+	mkdir -p "$modules/extra"
+	# Not while another build writes it: scripts/kbuild holds the same lock.
+	flock "$ENBD_REPO/Kbuild" cp "$MODULE" "$1/root/enbd.ko"
+	cp "$1/root/enbd.ko" "$modules/extra/enbd.ko"
+	ln -s "$BOOT/lib/modules/$RELEASE/kernel" "$modules/kernel"
+	cp "$BOOT/lib/modules/$RELEASE/"modules.{order,builtin}* "$modules/"
+	in_lab depmod -b "$1" "$RELEASE"
+	rm "$modules/kernel"
+}
