@@ -16,6 +16,7 @@
 use crate::kapi::{
     iovec::Pages,
     kthread::{KThread, Main},
+    scope::NoIo,
 };
 use crate::logic::{
     barrier::Span,
@@ -23,7 +24,7 @@ use crate::logic::{
     group::GroupState,
     resync::{Bounds, CopyEnd, Cursor, Line, Progress, RunLog, Step, Throttle, Users},
 };
-use crate::mirror::{CopyOutcome, GroupFault, Mirror, COPIES_EACH};
+use crate::mirror::{CopyOutcome, GroupFault, LeafPage, Mirror, COPIES_EACH};
 use crate::wait::Woken;
 use kernel::{
     current,
@@ -110,6 +111,7 @@ impl Resync {
             copies,
             handed: 0,
             copied: 0,
+            spare: None,
             log: RunLog::new(),
         };
         let letter = mirror.letter();
@@ -127,7 +129,7 @@ impl Resync {
     }
 
     /// What others see of it.
-    pub(crate) fn track(&self) -> &Track {
+    pub(crate) fn track(&self) -> &Arc<Track> {
         &self.track
     }
 }
@@ -179,13 +181,19 @@ struct Walk {
     handed: u64,
     /// Blocks that were copied.
     copied: u64,
+    /// A page for making coarse bits fine.
+    spare: Option<LeafPage>,
     log: RunLog,
 }
 
 impl Main for Walk {
     fn main(mut self) {
+        // Memory that we wait for must not wait for us.
+        let _scope = NoIo::enter();
         let result = self.settle().and_then(|()| self.walk());
         self.abandon();
+        let line = self.log.finish();
+        self.tell(line);
         let letter = self.mirror.letter();
         let group = self.group;
         self.tell_summary();
@@ -372,6 +380,17 @@ impl Walk {
         self.mirror.unpark();
     }
 
+    /// Sees to it that a page is at hand. It is not waited for while windows are raised: the writes
+    /// that they hold up may be what would free the memory.
+    fn has_spare(&mut self) -> bool {
+        if self.spare.is_none() {
+            let idle = self.copies.iter().all(|copy| copy.at.is_none());
+            let flags = if idle { GFP_KERNEL } else { GFP_NOWAIT };
+            self.spare = LeafPage::new(flags);
+        }
+        self.spare.is_some()
+    }
+
     /// Begins the next window, if there is one.
     fn begin(
         &mut self,
@@ -379,6 +398,9 @@ impl Walk {
         cursor: &mut Cursor,
         throttle: &Throttle,
     ) -> Result<Begun, Ended> {
+        if !self.has_spare() {
+            return Ok(Begun::Nothing);
+        }
         let mirror = self.mirror.clone();
         let Some(g) = mirror.group(self.group) else {
             return Err(Ended::GroupLeft);
@@ -389,7 +411,7 @@ impl Walk {
         match cursor.next(most, |from, max| g.map.next_dirty(from, max)) {
             Step::Window(window) => {
                 g.map
-                    .refine(window.run.first)
+                    .refine(window.run.first, &mut self.spare)
                     .map_err(|_| Ended::CopyFailed)?;
                 if let Some(run) = window.skipped {
                     let line = self.log.skipped_clean(run.first, run.len);
@@ -451,8 +473,6 @@ impl Walk {
         self.lower(index);
         clear?;
         if synced {
-            let line = self.log.finish();
-            self.tell(line);
             return Ok(Begun::Synced);
         }
         Ok(Begun::Window)

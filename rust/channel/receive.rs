@@ -9,7 +9,7 @@ use super::{inbox::Inbox, Channel, Fence, Home, Outcome, Transfer};
 use crate::kapi::{block::mq::Operations, iovec::Incoming, net::Socket};
 use crate::logic::channel::DownReason;
 use crate::logic::wire::{
-    reply::{self, REPLY_LEN},
+    reply::{self, NbdError, REPLY_LEN},
     request::Command,
 };
 use kernel::{
@@ -55,6 +55,7 @@ impl<T: Operations> Channel<T> {
             inbox,
             draining_since: None,
             until_tick: BUSY_TICK,
+            last_tick: Instant::now(),
             data_since: None,
             broken,
             seen_doubt: home.doubt(group),
@@ -66,7 +67,9 @@ impl<T: Operations> Channel<T> {
             DownReason::Closed | DownReason::Cut if sock.peer_closed() => Fence::Fenced,
             // What it sent made no sense, but its closing still tells when it is through with what
             // it received.
-            DownReason::Reply(_) | DownReason::UnknownCookie => receiver.drain_blindly(),
+            DownReason::Reply(_) | DownReason::UnknownCookie | DownReason::ServerShutdown => {
+                receiver.drain_blindly()
+            }
             _ => Fence::Open,
         };
         let alive = reason == DownReason::RequestTimeout;
@@ -86,8 +89,9 @@ struct Receiver<'a, H: Home> {
     inbox: Inbox,
     /// Since when we have closed our side, and wait for the server to close its own.
     draining_since: Option<Instant<Monotonic>>,
-    /// Receives and replies until the next look at the clock.
+    /// Replies until the next look at the clock.
     until_tick: u32,
+    last_tick: Instant<Monotonic>,
     /// Since when the data of a read is being received, which is in no table then.
     data_since: Option<Instant<Monotonic>>,
     /// Sending has failed.
@@ -127,6 +131,12 @@ impl<H: Home> Receiver<'_, H> {
             Some(error) => Outcome::Refused(error),
             None => Outcome::Done,
         };
+        if outcome == Outcome::Refused(NbdError::Shutdown) {
+            // It has done nothing, and will do nothing more: that is the end of the channel, not of
+            // the request.
+            self.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
+            return Err(DownReason::ServerShutdown);
+        }
         let has_data = outcome == Outcome::Done && transfer.command == Command::Read;
         self.inbox
             .expect_like(if has_data { transfer.len } else { 0 });
@@ -181,7 +191,8 @@ impl<H: Home> Receiver<'_, H> {
         match result {
             Ok(0) => Err(DownReason::Cut),
             // A server that sends a byte now and then must not keep us from looking at the clock.
-            Ok(_) => self.tick_if_due(),
+            Ok(_) if self.last_tick.elapsed().as_millis() < i64::from(TICK_MS) => Ok(()),
+            Ok(_) => self.tick(),
             Err(e) if e == EAGAIN => self.tick(),
             Err(e) => Err(DownReason::System(e.to_errno().saturating_neg())),
         }
@@ -203,6 +214,7 @@ impl<H: Home> Receiver<'_, H> {
     /// Looks at the clock: has the channel been told to stop, has a request waited too long?
     fn tick(&mut self) -> Result<(), DownReason> {
         self.until_tick = BUSY_TICK;
+        self.last_tick = Instant::now();
         if let Some(since) = self.draining_since {
             if since.elapsed().as_millis() >= DRAIN_MS {
                 return Err(DownReason::RequestTimeout);
@@ -226,8 +238,8 @@ impl<H: Home> Receiver<'_, H> {
         Ok(())
     }
 
-    /// Closes our side, once what was begun has been sent: the server answers what it got and
-    /// closes its own.
+    /// Closes our side: the server answers what it got and closes its own. What was half sent it
+    /// does not carry out.
     fn start_draining(&mut self) {
         self.draining_since = Some(Instant::now());
         self.sock.shutdown_send();

@@ -3,10 +3,18 @@
 //! `setfaulty`, `hotadd`, `hotremove`.
 
 use super::{Control, Device, Failure};
-use crate::logic::{command::HotAddMode, group::GroupState, MAX_GROUPS};
+use crate::logic::{
+    command::HotAddMode,
+    group::{GroupState, Refusal},
+    MAX_GROUPS,
+};
 use crate::mirror::GroupFault;
 use crate::resync::Resync;
+use crate::wait::Woken;
 use kernel::prelude::*;
+
+/// How long `hotadd` waits for the end of the resync before, in milliseconds.
+const ENDING_MS: u32 = 10_000;
 
 const SUSPECT: Failure = Failure {
     error: EBUSY,
@@ -45,17 +53,15 @@ impl Device {
         if control.disk.is_none() {
             return self.hot_add_disabled(number, mode);
         }
+        self.await_last_resync(number)?;
         let mut resyncs = self.resyncs.lock();
         let slot = resyncs
             .get_mut(number)
             .ok_or(Failure::new(ENOENT, "no such group"))?;
         if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
-            return Err(Failure::new(
-                EBUSY,
-                "the last resync of the group is still ending",
-            ));
+            return Err(Refusal::IsResyncing.into());
         }
-        // Joins the thread, which has ended.
+        // Joins the thread.
         drop(slot.take());
         if mode == HotAddMode::Full && mirror.view().state(number) == GroupState::Faulty {
             g.map.mark_all();
@@ -78,6 +84,30 @@ impl Device {
                 let _ = mirror.fault(number, reason);
                 Err(e)
             }
+        }
+    }
+
+    /// Waits until the last resync of a group that is faulty again has ended: its copies that are
+    /// still on their way have to end first.
+    fn await_last_resync(&self, group: usize) -> Result<(), Failure> {
+        let track = {
+            let resyncs = self.resyncs.lock();
+            let resync = resyncs.get(group).and_then(Option::as_ref);
+            resync.map(|r| r.track().clone())
+        };
+        let Some(track) = track else { return Ok(()) };
+        if self.mirror.view().state(group) != GroupState::Faulty {
+            // The change of the state says why not.
+            return Ok(());
+        }
+        let ended = || track.has_ended();
+        match self.mirror.resync_waiters.wait(Some(ENDING_MS), ended) {
+            Woken::Holds => Ok(()),
+            Woken::Signal => Err(Failure::new(EINTR, "interrupted")),
+            Woken::TimedOut => Err(Failure::new(
+                EBUSY,
+                "the last resync of the group is still ending",
+            )),
         }
     }
 
@@ -122,7 +152,7 @@ impl Device {
         }
         // Without a device that is enabled the group went with its last channel.
         match self.mirror.remove(number) {
-            Ok(()) | Err(crate::logic::group::Refusal::NoGroup) => Ok(()),
+            Ok(()) | Err(Refusal::NoGroup) => Ok(()),
             Err(refusal) => Err(refusal.into()),
         }
     }

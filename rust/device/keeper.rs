@@ -8,7 +8,10 @@
 //! Locks: it never waits for `control`, whose holder may wait for it.
 
 use super::{Device, Failure};
-use crate::kapi::kthread::{KThread, Main};
+use crate::kapi::{
+    kthread::{KThread, Main},
+    scope::NoIo,
+};
 use crate::logic::{channel::backoff_ms, command::HotAddMode, group::GroupState, MAX_GROUPS};
 use kernel::{
     prelude::*,
@@ -76,6 +79,8 @@ struct Watch {
 
 impl Main for Watch {
     fn main(mut self) {
+        // Memory that we wait for must not wait for us.
+        let _scope = NoIo::enter();
         while !self.stop.load(Acquire) {
             for group in 0..MAX_GROUPS {
                 self.look_after(group);

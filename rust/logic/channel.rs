@@ -76,6 +76,8 @@ pub enum DownReason {
     Closed,
     /// The server closed the connection in the middle of a message.
     Cut,
+    /// The server says that it is shutting down.
+    ServerShutdown,
     /// A request went unanswered for too long.
     RequestTimeout,
     /// The server sent something that is no reply.
@@ -101,6 +103,7 @@ impl DownReason {
             Self::LacksFeature => "the export lacks a feature that the device has promised",
             Self::Closed => "the server closed the connection",
             Self::Cut => "the server closed the connection in the middle of a message",
+            Self::ServerShutdown => "the server is shutting down",
             Self::RequestTimeout => "a request was not answered in time",
             Self::Reply(reason) => reason.as_str(),
             Self::UnknownCookie => "a reply to a request that was not asked",
@@ -117,7 +120,7 @@ impl DownReason {
             Self::OtherExport | Self::OddSize => 22, // EINVAL
             Self::TooSmall => 27,                    // EFBIG
             Self::LacksFeature => 95,                // EOPNOTSUPP
-            Self::Closed | Self::Cut => 104,         // ECONNRESET
+            Self::Closed | Self::Cut | Self::ServerShutdown => 104, // ECONNRESET
             Self::Reply(reason) => reason.errno(),
             Self::UnknownCookie => 71, // EPROTO
             Self::Removed => 103,      // ECONNABORTED

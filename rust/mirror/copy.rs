@@ -3,14 +3,15 @@
 //! The transfers of a resync: each returning group has a few windows, and each window one transfer
 //! at a time, a read from a group in sync or a write to the returning one.
 //!
-//! Lock: `states` is a spin lock.
+//! Lock: `states`, what became of each window's transfer and which groups refused it, is a spin
+//! lock.
 
 use super::{Driver, Mirror, TAGS};
 use crate::channel::{Fence, Outcome, Transfer};
 use crate::kapi::iovec::{Buffer, Pages};
 use crate::logic::{
     barrier::{Span, Window},
-    group::GroupState,
+    group::{GroupSet, GroupState},
     wire::request::{Command, CommandFlags},
     MAX_GROUPS,
 };
@@ -39,25 +40,50 @@ pub(crate) enum CopyOutcome {
 #[pin_data]
 pub(super) struct Copies {
     #[pin]
-    states: SpinLock<[CopyOutcome; COPIES]>,
+    states: SpinLock<[(CopyOutcome, GroupSet); COPIES]>,
 }
 
 impl Copies {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            states <- new_spinlock!([CopyOutcome::Done; COPIES], "enbd::Copies::states"),
+            states <- new_spinlock!(
+                [(CopyOutcome::Done, GroupSet::default()); COPIES],
+                "enbd::Copies::states"
+            ),
         })
     }
 
-    fn set(&self, index: usize, outcome: CopyOutcome) {
+    /// A new transfer goes on.
+    fn begin(&self, index: usize) {
         if let Some(state) = self.states.lock().get_mut(index) {
+            *state = (CopyOutcome::Going, GroupSet::default());
+        }
+    }
+
+    fn end(&self, index: usize, outcome: CopyOutcome) {
+        if let Some((state, _)) = self.states.lock().get_mut(index) {
             *state = outcome;
         }
     }
 
+    fn note_refusal(&self, index: usize, group: usize) {
+        if let Some((_, refused_by)) = self.states.lock().get_mut(index) {
+            *refused_by = refused_by.with(group);
+        }
+    }
+
+    fn refused_by(&self, index: usize) -> GroupSet {
+        let states = self.states.lock();
+        states
+            .get(index)
+            .map_or(GroupSet::default(), |state| state.1)
+    }
+
     fn get(&self, index: usize) -> CopyOutcome {
         let states = self.states.lock();
-        states.get(index).copied().unwrap_or(CopyOutcome::Failed)
+        states
+            .get(index)
+            .map_or(CopyOutcome::Failed, |state| state.0)
     }
 }
 
@@ -86,7 +112,7 @@ impl Mirror {
         pages: &Arc<Pages>,
     ) {
         let index = index_of(target, copy);
-        self.copies.set(index, CopyOutcome::Going);
+        self.copies.begin(index);
         let transfer = copy_transfer(Command::Read, offset, len, pages);
         self.route_copy_read(index, transfer);
     }
@@ -101,7 +127,7 @@ impl Mirror {
         pages: &Arc<Pages>,
     ) {
         let index = index_of(target, copy);
-        self.copies.set(index, CopyOutcome::Going);
+        self.copies.begin(index);
         let transfer = copy_transfer(Command::Write, offset, len, pages);
         let used = self.dispatch(target, TAGS + index as u32, transfer);
         self.kick(used);
@@ -117,7 +143,7 @@ impl Mirror {
         };
         unflushed.begin_flush();
         let index = index_of(target, copy);
-        self.copies.set(index, CopyOutcome::Going);
+        self.copies.begin(index);
         let transfer = copy_transfer(Command::Flush, 0, 0, pages);
         let used = self.dispatch(target, TAGS + index as u32, transfer);
         self.kick(used);
@@ -129,18 +155,26 @@ impl Mirror {
         self.copies.get(index_of(target, copy))
     }
 
+    /// Sends a window's read to a group in sync that has not refused it.
     fn route_copy_read(&self, index: usize, transfer: Transfer<Driver>) {
-        match self.least_loaded(self.view().readable()) {
-            Some(group) => {
+        let candidates = self
+            .view()
+            .readable()
+            .without(self.copies.refused_by(index));
+        let source = self
+            .least_loaded(candidates)
+            .or_else(|| candidates.iter().next());
+        match source {
+            Some(group) if !self.is_failing() => {
                 let used = self.dispatch(group, TAGS + index as u32, transfer);
                 self.kick(used);
             }
-            None => self.end_copy(index, CopyOutcome::Failed),
+            _ => self.end_copy(index, CopyOutcome::Failed),
         }
     }
 
     fn end_copy(&self, index: usize, outcome: CopyOutcome) {
-        self.copies.set(index, outcome);
+        self.copies.end(index, outcome);
         self.resync_waiters.wake_all();
     }
 
@@ -157,6 +191,10 @@ impl Mirror {
             Outcome::Done => {
                 self.note_done(group, &transfer);
                 self.end_copy(index, CopyOutcome::Done);
+            }
+            Outcome::Refused(_) if transfer.command == Command::Read => {
+                self.copies.note_refusal(index, group);
+                self.route_copy_read(index, transfer);
             }
             Outcome::Refused(_) => {
                 self.flush_failed(group, transfer.command);

@@ -9,7 +9,6 @@ use crate::logic::{
     group::GroupSet,
     unflushed::{Unflushed, WORDS},
     wire::handshake::Export,
-    MAX_GROUPS,
 };
 use crate::sync::Word;
 use kernel::{
@@ -309,21 +308,16 @@ impl Mirror {
         if g.is_single() {
             return self.channels.get(g.working(up));
         }
-        let turn = self.next_turn();
-        let mut best: Option<(u64, &Channel<Driver>)> = None;
-        // Bits above the turn first, then those below it.
-        for bits in [
-            up & u32::MAX.wrapping_shl(turn),
-            up & !u32::MAX.wrapping_shl(turn),
-        ] {
-            let mut left = bits;
-            while left != 0 {
-                let channel = self.channels.get(left.trailing_zeros() as usize)?;
-                left &= left.wrapping_sub(1);
-                let load = channel.load();
-                if best.is_none_or(|(least, _)| load < least) {
-                    best = Some((load, channel));
-                }
+        let count = up.count_ones();
+        let first = self.next_turn() % count;
+        let mut best: Option<((u64, u32), &Channel<Driver>)> = None;
+        let mut left = up;
+        for at in 0..count {
+            let channel = self.channels.get(left.trailing_zeros() as usize)?;
+            left &= left.wrapping_sub(1);
+            let key = (channel.load(), (at + count - first) % count);
+            if best.is_none_or(|(least, _)| key < least) {
+                best = Some((key, channel));
             }
         }
         best.map(|(_, channel)| channel)
@@ -336,12 +330,16 @@ impl Mirror {
             let only = groups.iter().next()?;
             return (self.groups.get(only)?.up() != 0).then_some(only);
         }
-        let turn = self.next_turn() as usize;
-        (0..MAX_GROUPS)
-            .map(|i| turn.wrapping_add(i) % MAX_GROUPS)
-            .filter(|&g| groups.has(g))
-            .filter_map(|g| self.pick_channel(g).map(|channel| (channel.load(), g)))
-            .min_by_key(|&(load, _)| load)
+        let count = groups.len().max(1);
+        let first = self.next_turn() % count;
+        groups
+            .iter()
+            .zip(0..count)
+            .filter_map(|(g, at)| {
+                let load = self.pick_channel(g)?.load();
+                Some(((load, (at + count - first) % count), g))
+            })
+            .min()
             .map(|(_, g)| g)
     }
 
@@ -351,10 +349,11 @@ impl Mirror {
         if !self.is_whole_blocks(export.size) {
             return Err(DownReason::OddSize);
         }
+        // What was there once must not be cut off, be the device enabled or not.
+        if export.size >> 9 < self.last_sectors() {
+            return Err(DownReason::TooSmall);
+        }
         if self.sectors() > 0 {
-            if export.size >> 9 < self.sectors() {
-                return Err(DownReason::TooSmall);
-            }
             let promise = *self.promise.lock();
             if promise.is_some_and(|p| !p.is_kept_by(export)) {
                 return Err(DownReason::LacksFeature);

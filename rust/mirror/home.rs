@@ -84,7 +84,7 @@ impl Home for Mirror {
         if g.up() == 0 {
             g.info.lock().down_since.get_or_insert_with(Instant::now);
             g.set_lost();
-        } else if g.is_single() && fence == Fence::Open {
+        } else if g.is_single() {
             // The channels that stood by cannot flush what was written on this one.
             g.set_lost();
             self.look_after_loss(usize::from(group));
@@ -204,6 +204,10 @@ impl Mirror {
             }
         }
         self.write_failed(group, &rq, GroupFault::Refused(error.errno()));
+        if self.view().state(group) == GroupState::Faulty {
+            // It may have been faulty before.
+            self.mark_unflushed(group);
+        }
     }
 
     /// A group did not carry out a write or a flush, and is not asked again.
@@ -376,6 +380,9 @@ impl Mirror {
                 self.mark(other, first << shift, n << shift);
             }
         });
+        if regions > 0 {
+            self.fail_waiting_flushes(group);
+        }
         pr_warn!(
             "[{}] group {} is back as the only one; it may have lost writes that were not \
              flushed, in {} regions of {} KiB\n",
@@ -384,6 +391,18 @@ impl Mirror {
             regions,
             (1u64 << shift) / 2
         );
+    }
+
+    /// A flush that waited while what it was to make durable was lost must not succeed.
+    fn fail_waiting_flushes(&self, group: usize) {
+        self.each_waiting(group, |table, number| {
+            let flush = table.take(number, NO_CHANNEL, |command, _| command == Command::Flush);
+            let Some((transfer, _)) = flush else { return };
+            self.flush_failed(group, Command::Flush);
+            if let Buffer::Request(rq) = &transfer.buffer {
+                rq.pdu().fail(EIO);
+            }
+        });
     }
 
     /// Marks what `group` did not get.

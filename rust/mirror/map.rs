@@ -16,7 +16,8 @@ use kernel::{
 pub(crate) struct LeafPage(KBox<[u64; LEAF_WORDS]>);
 
 impl LeafPage {
-    fn new(flags: Flags) -> Option<Self> {
+    /// A page of zeroes.
+    pub(crate) fn new(flags: Flags) -> Option<Self> {
         KBox::zeroed(flags).ok().map(Self)
     }
 }
@@ -152,24 +153,17 @@ impl GroupMap {
             .and_then(|map| map.next_dirty(from, max))
     }
 
-    /// Makes the bits around `block` fine, so that parts of the range can be cleared. Waits for
-    /// memory.
-    pub(crate) fn refine(&self, block: u64) -> Result {
-        let is_coarse = |state: &State| state.map.as_ref().is_some_and(|map| map.is_coarse(block));
-        if !is_coarse(&self.state.lock()) {
+    /// Makes the bits around `block` fine with the page in `spare`, so that parts of the range can
+    /// be cleared. ENOMEM if that takes a page and there is none.
+    pub(crate) fn refine(&self, block: u64, spare: &mut Option<LeafPage>) -> Result {
+        let mut state = self.state.lock();
+        let Some(map) = &mut state.map else {
+            return Ok(());
+        };
+        if !map.is_coarse(block) {
             return Ok(());
         }
-        let page = {
-            let _scope = crate::kapi::scope::NoIo::enter();
-            LeafPage::new(GFP_KERNEL).ok_or(ENOMEM)?
-        };
-        let mut state = self.state.lock();
-        let left = state
-            .map
-            .as_mut()
-            .and_then(|map| map.refine(block, page).err());
-        drop(state);
-        drop(left);
+        *spare = map.refine(block, spare.take().ok_or(ENOMEM)?).err();
         Ok(())
     }
 }

@@ -30,6 +30,7 @@ mod state;
 
 pub(crate) use copy::{CopyOutcome, COPIES_EACH};
 pub(crate) use group::{Group, GroupFault, Promise};
+pub(crate) use map::LeafPage;
 pub(crate) use request::Driver;
 
 use crate::channel::{Channel, Count};
