@@ -22,7 +22,7 @@ const MAX_SEGMENTS: u16 = 2048;
 
 /// What the exports of all groups have in common.
 struct Common {
-    sectors: u64,
+    bytes: u64,
     limits: Limits,
     promise: Promise,
     read_only: bool,
@@ -31,7 +31,7 @@ struct Common {
 impl Device {
     /// What a device over the groups that exist would be.
     fn common(&self) -> Result<Common, Failure> {
-        let mut all: Option<(u64, Promise, Limits, bool)> = None;
+        let mut all: Option<Common> = None;
         for group in 0..MAX_GROUPS {
             let export = match self.mirror.group(group) {
                 Some(g) => g.info.lock().export,
@@ -41,47 +41,46 @@ impl Device {
             if self.mirror.view().state(group) == GroupState::Absent {
                 continue;
             }
-            let one = of_export(&export);
+            let one = Common::of(&export);
             all = Some(match all {
                 None => one,
-                Some(other) => stack(other, one),
+                Some(other) => other.stack(one),
             });
         }
-        let (bytes, promise, limits, read_only) =
-            all.ok_or(Failure::new(ENOTCONN, "the device has no group"))?;
-        let block = self.mirror.block_sectors();
-        let sectors = self.mirror.blocks_of(bytes >> 9).saturating_mul(block);
-        if sectors == 0 {
-            return Err(Failure::new(
-                EINVAL,
-                "the device would be smaller than a block",
-            ));
-        }
-        if sectors >= MAX_SECTORS {
-            return Err(Failure::new(EFBIG, "the device would be too large"));
-        }
-        if u64::from(limits.logical_block) > block << 9 {
-            return Err(Failure::new(
-                EINVAL,
-                "a server needs larger blocks than the block size",
-            ));
-        }
-        if u64::from(limits.max_bytes) < (block << 9).max(MIN_REQUEST) {
-            return Err(Failure::new(
+        let mut common = all.ok_or(Failure::new(ENOTCONN, "the device has no group"))?;
+        self.fit_to_blocks(&mut common)?;
+        Ok(common)
+    }
+
+    /// Cuts the size to whole blocks, and looks whether servers and block size go together.
+    fn fit_to_blocks(&self, common: &mut Common) -> Result<(), Failure> {
+        let block = self.mirror.block_sectors() << 9;
+        let limits = &mut common.limits;
+        common.bytes = self
+            .mirror
+            .blocks_of(common.bytes >> 9)
+            .saturating_mul(block);
+        let refusal = if common.bytes == 0 {
+            Some((EINVAL, "the device would be smaller than a block"))
+        } else if common.bytes >> 9 >= MAX_SECTORS {
+            Some((EFBIG, "the device would be too large"))
+        } else if u64::from(limits.logical_block) > block {
+            Some((EINVAL, "a server needs larger blocks than the block size"))
+        } else if u64::from(limits.max_bytes) < block.max(MIN_REQUEST) {
+            Some((
                 EINVAL,
                 "a server takes no request as large as a block or a page",
-            ));
+            ))
+        } else {
+            None
+        };
+        if let Some((error, reason)) = refusal {
+            return Err(Failure::new(error, reason));
         }
         // What the administrator counts in is what writers should write in.
-        let mut limits = limits;
-        let unit = u32::try_from(block << 9).unwrap_or(limits.physical_block);
+        let unit = u32::try_from(block).unwrap_or(limits.physical_block);
         limits.physical_block = limits.physical_block.min(unit).max(limits.logical_block);
-        Ok(Common {
-            sectors,
-            limits,
-            promise,
-            read_only,
-        })
+        Ok(())
     }
 
     pub(super) fn enable(self: &Arc<Self>, control: &mut Control) -> Result<(), Failure> {
@@ -93,7 +92,8 @@ impl Device {
             return Err(Failure::new(ENOTCONN, "the device has no group in sync"));
         }
         let common = self.common()?;
-        let blocks = mirror.blocks_of(common.sectors);
+        let sectors = common.bytes >> 9;
+        let blocks = mirror.blocks_of(sectors);
         for group in 0..MAX_GROUPS {
             if mirror.view().state(group) != GroupState::Absent {
                 if let Some(g) = mirror.group(group) {
@@ -104,7 +104,7 @@ impl Device {
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         let name = CString::try_from_fmt(fmt!("nd{}", self.id.letter()))?;
-        mirror.set_sectors(common.sectors, Some(common.promise));
+        mirror.set_sectors(sectors, Some(common.promise));
         mirror.seal(false);
         // Partitions are looked for at once; should the servers be gone that must fail rather than
         // wait.
@@ -113,7 +113,7 @@ impl Device {
             &name,
             tags,
             common.limits,
-            common.sectors,
+            sectors,
             common.read_only,
             mirror.clone(),
         );
@@ -206,54 +206,63 @@ impl Device {
     }
 }
 
-fn of_export(export: &Export) -> (u64, Promise, Limits, bool) {
-    let flags = export.flags;
-    let flush = flags.flush();
-    let promise = Promise {
-        flush,
-        fua: flush && flags.fua(),
-        zeroes: flags.write_zeroes(),
-        write: !flags.read_only(),
-        block: export.block.min,
-        max_bytes: export.block.max_payload,
-    };
-    let limits = Limits {
-        logical_block: export.block.min,
-        physical_block: export.block.preferred,
-        max_bytes: export.block.max_payload,
-        max_segments: MAX_SEGMENTS,
-        max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
-        write_cache: flush,
-        fua: promise.fua,
-        rotational: flags.rotational(),
-    };
-    (export.size, promise, limits, flags.read_only())
-}
+impl Common {
+    /// What one export has.
+    fn of(export: &Export) -> Self {
+        let flags = export.flags;
+        let promise = Promise {
+            flush: flags.flush(),
+            fua: flags.flush() && flags.fua(),
+            zeroes: flags.write_zeroes(),
+            write: !flags.read_only(),
+            block: export.block.min,
+            max_bytes: export.block.max_payload,
+        };
+        let limits = Limits {
+            logical_block: export.block.min,
+            physical_block: export.block.preferred,
+            max_bytes: export.block.max_payload,
+            max_segments: MAX_SEGMENTS,
+            max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
+            write_cache: promise.flush,
+            fua: promise.fua,
+            rotational: flags.rotational(),
+        };
+        Self {
+            bytes: export.size,
+            limits,
+            promise,
+            read_only: flags.read_only(),
+        }
+    }
 
-/// The strictest of both. A flush is promised where any server has it: the others are named as
-/// volatile.
-fn stack(
-    a: (u64, Promise, Limits, bool),
-    b: (u64, Promise, Limits, bool),
-) -> (u64, Promise, Limits, bool) {
-    let (p, q, l, m) = (a.1, b.1, a.2, b.2);
-    let promise = Promise {
-        flush: p.flush && q.flush,
-        fua: p.fua && q.fua,
-        zeroes: p.zeroes && q.zeroes,
-        write: p.write && q.write,
-        block: p.block.max(q.block),
-        max_bytes: p.max_bytes.min(q.max_bytes),
-    };
-    let limits = Limits {
-        logical_block: l.logical_block.max(m.logical_block),
-        physical_block: l.physical_block.max(m.physical_block),
-        max_bytes: l.max_bytes.min(m.max_bytes),
-        max_segments: MAX_SEGMENTS,
-        max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
-        write_cache: l.write_cache || m.write_cache,
-        fua: promise.fua,
-        rotational: l.rotational || m.rotational,
-    };
-    (a.0.min(b.0), promise, limits, a.3 || b.3)
+    /// The strictest of both. There is a cache to flush if any server has one: those that have no
+    /// FLUSH are named as volatile.
+    fn stack(self, other: Self) -> Self {
+        let (p, q, l, m) = (self.promise, other.promise, self.limits, other.limits);
+        let promise = Promise {
+            flush: p.flush && q.flush,
+            fua: p.fua && q.fua,
+            zeroes: p.zeroes && q.zeroes,
+            write: p.write && q.write,
+            block: p.block.max(q.block),
+            max_bytes: p.max_bytes.min(q.max_bytes),
+        };
+        let limits = Limits {
+            logical_block: l.logical_block.max(m.logical_block),
+            physical_block: l.physical_block.max(m.physical_block),
+            max_bytes: l.max_bytes.min(m.max_bytes),
+            max_segments: MAX_SEGMENTS,
+            max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
+            write_cache: l.write_cache || m.write_cache,
+            fua: promise.fua,
+            rotational: l.rotational || m.rotational,
+        };
+        Self {
+            bytes: self.bytes.min(other.bytes),
+            limits,
+            promise,
+            read_only: self.read_only || other.read_only,
+        }
+    }
 }

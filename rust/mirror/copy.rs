@@ -113,8 +113,7 @@ impl Mirror {
     ) {
         let index = index_of(target, copy);
         self.copies.begin(index);
-        let transfer = copy_transfer(Command::Read, offset, len, pages);
-        self.route_copy_read(index, transfer);
+        self.route_copy_read(index, copy_transfer(Command::Read, offset, len, pages));
     }
 
     /// Starts to write `len` bytes at `offset` from `pages` to the returning group.
@@ -126,11 +125,11 @@ impl Mirror {
         len: u32,
         pages: &Arc<Pages>,
     ) {
-        let index = index_of(target, copy);
-        self.copies.begin(index);
-        let transfer = copy_transfer(Command::Write, offset, len, pages);
-        let used = self.dispatch(target, TAGS + index as u32, transfer);
-        self.kick(used);
+        self.send_copy(
+            target,
+            copy,
+            copy_transfer(Command::Write, offset, len, pages),
+        );
     }
 
     /// Starts to make durable what the returning group was given. False if its server cannot.
@@ -142,12 +141,16 @@ impl Mirror {
             return false;
         };
         unflushed.begin_flush();
+        self.send_copy(target, copy, copy_transfer(Command::Flush, 0, 0, pages));
+        true
+    }
+
+    /// Sends a window's transfer to the returning group.
+    fn send_copy(&self, target: usize, copy: usize, transfer: Transfer<Driver>) {
         let index = index_of(target, copy);
         self.copies.begin(index);
-        let transfer = copy_transfer(Command::Flush, 0, 0, pages);
         let used = self.dispatch(target, TAGS + index as u32, transfer);
         self.kick(used);
-        true
     }
 
     /// How the window's transfer stands.
