@@ -3,13 +3,16 @@
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
 use super::{connect::stop_all, keeper::Keeper, Control, Device, Failure, GONE};
-use crate::kapi::block::mq::{GenDisk, Limits, TagSet};
+use crate::kapi::{
+    block::mq::{GenDisk, Limits, TagSet},
+    kthread::{KThread, Main},
+};
 use crate::logic::{barrier::MAX_SECTORS, group::GroupState, wire::handshake::Export, MAX_GROUPS};
-use crate::mirror::{Promise, TAGS};
+use crate::mirror::{Driver, Mirror, Promise, TAGS};
 use kernel::{
     prelude::*,
     str::CString,
-    sync::{atomic::ordering::Relaxed, Arc},
+    sync::{atomic::ordering::Relaxed, new_mutex, Arc, Mutex},
 };
 
 /// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD
@@ -103,20 +106,12 @@ impl Device {
         }
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
-        let name = CString::try_from_fmt(fmt!("nd{}", self.id.letter()))?;
         mirror.set_sectors(sectors, Some(common.promise));
         mirror.seal(false);
         // Partitions are looked for at once; should the servers be gone that must fail rather than
         // wait.
         mirror.set_failing(true);
-        let disk = GenDisk::add(
-            &name,
-            tags,
-            common.limits,
-            sectors,
-            common.read_only,
-            mirror.clone(),
-        );
+        let disk = self.add_disk(&common, tags);
         mirror.set_failing(false);
         match disk {
             Ok(disk) => {
@@ -130,6 +125,25 @@ impl Device {
                 Err(e.into())
             }
         }
+    }
+
+    /// Adds the disk in a thread of its own, and waits for it.
+    fn add_disk(&self, common: &Common, tags: Arc<TagSet<Driver>>) -> Result<GenDisk<Driver>> {
+        let letter = self.id.letter();
+        let added = Arc::pin_init(new_mutex!(None, "enbd::Added"), GFP_KERNEL)?;
+        let add = Add {
+            name: CString::try_from_fmt(fmt!("nd{letter}"))?,
+            tags,
+            limits: common.limits,
+            sectors: common.bytes >> 9,
+            read_only: common.read_only,
+            mirror: self.mirror.clone(),
+            added: added.clone(),
+        };
+        let name = CString::try_from_fmt(fmt!("enbd-{letter}-add"))?;
+        drop(KThread::spawn(&name, add)?);
+        let disk = added.lock().take();
+        disk.unwrap_or(Err(EIO))
     }
 
     pub(super) fn disable(&self, control: &mut Control) -> Result<(), Failure> {
@@ -149,7 +163,7 @@ impl Device {
         flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
     }
 
-    fn seal_unless_open(&self, disk: &GenDisk<crate::mirror::Driver>) -> Result<(), Failure> {
+    fn seal_unless_open(&self, disk: &GenDisk<Driver>) -> Result<(), Failure> {
         disk.unless_open(|| self.mirror.seal(true))
             .map_err(|e| Failure::new(e, "the device is open"))
     }
@@ -203,6 +217,31 @@ impl Device {
             self.mirror.clear(group);
         }
         Ok(())
+    }
+}
+
+/// What a thread that adds a disk is given.
+struct Add {
+    name: CString,
+    tags: Arc<TagSet<Driver>>,
+    limits: Limits,
+    sectors: u64,
+    read_only: bool,
+    mirror: Arc<Mirror>,
+    added: Arc<Mutex<Option<Result<GenDisk<Driver>>>>>,
+}
+
+impl Main for Add {
+    fn main(self) {
+        let disk = GenDisk::add(
+            &self.name,
+            self.tags,
+            self.limits,
+            self.sectors,
+            self.read_only,
+            self.mirror,
+        );
+        *self.added.lock() = Some(disk);
     }
 }
 

@@ -33,7 +33,8 @@ unsafe impl<T: Operations> Sync for GenDisk<T> {}
 
 impl<T: Operations> GenDisk<T> {
     /// Adds a disk called `name` of `sectors` sectors of 512 bytes. Its partitions are looked for
-    /// before this returns, so requests may come at once.
+    /// before this returns, so requests may come at once. To be called in a kernel thread: in
+    /// another task the disk counts as open until that returns to userspace.
     pub(crate) fn add(
         name: &CStr,
         tags: Arc<TagSet<T>>,
@@ -73,6 +74,9 @@ impl<T: Operations> GenDisk<T> {
         to_result(unsafe {
             bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
         })?;
+        // A kernel thread's files are closed later by themselves, or by this.
+        // SAFETY: May be called in any process context.
+        unsafe { bindings::flush_delayed_fput() };
         put_disk.dismiss();
         free_data.dismiss();
         // INVARIANT: As made above.
