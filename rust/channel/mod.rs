@@ -454,6 +454,15 @@ impl<T: Operations> Transfer<T> {
             offset,
             len,
             buffer,
+            owns_flush: false,
+        }
+    }
+
+    /// A flush that covers, or does not cover, what was noted before it.
+    pub(crate) fn flush(owns: bool, buffer: Buffer<T>) -> Self {
+        Self {
+            owns_flush: owns,
+            ..Self::new(Command::Flush, CommandFlags::NONE, 0, 0, buffer)
         }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct Transfer<T: Operations> {
     pub(crate) len: u32,
     /// What it reads into or writes from, or, for commands without data, what waits for it.
     pub(crate) buffer: Buffer<T>,
+    /// A flush that covers what was noted before it.
+    pub(crate) owns_flush: bool,
 }
 
 struct Busy<T: Operations> {

@@ -49,7 +49,8 @@ impl Device {
         let mut channels = KVec::with_capacity(links.len(), GFP_KERNEL)?;
         let mut requested = Traffic::default();
         let mut despatched = Traffic::default();
-        let (mut errored, mut pending) = (0u64, 0u64);
+        let waiting = self.mirror.waiting.get() >> 9;
+        let (mut errored, mut pending) = (0u64, self.mirror.blocks_of(waiting));
         for link in &links {
             let one = self.channel_status(link, &mut requested, &mut despatched);
             errored = errored.saturating_add(one.errored);

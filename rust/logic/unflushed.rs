@@ -8,10 +8,13 @@
 //! to `flushing`; its success clears `flushing`. What is acknowledged while the FLUSH is on its way
 //! is not covered by it, and stays in `current`.
 //!
-//! If two FLUSHes overlap, neither clears: one of them may have been sent before writes that the
-//! other moved. The next one alone does. In doubt a bit stays.
+//! Only one FLUSH at a time does so, the *owner*: one that is sent while the owner is on its way
+//! neither moves nor clears anything, so that nothing is cleared that the owner does not cover. In
+//! doubt a bit stays.
 //!
-//! Lock-free; bits are set with a full barrier before the write's end is told to anybody.
+//! Lock-free. A bit that moves is set in `flushing` before it is cleared in `current`, and who
+//! looks for all bits looks at `current` first: so a bit is always seen. The summaries are for
+//! those who may miss a bit that is being set.
 
 use super::barrier::MAX_SECTORS;
 use crate::sync::Word;
@@ -25,8 +28,6 @@ pub const WORDS: usize = 2 * (GENERATION + SUMMARY) + 1;
 /// Words of a generation, and the words that say which of those are not zero.
 const GENERATION: usize = 512;
 const SUMMARY: usize = GENERATION / 64;
-/// In the word that counts FLUSHes on their way: some of them overlapped.
-const MIXED: u64 = 1 << 63;
 
 /// The logarithm of the number of sectors in a region, for a device of `sectors` sectors; at least
 /// that of a page.
@@ -65,7 +66,8 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
         }
     }
 
-    fn flushes(&self) -> Option<&Word> {
+    /// Not 0 while a FLUSH that moved bits is on its way.
+    fn owner(&self) -> Option<&Word> {
         self.0.get(WORDS - 1)
     }
 
@@ -84,70 +86,83 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
 
     fn set(&self, generation: Generation, index: usize, mask: u64) {
         if let Some(word) = self.word(generation, index) {
-            if or(word, mask) {
-                if let Some(summary) = self.summary(generation, index / 64) {
-                    or(summary, 1 << (index % 64));
-                }
-            }
+            or(word, mask);
+        }
+        // Also where the word was not zero: who made it so may not have come to this yet.
+        if let Some(summary) = self.summary(generation, index / 64) {
+            or(summary, 1 << (index % 64));
         }
     }
 
-    /// A FLUSH is about to be sent.
-    pub fn begin_flush(&self) {
-        if let Some(flushes) = self.flushes() {
-            update(flushes, |n| match n & !MIXED {
-                0 => 1,
-                _ => (n | MIXED).wrapping_add(1),
+    /// A FLUSH is about to be sent. Gives whether it is the owner, for [`Unflushed::end_flush`].
+    #[must_use]
+    pub fn begin_flush(&self) -> bool {
+        let Some(owner) = self.owner() else {
+            return false;
+        };
+        if owner.compare_exchange(0, 1).is_err() {
+            return false;
+        }
+        self.each_summarised(Generation::Current, |index| {
+            let Some(word) = self.word(Generation::Current, index) else {
+                return;
+            };
+            let bits = word.load();
+            if bits != 0 {
+                self.set(Generation::Flushing, index, bits);
+                update(word, |n| n & !bits);
+            }
+        });
+        true
+    }
+
+    /// A FLUSH has ended; `owns` is what [`Unflushed::begin_flush`] gave.
+    pub fn end_flush(&self, owns: bool, succeeded: bool) {
+        if !owns {
+            return;
+        }
+        if succeeded {
+            self.each_summarised(Generation::Flushing, |index| {
+                if let Some(word) = self.word(Generation::Flushing, index) {
+                    word.swap(0);
+                }
             });
         }
-        self.take(Generation::Current, |index, bits| {
-            self.set(Generation::Flushing, index, bits);
-        });
-    }
-
-    /// A FLUSH has ended.
-    pub fn end_flush(&self, succeeded: bool) {
-        let Some(flushes) = self.flushes() else {
-            return;
-        };
-        if succeeded && flushes.load() == 1 {
-            self.take(Generation::Flushing, |_, _| {});
+        if let Some(owner) = self.owner() {
+            owner.swap(0);
         }
-        update(flushes, |n| match n & !MIXED {
-            0 | 1 => 0,
-            _ => n.wrapping_sub(1),
-        });
     }
 
     /// Whether nothing is noted.
     pub fn is_clear(&self) -> bool {
-        // Only words whose summary was taken out a moment ago could be missed, and those are being
-        // dealt with.
-        (0..SUMMARY).all(|i| {
-            [Generation::Current, Generation::Flushing]
-                .iter()
-                .all(|&generation| self.summary(generation, i).is_none_or(|s| s.load() == 0))
-        })
+        [Generation::Current, Generation::Flushing]
+            .iter()
+            .all(|&generation| {
+                (0..GENERATION).all(|i| self.word(generation, i).is_none_or(|w| w.load() == 0))
+            })
     }
 
     /// The server was lost: takes out all regions, in runs of at most 64, as first region and
     /// number. A region may come twice.
     pub fn lose(&self, mut each: impl FnMut(u64, u64)) {
-        for generation in [Generation::Flushing, Generation::Current] {
-            self.take(generation, |index, mut bits| {
+        for generation in [Generation::Current, Generation::Flushing] {
+            for index in 0..GENERATION {
+                let Some(word) = self.word(generation, index).filter(|w| w.load() != 0) else {
+                    continue;
+                };
+                let mut bits = word.swap(0);
                 while bits != 0 {
                     let first = bits.trailing_zeros();
                     let len = (!(bits >> first)).trailing_zeros().min(64 - first);
                     each(index as u64 * 64 + u64::from(first), u64::from(len));
                     bits &= !(u64::MAX >> (64 - len) << first);
                 }
-            });
+            }
         }
     }
 
-    /// Takes out all bits of a generation. A bit that is set meanwhile is taken or stays, with its
-    /// summary: whoever makes a word other than zero sets the summary afterwards.
-    fn take(&self, generation: Generation, mut each: impl FnMut(usize, u64)) {
+    /// Calls `f` with each word that the summary says may not be zero, and clears the summary.
+    fn each_summarised(&self, generation: Generation, mut f: impl FnMut(usize)) {
         for high in 0..SUMMARY {
             let Some(summary) = self.summary(generation, high) else {
                 return;
@@ -157,32 +172,26 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
             }
             let mut words = summary.swap(0);
             while words != 0 {
-                let index = high * 64 + words.trailing_zeros() as usize;
+                f(high * 64 + words.trailing_zeros() as usize);
                 words &= words - 1;
-                let bits = self.word(generation, index).map_or(0, |word| word.swap(0));
-                if bits != 0 {
-                    each(index, bits);
-                }
             }
         }
     }
 }
 
-/// Sets bits; whether none was set before.
-fn or(word: &Word, mask: u64) -> bool {
-    let old = word.load();
-    if old & mask == mask {
-        return false;
+/// Sets bits.
+fn or(word: &Word, mask: u64) {
+    if word.load() & mask != mask {
+        update(word, |n| n | mask);
     }
-    update(word, |n| n | mask) == 0
 }
 
-/// Replaces a word by a function of it; gives what stood there.
-fn update(word: &Word, f: impl Fn(u64) -> u64) -> u64 {
+/// Replaces a word by a function of it.
+fn update(word: &Word, f: impl Fn(u64) -> u64) {
     let mut old = word.load();
     loop {
         match word.compare_exchange(old, f(old)) {
-            Ok(_) => return old,
+            Ok(_) => return,
             Err(now) => old = now,
         }
     }
@@ -219,44 +228,41 @@ mod tests {
         u.note(3, 3);
         u.note(60, 130);
         assert!(!u.is_clear());
-        u.begin_flush();
-        assert!(!u.is_clear());
+        let owns = u.begin_flush();
+        assert!(owns && !u.is_clear());
         u.note(7, 7);
-        u.end_flush(true);
+        u.end_flush(owns, true);
         assert_eq!(all(&u), [7]);
         assert_eq!(all(&u), []);
+        assert!(u.is_clear());
     }
 
     #[test]
     fn a_failed_flush_clears_nothing() {
         let u = make();
         u.note(3, 4);
-        u.begin_flush();
-        u.end_flush(false);
+        let owns = u.begin_flush();
+        u.end_flush(owns, false);
         u.note(5, 5);
-        u.begin_flush();
+        assert!(u.begin_flush());
         assert_eq!(all(&u), [3, 4, 5]);
     }
 
     #[test]
-    fn overlapping_flushes_clear_nothing_and_the_next_one_does() {
+    fn of_overlapping_flushes_only_the_first_clears_and_only_what_it_covers() {
         let u = make();
         u.note(1, 1);
-        u.begin_flush();
+        let first = u.begin_flush();
         u.note(2, 2);
-        u.begin_flush();
-        u.end_flush(true);
-        u.end_flush(true);
-        u.begin_flush();
+        let second = u.begin_flush();
+        assert!(first && !second);
+        u.end_flush(second, true);
+        u.end_flush(first, true);
+        assert_eq!(all(&u), [2]);
         u.note(9, 9);
-        u.end_flush(true);
-        assert_eq!(all(&u), [9]);
-        u.note(1, 2);
-        u.begin_flush();
-        u.begin_flush();
-        u.end_flush(true);
-        u.end_flush(true);
-        assert_eq!(all(&u), [1, 2]);
+        let third = u.begin_flush();
+        u.end_flush(third, true);
+        assert_eq!(all(&u), []);
     }
 
     #[test]

@@ -140,8 +140,9 @@ impl Mirror {
         let Some(unflushed) = g.unflushed().filter(|_| !g.is_volatile()) else {
             return false;
         };
-        unflushed.begin_flush();
-        self.send_copy(target, copy, copy_transfer(Command::Flush, 0, 0, pages));
+        let owns = unflushed.begin_flush();
+        let buffer = Buffer::Pages(pages.clone());
+        self.send_copy(target, copy, Transfer::flush(owns, buffer));
         true
     }
 
@@ -200,7 +201,7 @@ impl Mirror {
                 self.route_copy_read(index, transfer);
             }
             Outcome::Refused(_) => {
-                self.flush_failed(group, transfer.command);
+                self.flush_failed(group, &transfer);
                 self.end_copy(index, CopyOutcome::Failed);
             }
             Outcome::Lost(fence) => match transfer.command {
@@ -213,7 +214,7 @@ impl Mirror {
                     self.kick(used);
                 }
                 _ => {
-                    self.flush_failed(group, transfer.command);
+                    self.flush_failed(group, &transfer);
                     self.end_copy(index, CopyOutcome::Failed);
                 }
             },

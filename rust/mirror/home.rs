@@ -3,7 +3,7 @@
 //! What channels report, and what follows from it.
 
 use super::{request::sectors_of, Driver, GroupFault, Mirror, TAGS};
-use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer, NO_CHANNEL};
+use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer};
 use crate::kapi::{
     block::mq::{Op, Shared},
     iovec::Buffer,
@@ -61,7 +61,7 @@ impl Home for Mirror {
         g.add_up(index);
         let mut used = 0;
         self.each_waiting(group, |table, number| {
-            if let Some((transfer, _)) = table.take(number, NO_CHANNEL, |_, _| true) {
+            if let Some(transfer) = self.take_waiting(table, number, |_| true) {
                 used |= self.dispatch(group, number, transfer);
             }
         });
@@ -170,10 +170,10 @@ impl Home for Mirror {
 
 impl Mirror {
     /// A flush has ended without success.
-    pub(super) fn flush_failed(&self, group: usize, command: Command) {
-        if command == Command::Flush {
+    pub(super) fn flush_failed(&self, group: usize, transfer: &Transfer<Driver>) {
+        if transfer.command == Command::Flush {
             if let Some(unflushed) = self.group(group).and_then(|g| g.unflushed()) {
-                unflushed.end_flush(false);
+                unflushed.end_flush(transfer.owns_flush, false);
             }
         }
     }
@@ -181,7 +181,7 @@ impl Mirror {
     /// The server refused a transfer.
     fn refused(&self, group: usize, transfer: Transfer<Driver>, error: NbdError) {
         self.tell_refused(group, &transfer, error);
-        self.flush_failed(group, transfer.command);
+        self.flush_failed(group, &transfer);
         let errno = match error {
             // A lack of memory is the server's own; the block layer would take it for ours and try
             // again at once.
@@ -250,7 +250,7 @@ impl Mirror {
             }
             _ => {
                 rq.pdu().fail(EIO);
-                self.flush_failed(group, transfer.command);
+                self.flush_failed(group, &transfer);
                 self.write_failed(group, rq, GroupFault::WriteLost);
             }
         }
@@ -267,7 +267,7 @@ impl Mirror {
         };
         rq.pdu().fail(EIO);
         if transfer.command != Command::Read {
-            self.flush_failed(group, transfer.command);
+            self.flush_failed(group, &transfer);
             self.write_failed(group, rq, GroupFault::NoChannel);
         } else if !self.is_failing() {
             self.lost(group, number, transfer, Fence::Fenced);
@@ -277,13 +277,14 @@ impl Mirror {
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: usize) {
         self.each_waiting(group, |table, number| {
-            let waiting = table.take(number, NO_CHANNEL, |_, _| true);
-            let Some((transfer, _)) = waiting else { return };
+            let Some(transfer) = self.take_waiting(table, number, |_| true) else {
+                return;
+            };
             match &transfer.buffer {
                 Buffer::Request(rq) => {
                     rq.pdu().fail(EIO);
                     if transfer.command != Command::Read {
-                        self.flush_failed(group, transfer.command);
+                        self.flush_failed(group, &transfer);
                         self.write_failed(group, rq, GroupFault::NoChannel);
                     }
                 }
@@ -301,7 +302,7 @@ impl Mirror {
             return;
         };
         match transfer.command {
-            Command::Flush => unflushed.end_flush(true),
+            Command::Flush => unflushed.end_flush(transfer.owns_flush, true),
             Command::Write | Command::WriteZeroes
                 if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
             {
@@ -396,9 +397,9 @@ impl Mirror {
     /// A flush that waited while what it was to make durable was lost must not succeed.
     fn fail_waiting_flushes(&self, group: usize) {
         self.each_waiting(group, |table, number| {
-            let flush = table.take(number, NO_CHANNEL, |command, _| command == Command::Flush);
-            let Some((transfer, _)) = flush else { return };
-            self.flush_failed(group, Command::Flush);
+            let flush = self.take_waiting(table, number, |command| command == Command::Flush);
+            let Some(transfer) = flush else { return };
+            self.flush_failed(group, &transfer);
             if let Buffer::Request(rq) = &transfer.buffer {
                 rq.pdu().fail(EIO);
             }

@@ -146,6 +146,8 @@ pub(crate) struct Mirror {
     turn: Atomic<u32>,
     pub(crate) settings: Settings,
     pub(crate) load: Load,
+    /// Bytes of transfers that wait for a channel.
+    pub(crate) waiting: Count,
 }
 
 impl Mirror {
@@ -189,6 +191,7 @@ impl Mirror {
                 resync_max: Atomic::new(0),
             },
             load: Load::default(),
+            waiting: Count::default(),
         }? Error)
     }
 

@@ -11,7 +11,7 @@
 //! sent out, one in each transfer.
 
 use super::{Mirror, TAGS};
-use crate::channel::{Transfer, NO_CHANNEL};
+use crate::channel::{Table, Transfer, NO_CHANNEL};
 use crate::kapi::{
     block::mq::{Op, Operations, Owned, Shared},
     iovec::Buffer,
@@ -206,10 +206,9 @@ impl Mirror {
                     rq.pdu().done_by(group as u8);
                     return None;
                 }
-                if let Some(unflushed) = self.group(group)?.unflushed() {
-                    unflushed.begin_flush();
-                }
-                (Command::Flush, 0, 0)
+                let owns = self.group(group)?.unflushed()?.begin_flush();
+                let buffer = Buffer::Request(rq.clone());
+                return Some(Transfer::flush(owns, buffer));
             }
             op => {
                 // A discard is sent as zeroes, where holes are allowed: what is read afterwards is
@@ -334,10 +333,12 @@ impl Mirror {
                 }
                 continue;
             }
+            let bytes = u64::from(transfer.len);
             if let Err(back) = table.put(number, transfer, NO_CHANNEL) {
                 self.not_served(group, number, back);
                 return 0;
             }
+            self.waiting.add(bytes);
             // A channel that comes up, a group that is faulted, and a device that fails look for
             // waiting transfers afterwards.
             self.full_barrier();
@@ -348,15 +349,27 @@ impl Mirror {
             if serves && g.up() == 0 {
                 return 0;
             }
-            match table.take(number, NO_CHANNEL, |_, _| true) {
-                Some((back, _)) if serves => transfer = back,
-                Some((back, _)) => {
+            match self.take_waiting(table, number, |_| true) {
+                Some(back) if serves => transfer = back,
+                Some(back) => {
                     self.not_served(group, number, back);
                     return 0;
                 }
                 None => return 0,
             }
         }
+    }
+
+    /// Takes out a transfer that waits for a channel, if `wanted`, given its command, says so.
+    pub(super) fn take_waiting(
+        &self,
+        table: &Table<Driver>,
+        number: u32,
+        wanted: impl FnOnce(Command) -> bool,
+    ) -> Option<Transfer<Driver>> {
+        let (transfer, _) = table.take(number, NO_CHANNEL, |command, _| wanted(command))?;
+        self.waiting.sub(u64::from(transfer.len));
+        Some(transfer)
     }
 
     fn add_unkicked(&self, used: u32) {

@@ -8,7 +8,7 @@
 
 use super::Driver;
 use super::{GroupFault, Mirror};
-use crate::channel::{Table, NO_CHANNEL, SLOTS};
+use crate::channel::{Table, SLOTS};
 use crate::logic::{
     barrier::MAX_AGE,
     group::{GroupEvent, Refusal},
@@ -117,7 +117,7 @@ impl Mirror {
     /// Gives back the transfers that wait for a channel of `group`.
     fn return_waiting(&self, group: usize) {
         self.each_waiting(group, |table, number| {
-            if let Some((transfer, _)) = table.take(number, NO_CHANNEL, |_, _| true) {
+            if let Some(transfer) = self.take_waiting(table, number, |_| true) {
                 self.not_served(group, number, transfer);
             }
         });
