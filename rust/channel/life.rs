@@ -272,14 +272,15 @@ impl<T: Operations> Channel<T> {
             return self.give_back(home, group, Fence::Fenced, |_, _| true);
         }
         home.suspect(group, true);
-        if home.give_up_group(group) {
+        let given_up = home.give_up_group(group);
+        if given_up {
             self.give_back(home, group, Fence::Open, |_, _| true);
         } else {
             self.give_back(home, group, Fence::Fenced, |command, sent| {
                 !sent || !is_write(command)
             });
         }
-        let unfenced_ms = self.await_fence(home, sock, end);
+        let unfenced_ms = self.await_fence(home, sock, end, !given_up);
         let fence = match unfenced_ms {
             0 => Fence::Fenced,
             ms => {
@@ -326,9 +327,16 @@ impl<T: Operations> Channel<T> {
     }
 
     /// Waits until the server will carry out nothing more of what it was sent on this socket: it
-    /// closes, or as much time has passed as a request may take. Gives how many milliseconds of
-    /// that are left if the channel has to end before.
-    fn await_fence<H: Home<Ops = T>>(&self, home: &H, sock: &Socket, end: End) -> u32 {
+    /// closes. Where that cannot be seen any more, or where users' writes wait for it (`pressing`),
+    /// as much time as a request may take has to do; gives that, in milliseconds, if the channel
+    /// has to end before.
+    fn await_fence<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        sock: &Socket,
+        end: End,
+        pressing: bool,
+    ) -> u32 {
         let seconds = match end.reason {
             // The server's host does not know the connection any more, so the process that had it
             // has closed it, or is gone; what it had begun it soon has done.
@@ -339,10 +347,9 @@ impl<T: Operations> Channel<T> {
         let began = Instant::<Monotonic>::now();
         let mut alive = end.alive;
         let mut scrap = [0u8; 64];
-        while began.elapsed().as_millis() < limit {
+        while (alive && !pressing) || began.elapsed().as_millis() < limit {
             if self.is_stopping() {
-                let left = limit.saturating_sub(began.elapsed().as_millis());
-                return u32::try_from(left).unwrap_or(u32::MAX).max(1);
+                return seconds.saturating_mul(1000).max(1);
             }
             if !alive {
                 home.sleep(DOWN_TICK_MS, &mut || self.is_stopping());

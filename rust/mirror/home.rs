@@ -381,7 +381,9 @@ impl Mirror {
                 self.mark(other, first << shift, n << shift);
             }
         });
-        if regions > 0 {
+        // Nobody can tell a server that crashed from a network that was away. Whoever wants to go
+        // on in any case does not want to see this; who asked for errors gets one.
+        if regions > 0 && self.settings.show_errs.load(Relaxed) {
             self.fail_waiting_flushes(group);
         }
         pr_warn!(
