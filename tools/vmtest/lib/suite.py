@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Runs scenarios, each in a process of its own and with a module that was just loaded, and looks at what they leave."""
+
+import importlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from lib import account, check, module, nbdinfo
+from lib.kmsg import Kmsg
+from lib.program import attempt
+
+# Seconds that a scenario may take if it does not say.
+DEFAULT_LIMIT_S = 120
+CGROUP = "/sys/fs/cgroup/vmtest"
+TAIL = 60
+
+
+def names(directory):
+    """All scenarios, in order."""
+    files = os.listdir(os.path.join(directory, "scenarios"))
+    return sorted(name[:-3] for name in files if name.endswith(".py") and not name.startswith("_"))
+
+
+def run_one(name):
+    """What the scenario's own process does."""
+    scenario = importlib.import_module(f"scenarios.{name}")
+    with Kmsg() as kmsg:
+        try:
+            scenario.run()
+        except BaseException as error:
+            traceback.print_exc(file=sys.stdout)
+            print("--- /proc/nbdinfo\n" + nbdinfo.text() if module.is_loaded() else "--- enbd is not loaded")
+            print("--- the kernel log\n" + "\n".join(kmsg.lines()[-TAIL:]))
+            print("=== " + f"{type(error).__name__}: {error}".replace("Failure: ", "", 1).split("\n", 1)[0], flush=True)
+            os._exit(1)
+    sys.stdout.flush()
+    # Threads of servers in this process may still wait for something.
+    os._exit(0)
+
+
+class Case:
+    """One scenario on its way."""
+
+    def __init__(self, runner, name):
+        self.runner, self.name = runner, name
+        self.reasons, self.details = [], []
+        self.directory = None
+        self.process = None
+
+    def fail(self, reason, details=""):
+        """Notes something that makes it fail."""
+        self.reasons.append(reason)
+        self.details.append(details)
+
+    def run(self):
+        """Runs it; gives the seconds that it took."""
+        began = time.monotonic()
+        with Kmsg() as kmsg:
+            before = self._before()
+            if before is not None:
+                self._run_process()
+                self._clean_up()
+                self._compare(before)
+            complaints = kmsg.complaints()
+            if complaints:
+                self.fail(f"the kernel complained: {complaints[0]}", "\n".join(kmsg.lines()[-TAIL:]))
+            if module.taint():
+                self.fail(f"the kernel is tainted ({module.taint()})")
+        return time.monotonic() - began
+
+    def _before(self):
+        try:
+            if module.is_loaded():
+                module.unload()
+            before = (account.sockets(), _settled_namespaces())
+            module.load()
+            return before
+        except (check.Failure, OSError) as error:
+            self.fail(f"not run: {error}")
+            return None
+
+    def _run_process(self):
+        self.directory = tempfile.mkdtemp(prefix=f"{self.name}-")
+        os.makedirs(CGROUP, exist_ok=True)
+        limit = getattr(self._module(), "LIMIT_S", DEFAULT_LIMIT_S)
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, self.runner, "--one", self.name],
+                cwd=self.directory, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                preexec_fn=_enter_cgroup, start_new_session=True,
+            )
+            try:
+                status = self.process.wait(limit)
+            except subprocess.TimeoutExpired:
+                status = None
+                self.fail(f"not ended after {limit} s", self._stacks())
+            output.seek(0)
+            text = output.read()
+        if status is None:
+            self.details.append(text)
+        elif status:
+            lines = [line for line in text.splitlines() if line.startswith("=== ")]
+            self.fail(lines[-1][4:] if lines else f"exit status {status}", text)
+
+    def _module(self):
+        return importlib.import_module(f"scenarios.{self.name}")
+
+    def _stacks(self):
+        """Where the scenario's processes and enbd's threads are, in Python and in the kernel."""
+        os.kill(self.process.pid, signal.SIGUSR1)
+        try:
+            self.process.wait(1)
+        except subprocess.TimeoutExpired:
+            pass
+        texts = []
+        for pid in [*_members(), *module.threads()]:
+            for task in _listing(f"/proc/{pid}/task"):
+                name, stack = _text(f"/proc/{pid}/task/{task}/comm"), _text(f"/proc/{pid}/task/{task}/stack")
+                texts.append(f"--- {task} {name}{stack}")
+        if module.is_loaded():
+            texts.append(nbdinfo.text())
+        return "\n".join(texts)
+
+    def _clean_up(self):
+        """Ends what was left, whatever state it is in."""
+        _write(f"{CGROUP}/cgroup.kill", "1")
+        for letter in nbdinfo.devices() if module.is_loaded() else ():
+            # Lets requests that are held end.
+            nbdinfo.command(f"show_errs[{letter}]=1", f"timeout[{letter}]=1", f"connect_timeout[{letter}]=1")
+        try:
+            check.until(lambda: not _members(), 60, f"the processes of {self.name} end")
+        except check.Failure as failure:
+            self.fail(str(failure), self._stacks())
+        self._unmount()
+        try:
+            self._reset()
+            module.unload()
+        except (check.Failure, OSError) as error:
+            self.fail(f"clean-up: {error}", self._stacks())
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _unmount(self):
+        with open("/proc/mounts", encoding="utf-8") as file:
+            places = [line.split()[1] for line in file if self.directory in line]
+        for place in reversed(places):
+            attempt("umount", place, limit=60)
+
+    def _reset(self):
+        for letter in nbdinfo.devices() if module.is_loaded() else ():
+            check.until(lambda device=letter: _try_reset(device), 30, f"device {letter} can be reset")
+
+    def _compare(self, before):
+        sockets, namespaces = before
+
+        def left():
+            return account.sockets() - sockets
+
+        try:
+            check.until(lambda: not left(), 20, "all sockets are closed")
+            account.end_namespaces()
+            check.until(lambda: account.namespaces() <= namespaces, 20, "all network namespaces are gone", 0.2)
+        except check.Failure as failure:
+            self.fail(str(failure), "\n".join(left()))
+
+
+def _enter_cgroup():
+    _write(f"{CGROUP}/cgroup.procs", "0")
+
+
+def _settled_namespaces():
+    """Those that end do so in the background, but in the end one is left."""
+    account.end_namespaces()
+    try:
+        check.until(lambda: account.namespaces() <= 1, 3, "network namespaces end", 0.05)
+    except check.Failure:
+        pass
+    return max(1, account.namespaces())
+
+
+def _try_reset(letter):
+    try:
+        nbdinfo.command(f"reset[{letter}]=1")
+    except OSError:
+        return False
+    return True
+
+
+def _members():
+    return [pid for pid in _text(f"{CGROUP}/cgroup.procs").split() if _text(f"/proc/{pid}/cmdline")]
+
+
+def _listing(path):
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _text(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _write(path, text):
+    with open(path, "w", encoding="ascii") as file:
+        file.write(text)

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Groups of different sizes: the smallest counts, the rest of the larger ones is left alone; a device of one block works; each
+block size has the blocks that it should; the last block can be read and written, and nothing behind it."""
+
+import os
+
+from lib import check, nbdinfo
+from lib.mirror import Mirror
+from lib.server import Nbdkit
+from lib.store import Store, check_same
+
+KIB = 1024
+EINVAL = 22
+
+
+def run():
+    for sizes, block in (((4096, 3072, 5120), 4096), ((100, 100), 512), ((8, 64), 4096), ((128, 65536), 65536), ((4096,), 65536)):
+        over(sizes, block)
+    smaller_than_a_block()
+
+
+def over(sizes, block):
+    """A device over stores of so many KiB."""
+    what = f"stores of {sizes} KiB with blocks of {block}"
+    queue = list(sizes)
+    kinds = [lambda store: Nbdkit(Store(store.name, queue.pop(0) * KIB)) for _ in sizes]
+    least = min(sizes) * KIB
+    with Mirror(kinds=kinds, settings=[f"blocksize={block}"], channels=1) as mirror:
+        for number, store in enumerate(mirror.stores):
+            store.fill(number)
+        tails = [store.read(least, store.size) for store in mirror.stores]
+        now = mirror.status()
+        check.equal((now.size_kb, now.blocks), (min(sizes), least // block), f"size and blocks, {what}")
+        with mirror.disk.open() as disk:
+            check.equal(disk.size(), least, f"size of the disk, {what}")
+            disk.write(0, os.urandom(least))
+            disk.write(least - 512, b"e" * 512)
+            check.that(disk.read(least - 512, 512) == b"e" * 512, f"the last sector, {what}")
+            with check.refused((28, 22, None), f"a write behind the end, {what}"):
+                disk.write(least, bytes(512))
+        mirror.disable()
+        check_same(mirror.stores, least)
+        check.that([store.read(least, store.size) for store in mirror.stores] == tails, f"what lies behind the end, {what}")
+
+
+def smaller_than_a_block():
+    """An export that is no block long."""
+    with Nbdkit(Store("small", 32 * KIB)) as server:
+        nbdinfo.command("blocksize[a]=65536")
+        with check.refused(EINVAL, "an export of half a block"):
+            nbdinfo.command(f"connect[a]=0 {server.endpoint} name=small")
+        nbdinfo.command("reset[a]=1")
