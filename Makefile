@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test test demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test test test-debug demo vm bench torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -35,6 +35,9 @@ logic-test: ## the decisions (rust/logic) and the simulator, on this machine
 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test
+
+test-debug: ## some scenarios on a kernel that checks itself (KASAN, lockdep, kmemleak); builds it the first time
+	@scripts/check test-debug
 
 demo: ## the resync of 2003 replayed in the VM, from nothing
 	@scripts/vm tools/vmtest/demo

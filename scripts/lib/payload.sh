@@ -12,6 +12,8 @@ build_module() {
 		die "enbd.ko cannot be built, see above"
 	fi
 	MODULE=$ENBD_REPO/enbd.ko
+	# scripts/kbuild holds it while it builds.
+	MODULE_LOCK=$ENBD_REPO/Kbuild
 }
 
 # make_payload [FILE [ARG...]]
@@ -48,8 +50,8 @@ add_module() {
 	local modules=$1/lib/modules/$RELEASE
 	[[ $MODULE ]] || return 0
 	mkdir -p "$modules/extra"
-	# Not while another build writes it: scripts/kbuild holds the same lock.
-	flock "$ENBD_REPO/Kbuild" cp "$MODULE" "$1/root/enbd.ko"
+	# Not while another build writes it.
+	flock "$MODULE_LOCK" cp "$MODULE" "$1/root/enbd.ko"
 	cp "$1/root/enbd.ko" "$modules/extra/enbd.ko"
 	ln -s "$BOOT/lib/modules/$RELEASE/kernel" "$modules/kernel"
 	cp "$BOOT/lib/modules/$RELEASE/"modules.{order,builtin}* "$modules/"
