@@ -38,10 +38,18 @@ def run_one(name):
             print("--- /proc/nbdinfo\n" + nbdinfo.text() if module.is_loaded() else "--- enbd is not loaded")
             print("--- the kernel log\n" + "\n".join(kmsg.lines()[-TAIL:]))
             print("=== " + f"{type(error).__name__}: {error}".replace("Failure: ", "", 1).split("\n", 1)[0], flush=True)
+            # A thread of this process may wait for I/O that is held, and could not be killed.
+            release_held()
             os._exit(1)
     sys.stdout.flush()
     # Threads of servers in this process may still wait for something.
     os._exit(0)
+
+
+def release_held():
+    """Lets requests that wait for a server end."""
+    for letter in nbdinfo.devices() if module.is_loaded() else ():
+        nbdinfo.command(f"show_errs[{letter}]=1", f"timeout[{letter}]=1", f"connect_timeout[{letter}]=1")
 
 
 class Case:
@@ -88,7 +96,7 @@ class Case:
     def _run_process(self):
         self.directory = tempfile.mkdtemp(prefix=f"{self.name}-")
         os.makedirs(CGROUP, exist_ok=True)
-        limit = getattr(self._module(), "LIMIT_S", DEFAULT_LIMIT_S)
+        limit = self._limit()
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as output:
             self.process = subprocess.Popen(
                 [sys.executable, self.runner, "--one", self.name],
@@ -108,8 +116,12 @@ class Case:
             lines = [line for line in text.splitlines() if line.startswith("=== ")]
             self.fail(lines[-1][4:] if lines else f"exit status {status}", text)
 
-    def _module(self):
-        return importlib.import_module(f"scenarios.{self.name}")
+    def _limit(self):
+        try:
+            return getattr(importlib.import_module(f"scenarios.{self.name}"), "LIMIT_S", DEFAULT_LIMIT_S)
+        except Exception:
+            # The scenario's own process tells what is wrong with it.
+            return DEFAULT_LIMIT_S
 
     def _stacks(self):
         """Where the scenario's processes and enbd's threads are, in Python and in the kernel."""
@@ -130,9 +142,7 @@ class Case:
     def _clean_up(self):
         """Ends what was left, whatever state it is in."""
         _write(f"{CGROUP}/cgroup.kill", "1")
-        for letter in nbdinfo.devices() if module.is_loaded() else ():
-            # Lets requests that are held end.
-            nbdinfo.command(f"show_errs[{letter}]=1", f"timeout[{letter}]=1", f"connect_timeout[{letter}]=1")
+        release_held()
         try:
             check.until(lambda: not _members(), 60, f"the processes of {self.name} end")
         except check.Failure as failure:

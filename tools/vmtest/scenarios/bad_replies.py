@@ -77,6 +77,12 @@ def silence(talk, request):
     talk.swallow()
 
 
+def shutting_down(talk, request):
+    """An error that says that no request will be served any more."""
+    talk.answer(request, nbd.ESHUTDOWN)
+    talk.swallow()
+
+
 def only_half(talk, request):
     """Half a header, and silence."""
     talk.send(header(request)[:8])
@@ -104,6 +110,8 @@ CASES = (
     (nbd.READ, "silence", silence, "not answered in time"),
     (nbd.WRITE, "silence", silence, "not answered in time"),
     (nbd.FLUSH, "silence", silence, "not answered in time"),
+    (nbd.READ, "the end announced", shutting_down, "shutting down"),
+    (nbd.WRITE, "the end announced", shutting_down, "shutting down"),
     (nbd.READ, "half a header and silence", only_half, "not answered in time"),
 )
 

@@ -13,7 +13,7 @@ from lib.server import Nbdkit
 LIMIT_S = 120
 SIZE = 1 << 20
 BLOCK = 4096
-ROUNDS = 8
+ROUNDS = 5
 
 
 class Cached:
