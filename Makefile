@@ -30,7 +30,7 @@ rustfmt: ## formats all Rust code
 shellcheck: ## the scripts, by shellcheck
 	@scripts/check shellcheck
 
-logic-test: ## the decisions (rust/logic) and the simulator, on this machine
+logic-test: ## the decisions (rust/logic), on this machine
 	@scripts/check logic-test
 
 test: ## everything: checks, logic tests, scenarios in the VM
