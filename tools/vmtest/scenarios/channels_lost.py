@@ -9,7 +9,7 @@ from lib import check
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
-from lib.program import attempt
+from lib.program import attempt, run as run_program
 from lib.server import Nbdkit, NbdServer
 from lib.traffic import Traffic
 
@@ -66,9 +66,7 @@ def cut_at_server(mirror):
 
 def kill_process(mirror):
     """nbd-server has a process for each connection."""
-    parent = mirror.servers[0].process.pid
-    with open(f"/proc/{parent}/task/{parent}/children", encoding="ascii") as file:
-        children = file.read().split()
+    children = run_program("pgrep", "-P", mirror.servers[0].process.pid).split()
     os.kill(int(children[0]), signal.SIGKILL)
 
 
