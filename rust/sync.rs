@@ -4,7 +4,7 @@
 //! `tools/enbd-logic/src/sync.rs`.
 
 use kernel::sync::atomic::{
-    ordering::{Acquire, Full},
+    ordering::{Acquire, Full, Release},
     Atomic,
 };
 
@@ -20,6 +20,16 @@ impl Word {
     /// Loads, with acquire ordering.
     pub(crate) fn load(&self) -> u64 {
         self.0.load(Acquire)
+    }
+
+    /// Stores, with release ordering.
+    pub(crate) fn store(&self, value: u64) {
+        self.0.store(value, Release);
+    }
+
+    /// Adds, wrapping, with a full barrier before and after; gives what stood there.
+    pub(crate) fn fetch_add(&self, value: u64) -> u64 {
+        self.0.fetch_add(value, Full)
     }
 
     /// Swaps, with a full barrier before and after.

@@ -36,11 +36,7 @@ use crate::kapi::{
 };
 use crate::logic::channel::{ChannelEvent, ChannelState, DownReason};
 use crate::logic::command::Address;
-use crate::logic::wire::{
-    handshake::Export,
-    reply::NbdError,
-    request::{Command, CommandFlags},
-};
+use crate::logic::wire::{handshake::Export, request::Command};
 use kernel::{
     prelude::*,
     sync::{
@@ -53,32 +49,11 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
+pub(crate) use crate::logic::mirror::{Fence, Outcome};
 pub(crate) use life::ChannelThreads;
 pub(crate) use table::{Table, Transfer, NO_CHANNEL, SLOTS};
 
-use crate::kapi::iovec::Buffer;
 use queue::SendQueue;
-
-/// What became of a transfer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Outcome {
-    /// The server did it.
-    Done,
-    /// The server refused, or failed.
-    Refused(NbdError),
-    /// Its channel was lost before the answer came.
-    Lost(Fence),
-}
-
-/// Whether a lost transfer may still be carried out by the server some time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Fence {
-    /// It was not sent, or the server has closed the connection after what it received: it will not
-    /// be carried out from now on.
-    Fenced,
-    /// Nobody knows.
-    Open,
-}
 
 /// What a channel needs from the mirror that it belongs to.
 pub(crate) trait Home: Send + Sync + 'static {
@@ -116,10 +91,10 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn went_down(&self, group: u8, fence: Fence);
     /// A number that is raised when a channel of the group is lost in a way that a crash of the
     /// server's host could look like.
-    fn doubt(&self, group: u8) -> u32;
+    fn doubt(&self, group: u8) -> u64;
     /// A connection that is older than the loss which raised the doubt has got an answer: the
     /// server did not crash.
-    fn dispel(&self, group: u8, doubt: u32);
+    fn dispel(&self, group: u8, doubt: u64);
     /// A channel that is down looks after its group from time to time.
     fn while_down(&self, group: u8);
     /// A transfer has ended. Called in process context, without locks.
@@ -346,11 +321,6 @@ impl<T: Operations> Channel<T> {
         })
     }
 
-    /// Its number in the device.
-    pub(crate) fn index(&self) -> u8 {
-        self.index
-    }
-
     fn is_stopping(&self) -> bool {
         self.stop.load(Acquire)
     }
@@ -435,34 +405,6 @@ impl<T: Operations> Channel<T> {
             (Outcome::Done, Command::Read) => self.counters.read_done.add(bytes),
             (Outcome::Done, _) => self.counters.write_done.add(bytes),
             _ => self.counters.errored.add(bytes),
-        }
-    }
-}
-
-impl<T: Operations> Transfer<T> {
-    /// A transfer of `len` bytes at `offset`; the length is 0 where the command has none.
-    pub(crate) fn new(
-        command: Command,
-        flags: CommandFlags,
-        offset: u64,
-        len: u32,
-        buffer: Buffer<T>,
-    ) -> Self {
-        Self {
-            command,
-            flags,
-            offset,
-            len,
-            buffer,
-            owns_flush: false,
-        }
-    }
-
-    /// A flush that covers, or does not cover, what was noted before it.
-    pub(crate) fn flush(owns: bool, buffer: Buffer<T>) -> Self {
-        Self {
-            owns_flush: owns,
-            ..Self::new(Command::Flush, CommandFlags::NONE, 0, 0, buffer)
         }
     }
 }

@@ -97,7 +97,7 @@ struct Receiver<'a, H: Home> {
     /// Sending has failed.
     broken: &'a Atomic<bool>,
     /// The doubt about the group's server that this connection has last seen.
-    seen_doubt: u32,
+    seen_doubt: u64,
 }
 
 impl<H: Home> Receiver<'_, H> {

@@ -9,36 +9,24 @@
 //! the slot was used: a reply to an earlier use is not taken for a reply to this one.
 
 use crate::kapi::{block::mq::Operations, iovec::Buffer};
-use crate::logic::wire::request::{self, Command, CommandFlags, REQUEST_LEN};
+use crate::logic::{
+    mirror,
+    wire::request::{self, Command, REQUEST_LEN},
+};
 use kernel::{
     prelude::*,
     sync::{new_spinlock, SpinLock},
     time::{Instant, Monotonic},
 };
 
-/// Requests of a device.
-pub(crate) const TAGS: usize = 256;
-/// Transfers of the resyncs of all groups.
-pub(crate) const COPIES: usize = 32;
 /// Slots of a table.
-pub(crate) const SLOTS: usize = TAGS + COPIES;
+pub(crate) const SLOTS: usize = mirror::TAGS as usize + mirror::COPIES;
 
 /// The transfer waits for a channel.
 pub(crate) const NO_CHANNEL: u8 = u8::MAX;
 
 /// One NBD request, in the hands of whoever has the value.
-pub(crate) struct Transfer<T: Operations> {
-    pub(crate) command: Command,
-    pub(crate) flags: CommandFlags,
-    /// Bytes from the start of the export.
-    pub(crate) offset: u64,
-    /// Bytes.
-    pub(crate) len: u32,
-    /// What it reads into or writes from, or, for commands without data, what waits for it.
-    pub(crate) buffer: Buffer<T>,
-    /// A flush that covers what was noted before it.
-    pub(crate) owns_flush: bool,
-}
+pub(crate) type Transfer<T> = mirror::Transfer<Buffer<T>>;
 
 struct Busy<T: Operations> {
     transfer: Transfer<T>,

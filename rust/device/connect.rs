@@ -8,10 +8,10 @@ use crate::kapi::net::Net;
 use crate::logic::{
     channel::{ChannelState, DownReason},
     command::Address,
-    group::GroupState,
+    group::{GroupFault, GroupState},
+    mirror::{States, World},
     MAX_CHANNELS,
 };
-use crate::mirror::GroupFault;
 use crate::wait::Woken;
 use kernel::{
     prelude::*,
@@ -120,7 +120,7 @@ impl Device {
 
     fn join(&self, group: u8) -> Result<(), Failure> {
         let group = usize::from(group);
-        let sectors = self.mirror.last_sectors();
+        let sectors = self.mirror.core().last_sectors();
         if let (true, Some(g)) = (sectors > 0, self.mirror.group(group)) {
             g.map.set_up(self.mirror.blocks_of(sectors))?;
         }
@@ -151,7 +151,7 @@ impl Device {
             .iter()
             .any(|threads| self.group_of(threads) == Some(group));
         if let (false, Some(g)) = (is_used, self.mirror.group(usize::from(group))) {
-            g.info.lock().export = None;
+            *g.export.lock() = None;
         }
     }
 
@@ -208,8 +208,9 @@ impl Device {
         drop(gone);
         if meant == all {
             self.forget_export(control, group);
-            if self.mirror.last_sectors() == 0 {
+            if self.mirror.core().last_sectors() == 0 {
                 self.mirror.clear(number);
+                self.mirror.forget(number);
             } else if !enabled && self.mirror.view().state(number) == GroupState::InSync {
                 // What is written without it from now on is marked. The last one stays what it is.
                 let _ = self.mirror.fault(number, GroupFault::Admin);

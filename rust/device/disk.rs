@@ -7,8 +7,14 @@ use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
     kthread::{KThread, Main},
 };
-use crate::logic::{barrier::MAX_SECTORS, group::GroupState, wire::handshake::Export, MAX_GROUPS};
-use crate::mirror::{Driver, Mirror, Promise, TAGS};
+use crate::logic::{
+    barrier::MAX_SECTORS,
+    group::GroupState,
+    mirror::{Route, States, World, TAGS},
+    wire::handshake::Export,
+    MAX_GROUPS,
+};
+use crate::mirror::{Driver, Mirror, Promise};
 use kernel::{
     prelude::*,
     str::CString,
@@ -37,7 +43,7 @@ impl Device {
         let mut all: Option<Common> = None;
         for group in 0..MAX_GROUPS {
             let export = match self.mirror.group(group) {
-                Some(g) => g.info.lock().export,
+                Some(g) => *g.export.lock(),
                 None => None,
             };
             let Some(export) = export else { continue };
@@ -106,7 +112,7 @@ impl Device {
         }
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
-        mirror.set_sectors(sectors, Some(common.promise));
+        mirror.set_size(sectors, Some(common.promise));
         mirror.seal(false);
         // Partitions are looked for at once; should the servers be gone that must fail rather than
         // wait.
@@ -121,7 +127,7 @@ impl Device {
                 Ok(())
             }
             Err(e) => {
-                mirror.set_sectors(0, None);
+                mirror.set_size(0, None);
                 Err(e.into())
             }
         }
@@ -158,7 +164,7 @@ impl Device {
         let flushed = disk.flush();
         self.end_resyncs();
         drop(control.disk.take());
-        self.mirror.set_sectors(0, None);
+        self.mirror.set_size(0, None);
         self.mirror.set_failing(false);
         flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
     }
@@ -182,7 +188,7 @@ impl Device {
                     "a dirty map is in units of the old block size",
                 ));
             }
-            let export = g.info.lock().export;
+            let export = *g.export.lock();
             if export.is_some_and(|e| e.size.checked_rem(u64::from(bytes)) != Some(0)) {
                 let reason = "the size of an export is not a multiple of the block size";
                 return Err(Failure::new(EINVAL, reason));
@@ -212,9 +218,10 @@ impl Device {
         self.end_resyncs();
         self.mirror.unpark();
         drop(control.disk.take());
-        self.mirror.set_sectors(0, None);
+        self.mirror.set_size(0, None);
         for group in 0..MAX_GROUPS {
             self.mirror.clear(group);
+            self.mirror.forget(group);
         }
         Ok(())
     }

@@ -5,10 +5,10 @@
 use super::{Control, Device, Failure};
 use crate::logic::{
     command::HotAddMode,
-    group::{GroupState, Refusal},
+    group::{GroupFault, GroupState, Refusal},
+    mirror::{GroupCore, States, World},
     MAX_GROUPS,
 };
-use crate::mirror::GroupFault;
 use crate::resync::Resync;
 use crate::wait::Woken;
 use kernel::prelude::*;
@@ -35,7 +35,7 @@ impl Device {
     ) -> Result<(), Failure> {
         let number = usize::from(group);
         let mirror = &self.mirror;
-        let Some(g) = mirror.group(number) else {
+        let Some(g) = mirror.core().group(number) else {
             return Err(Failure::new(ENOENT, "no such group"));
         };
         if mirror.view().state(number) == GroupState::Faulty && g.up() == 0 {
@@ -64,11 +64,11 @@ impl Device {
         // Joins the thread.
         drop(slot.take());
         if mode == HotAddMode::Full && mirror.view().state(number) == GroupState::Faulty {
-            g.map.mark_all();
+            mirror.mark_all(number);
         }
         let epoch = mirror.hot_add(number)?;
         // Looked at under the new state: a channel that is lost from now on faults the group.
-        let start = if g.is_suspect() {
+        let start = if g.is_suspect(mirror.now_ms()) {
             Err(SUSPECT)
         } else {
             Resync::start(mirror.clone(), number, epoch).map_err(Failure::from)
@@ -80,7 +80,7 @@ impl Device {
             }
             Err(e) => {
                 // Back to what it was; nothing was copied, and the map is as it was.
-                let reason = g.info.lock().fault.unwrap_or(GroupFault::Resync);
+                let reason = g.fault().unwrap_or(GroupFault::Resync);
                 let _ = mirror.fault(number, reason);
                 Err(e)
             }
@@ -121,7 +121,8 @@ impl Device {
                 "blocks can be copied only while the device is enabled",
             ));
         }
-        if self.mirror.group(group).is_some_and(|g| g.is_suspect()) {
+        let is_suspect = |g: &GroupCore| g.is_suspect(self.mirror.now_ms());
+        if self.mirror.core().group(group).is_some_and(is_suspect) {
             return Err(SUSPECT);
         }
         self.mirror.hot_add(group)?;
@@ -143,6 +144,7 @@ impl Device {
         if self.mirror.view().state(number) != GroupState::Faulty {
             // Says why not.
             self.mirror.remove(number)?;
+            self.mirror.forget(number);
             return Ok(());
         }
         // The channels first: what they were still asked is given back while the map takes marks.
@@ -152,7 +154,10 @@ impl Device {
         }
         // Without a device that is enabled the group went with its last channel.
         match self.mirror.remove(number) {
-            Ok(()) | Err(Refusal::NoGroup) => Ok(()),
+            Ok(()) | Err(Refusal::NoGroup) => {
+                self.mirror.forget(number);
+                Ok(())
+            }
             Err(refusal) => Err(refusal.into()),
         }
     }

@@ -12,7 +12,9 @@ use crate::kapi::{
     kthread::{KThread, Main},
     scope::NoIo,
 };
-use crate::logic::{channel::backoff_ms, command::HotAddMode, group::GroupState, MAX_GROUPS};
+use crate::logic::{
+    channel::backoff_ms, command::HotAddMode, group::GroupState, mirror::World, MAX_GROUPS,
+};
 use kernel::{
     prelude::*,
     str::CString,
@@ -125,13 +127,13 @@ impl Watch {
 impl Device {
     /// Whether enbd itself faulted the group, and could bring it back now.
     fn wants_back(&self, group: usize) -> bool {
-        let Some(g) = self.mirror.group(group) else {
+        let Some(g) = self.mirror.core().group(group) else {
             return false;
         };
         self.mirror.view().state(group) == GroupState::Faulty
             && g.up() != 0
-            && !g.is_suspect()
-            && g.info.lock().fault.is_some_and(|fault| fault.is_own())
+            && !g.is_suspect(self.mirror.now_ms())
+            && g.fault().is_some_and(|fault| fault.is_own())
     }
 
     /// Adds the group, unless a command is being carried out or the administrator does not want

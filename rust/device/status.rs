@@ -10,6 +10,7 @@ use crate::channel::{Link, Spec};
 use crate::logic::{
     channel::{ChannelState, DownReason},
     group::GroupState,
+    mirror::World,
     status::{
         self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, ResyncStatus, Traffic,
     },
@@ -60,7 +61,7 @@ impl Device {
         let groups = self.group_statuses()?;
         let resyncs = self.resync_statuses()?;
         let mirror = &self.mirror;
-        let sectors = mirror.sectors();
+        let sectors = mirror.core().sectors();
         let last_error = *self.last_error.lock();
         let text = DeviceStatus {
             device: self.id,
@@ -109,7 +110,7 @@ impl Device {
         let mut one = ChannelStatus {
             group: link.spec.group,
             link: match link.state {
-                ChannelState::Up if link.index as u32 == self.mirror.last_active() => {
+                ChannelState::Up if link.index as u64 == self.mirror.core().last_active() => {
                     status::Link::Active
                 }
                 ChannelState::Up => status::Link::Up,
@@ -157,7 +158,7 @@ impl Device {
             if state == GroupState::Absent {
                 continue;
             }
-            let fault = g.info.lock().fault;
+            let fault = self.mirror.core().group(number).and_then(|g| g.fault());
             groups.push(
                 GroupStatus {
                     number: number as u8,
@@ -174,8 +175,9 @@ impl Device {
 
     fn resync_statuses(&self) -> Result<KVec<ResyncStatus>> {
         let mut all = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
+        let now = self.mirror.age_ns();
         for (group, resync) in self.resyncs.lock().iter().enumerate() {
-            let progress = resync.as_ref().and_then(|r| r.track().progress());
+            let progress = resync.as_ref().and_then(|r| r.track().progress(now));
             if let Some((pos, max, finish_s)) = progress {
                 let group = group as u8;
                 all.push(

@@ -3,6 +3,7 @@
  * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust. Nothing is decided here.
  */
 #include <linux/fs_struct.h>
+#include <linux/highmem.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
 #include <linux/sched/mm.h>
@@ -123,4 +124,15 @@ void enbd_disk_unlock(struct gendisk *disk)
 void *enbd_inode_pde_data(const struct inode *inode)
 {
 	return pde_data(inode);
+}
+
+bool enbd_is_same(struct page *a, struct page *b, size_t len)
+{
+	void *x = kmap_local_page(a);
+	void *y = kmap_local_page(b);
+	bool same = !memcmp(x, y, len);
+
+	kunmap_local(y);
+	kunmap_local(x);
+	return same;
 }

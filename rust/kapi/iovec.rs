@@ -31,6 +31,21 @@ impl Pages {
         Ok(Self(pages))
     }
 
+    /// Whether the first `len` bytes are those of `other`. If a transfer writes to either meanwhile
+    /// the answer means nothing.
+    pub(crate) fn is_same(&self, other: &Self, len: usize) -> bool {
+        let mut left = len;
+        for (ours, theirs) in self.0.iter().zip(other.0.iter()) {
+            let part = left.min(PAGE_SIZE);
+            // SAFETY: Both are pages of ours, and C's memcmp() may read what others write.
+            if !unsafe { bindings::enbd_is_same(ours.as_ptr(), theirs.as_ptr(), part) } {
+                return false;
+            }
+            left -= part;
+        }
+        left == 0
+    }
+
     fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
         let mut added = 0usize;
         let mut skip = from % PAGE_SIZE;

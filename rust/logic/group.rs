@@ -90,6 +90,79 @@ impl Refusal {
     }
 }
 
+/// Why a group is faulty.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GroupFault {
+    /// The administrator said so.
+    Admin,
+    /// It joined a device that was enabled already.
+    Joined,
+    /// It refused a write or a flush, with this errno.
+    Refused(i32),
+    /// A channel was lost with writes that the server may still carry out.
+    WriteLost,
+    /// It was without a channel for too long.
+    NoChannel,
+    /// Its resync failed.
+    Resync,
+    /// Its server was lost with writes that may not have been durable.
+    CacheLost,
+    /// What it holds where nothing was missed is not what the others hold.
+    Differs,
+}
+
+impl GroupFault {
+    /// Whether enbd brings the group back by itself once it can.
+    pub fn is_own(self) -> bool {
+        !matches!(self, Self::Admin | Self::Joined | Self::Differs)
+    }
+
+    /// A short phrase for the status and the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "set faulty by the administrator",
+            Self::Joined => "joined an enabled device, all blocks marked",
+            Self::Refused(28) => "the server refused a write: no space",
+            Self::Refused(1) => "the server refused a write: not permitted",
+            Self::Refused(_) => "the server refused a write",
+            Self::WriteLost => "a channel was lost with unanswered writes",
+            Self::NoChannel => "no channel was up for the timeout",
+            Self::Resync => "the resync failed",
+            Self::CacheLost => "the server was lost with writes that it had not flushed",
+            Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
+        }
+    }
+
+    /// As a number for an atomic word; never 0.
+    pub fn to_bits(self) -> u64 {
+        match self {
+            Self::Admin => 1,
+            Self::Joined => 2,
+            Self::WriteLost => 3,
+            Self::NoChannel => 4,
+            Self::Resync => 5,
+            Self::CacheLost => 6,
+            Self::Differs => 7,
+            Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
+        }
+    }
+
+    /// Back from [`GroupFault::to_bits`].
+    pub fn from_bits(bits: u64) -> Option<Self> {
+        match bits & 0xff {
+            1 => Some(Self::Admin),
+            2 => Some(Self::Joined),
+            3 => Some(Self::WriteLost),
+            4 => Some(Self::NoChannel),
+            5 => Some(Self::Resync),
+            6 => Some(Self::CacheLost),
+            7 => Some(Self::Differs),
+            8 => Some(Self::Refused((bits >> 8) as i32)),
+            _ => None,
+        }
+    }
+}
+
 /// A set of groups, one bit each.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct GroupSet(u8);
@@ -327,6 +400,26 @@ mod tests {
                 view.groups_in(InSync).bits() | view.groups_in(Resyncing).bits()
             );
         }
+    }
+
+    #[test]
+    fn faults_keep_in_a_word() {
+        use GroupFault as F;
+        let all = [
+            F::Admin,
+            F::Joined,
+            F::WriteLost,
+            F::NoChannel,
+            F::Resync,
+            F::CacheLost,
+        ];
+        for fault in all
+            .into_iter()
+            .chain([F::Differs, F::Refused(28), F::Refused(5)])
+        {
+            assert_eq!(F::from_bits(fault.to_bits()), Some(fault));
+        }
+        assert_eq!(F::from_bits(0), None);
     }
 
     #[test]

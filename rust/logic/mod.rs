@@ -19,10 +19,12 @@ pub mod bitmap;
 pub mod channel;
 pub mod command;
 pub mod group;
+pub mod mirror;
 pub mod resync;
 pub mod status;
 pub mod unflushed;
 pub mod wire;
+mod word;
 
 /// Devices `a`..`z`.
 pub const MAX_DEVICES: usize = 26;

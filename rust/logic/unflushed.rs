@@ -16,7 +16,7 @@
 //! looks for all bits looks at `current` first: so a bit is always seen. The summaries are for
 //! those who may miss a bit that is being set.
 
-use super::barrier::MAX_SECTORS;
+use super::{barrier::MAX_SECTORS, word::update};
 use crate::sync::Word;
 use core::ops::Deref;
 
@@ -183,17 +183,6 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
 fn or(word: &Word, mask: u64) {
     if word.load() & mask != mask {
         update(word, |n| n | mask);
-    }
-}
-
-/// Replaces a word by a function of it.
-fn update(word: &Word, f: impl Fn(u64) -> u64) {
-    let mut old = word.load();
-    loop {
-        match word.compare_exchange(old, f(old)) {
-            Ok(_) => return,
-            Err(now) => old = now,
-        }
     }
 }
 

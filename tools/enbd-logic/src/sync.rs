@@ -21,6 +21,19 @@ impl Word {
         self.0.load(Ordering::Acquire)
     }
 
+    /// Stores, with release ordering.
+    pub fn store(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+
+    /// Adds, wrapping, with a full barrier before and after; gives what stood there.
+    pub fn fetch_add(&self, value: u64) -> u64 {
+        fence(Ordering::SeqCst);
+        let old = self.0.fetch_add(value, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        old
+    }
+
     /// Swaps, with a full barrier before and after, as the kernel's `xchg()` has.
     pub fn swap(&self, value: u64) -> u64 {
         fence(Ordering::SeqCst);

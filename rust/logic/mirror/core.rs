@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The words that hold the state of a mirror, of its groups, and of its requests.
+
+use super::copy::COPIES_EACH;
+use crate::logic::{
+    barrier::Window,
+    group::{GroupFault, GroupSet, Refusal, View},
+    word::update,
+    MAX_GROUPS,
+};
+use crate::sync::Word;
+
+/// The state of a mirror, apart from what its locks protect.
+pub struct Core {
+    pub(super) view: Word,
+    pub(super) groups: [GroupCore; MAX_GROUPS],
+    pub(super) windows: [[Window; COPIES_EACH]; MAX_GROUPS],
+    /// Resyncs that wait for claims of any range.
+    pub(super) settling: Word,
+    /// Requests fail instead of waiting for a group: the device is being enabled or taken away.
+    pub(super) failing: Word,
+    /// Sectors of the enabled device; 0 while it is not.
+    pub(super) sectors: Word,
+    /// Sectors of the device when it was last enabled.
+    pub(super) last_sectors: Word,
+    /// Channels that have transfers to send for requests that were not the last of their batch.
+    pub(super) unkicked: Word,
+    pub(super) last_active: Word,
+    /// Moves on with each choice, so that what is equally good is taken in turn.
+    pub(super) turn: Word,
+}
+
+impl Default for Core {
+    fn default() -> Self {
+        Self {
+            view: Word::new(0),
+            groups: ::core::array::from_fn(|_| GroupCore::default()),
+            windows: ::core::array::from_fn(|_| ::core::array::from_fn(|_| Window::default())),
+            settling: Word::new(0),
+            failing: Word::new(0),
+            sectors: Word::new(0),
+            last_sectors: Word::new(0),
+            unkicked: Word::new(0),
+            last_active: Word::new(0),
+            turn: Word::new(0),
+        }
+    }
+}
+
+impl Core {
+    /// The states of the groups now.
+    pub fn view(&self) -> View {
+        View::from_bits(self.view.load())
+    }
+
+    /// Changes the view; gives the new one.
+    pub(super) fn change_view(
+        &self,
+        change: impl Fn(View) -> Result<View, Refusal>,
+    ) -> Result<View, Refusal> {
+        let mut old = self.view.load();
+        loop {
+            let new = change(View::from_bits(old))?;
+            match self.view.compare_exchange(old, new.bits()) {
+                Ok(_) => return Ok(new),
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// What is known of group number `group`.
+    pub fn group(&self, group: usize) -> Option<&GroupCore> {
+        self.groups.get(group)
+    }
+
+    /// Window number `copy` of the resync of `target`.
+    pub fn window(&self, target: usize, copy: usize) -> Option<&Window> {
+        self.windows.get(target)?.get(copy)
+    }
+
+    /// The channel that was the last to be active.
+    pub fn last_active(&self) -> u64 {
+        self.last_active.load()
+    }
+
+    /// Sectors of the enabled device; 0 while it is not enabled.
+    pub fn sectors(&self) -> u64 {
+        self.sectors.load()
+    }
+
+    /// Sectors of the device when it was last enabled; 0 if it never was.
+    pub fn last_sectors(&self) -> u64 {
+        self.last_sectors.load()
+    }
+
+    /// Whether requests fail instead of waiting.
+    pub fn is_failing(&self) -> bool {
+        self.failing.load() != 0
+    }
+
+    /// A number that is another one each time, with no pattern that choices of two or four could
+    /// fall into.
+    pub(super) fn next_turn(&self) -> u32 {
+        let turn = self.turn.load() as u32;
+        let next = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // Two that come at once may take the same turn: no harm.
+        self.turn.store(u64::from(next));
+        next >> 16
+    }
+
+    pub(super) fn full_barrier(&self) {
+        // A read-modify-write that changes nothing.
+        self.last_active.fetch_add(0);
+    }
+}
+
+/// What is known of a group, apart from its state and its export.
+pub struct GroupCore {
+    /// The channels that carry requests, one bit each.
+    pub(super) up: Word,
+    /// Not 0: one channel works and the others stand by, since the server does not promise that a
+    /// flush on one covers all.
+    single: Word,
+    /// The channel that works then.
+    working: Word,
+    /// Requests that were refused since the group joined.
+    refused: Word,
+    /// Channels whose server may still carry out writes that were given back.
+    suspects: Word,
+    /// Until when, in milliseconds, the server may still do so for a channel that was removed.
+    suspect_until: Word,
+    /// The server was lost, and what it had not made durable is not marked yet.
+    lost: Word,
+    /// Raised when a channel is lost in a way that a crash of the server's host could look like.
+    doubt: Word,
+    /// The doubt that was last dispelled, or acted upon.
+    settled_doubt: Word,
+    /// Since when no channel is up, in milliseconds and one more; 0 while one is.
+    down_since: Word,
+    /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
+    fault: Word,
+}
+
+impl Default for GroupCore {
+    fn default() -> Self {
+        Self {
+            up: Word::new(0),
+            single: Word::new(0),
+            working: Word::new(0),
+            refused: Word::new(0),
+            suspects: Word::new(0),
+            suspect_until: Word::new(0),
+            lost: Word::new(0),
+            doubt: Word::new(0),
+            settled_doubt: Word::new(0),
+            down_since: Word::new(0),
+            fault: Word::new(0),
+        }
+    }
+}
+
+impl GroupCore {
+    /// The channels that carry requests, one bit each.
+    pub fn up(&self) -> u32 {
+        self.up.load() as u32
+    }
+
+    /// A channel carries requests.
+    ///
+    /// Full barrier: who lets a transfer wait looks at `up` afterwards, who changes `up` looks for
+    /// waiting ones afterwards.
+    pub(super) fn add_up(&self, channel: u32) {
+        update(&self.up, |up| up | u64::from(bit(channel)));
+    }
+
+    /// A channel carries requests no more.
+    pub(super) fn remove_up(&self, channel: u32) {
+        update(&self.up, |up| up & !u64::from(bit(channel)));
+    }
+
+    /// Whether one channel works while the others stand by.
+    pub fn is_single(&self) -> bool {
+        self.single.load() != 0
+    }
+
+    /// Lets one channel work while the others stand by, or all.
+    pub fn set_single(&self, single: bool) {
+        self.single.store(u64::from(single));
+    }
+
+    /// The channel that works while the others stand by: the one that did, as long as it is up.
+    pub(super) fn working(&self, up: u32) -> u32 {
+        let working = self.working.load() as u32;
+        if up & bit(working) != 0 {
+            return working;
+        }
+        let next = up.trailing_zeros();
+        self.working.store(u64::from(next));
+        next
+    }
+
+    /// Counts a refused request; whether this one is to be told, which get rarer the more there
+    /// are.
+    pub(super) fn count_refused(&self) -> bool {
+        self.refused.fetch_add(1).wrapping_add(1).is_power_of_two()
+    }
+
+    /// Whether the server may still carry out writes that were given back.
+    pub fn is_suspect(&self, now_ms: u64) -> bool {
+        self.suspects.load() != 0 || now_ms < self.suspect_until.load()
+    }
+
+    pub(super) fn suspect(&self, suspect: bool) {
+        self.suspects.fetch_add(if suspect { 1 } else { u64::MAX });
+    }
+
+    pub(super) fn suspect_until(&self, ms: u64) {
+        update(&self.suspect_until, |old| old.max(ms));
+    }
+
+    /// The server is lost for sure.
+    pub(super) fn set_lost(&self) {
+        self.lost.swap(1);
+    }
+
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load() != 0
+    }
+
+    /// Whether the server was lost since this was last asked.
+    pub(super) fn take_lost(&self) -> bool {
+        self.lost.load() != 0 && self.lost.swap(0) != 0
+    }
+
+    /// The number of losses that a crash of the server's host could look like.
+    pub fn doubt(&self) -> u64 {
+        self.doubt.load()
+    }
+
+    pub(super) fn raise_doubt(&self) {
+        self.doubt.fetch_add(1);
+    }
+
+    pub(super) fn settle_doubt(&self, doubt: u64) {
+        self.settled_doubt.store(doubt);
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubt.load() != self.settled_doubt.load()
+    }
+
+    /// Notes that no channel is up, if it was not noted before; gives since when that is so.
+    pub(super) fn note_down(&self, now_ms: u64) -> u64 {
+        let now = now_ms.saturating_add(1);
+        match self.down_since.compare_exchange(0, now) {
+            Ok(_) => now_ms,
+            Err(since) => since.saturating_sub(1),
+        }
+    }
+
+    /// A channel is up.
+    pub(super) fn note_up(&self) {
+        self.down_since.swap(0);
+    }
+
+    /// Why the group is, or was last, faulty.
+    pub fn fault(&self) -> Option<GroupFault> {
+        GroupFault::from_bits(self.fault.load())
+    }
+
+    pub(super) fn set_fault(&self, fault: Option<GroupFault>) {
+        self.fault.store(fault.map_or(0, GroupFault::to_bits));
+    }
+}
+
+fn bit(channel: u32) -> u32 {
+    1u32.checked_shl(channel).unwrap_or(0)
+}
+
+/// What is known of a request on its way.
+pub struct Pdu {
+    /// The groups that did it.
+    done_by: Word,
+    /// The groups that refused it (reads only).
+    refused_by: Word,
+    /// Why it failed, a positive errno; 0 if it did not.
+    errno: Word,
+    /// It has a claim.
+    claimed: Word,
+}
+
+impl Default for Pdu {
+    fn default() -> Self {
+        Self {
+            done_by: Word::new(0),
+            refused_by: Word::new(0),
+            errno: Word::new(0),
+            claimed: Word::new(0),
+        }
+    }
+}
+
+impl Pdu {
+    /// Forgets the last request that had it.
+    pub fn reset(&self) {
+        self.done_by.store(0);
+        self.refused_by.store(0);
+        self.errno.store(0);
+        self.claimed.store(0);
+    }
+
+    /// A group did it. Each group says so at most once.
+    pub(super) fn set_done_by(&self, group: usize) {
+        let set = GroupSet::default().with(group);
+        self.done_by.fetch_add(u64::from(set.bits()));
+    }
+
+    pub(super) fn done_by(&self) -> GroupSet {
+        GroupSet::from_bits(self.done_by.load() as u8)
+    }
+
+    pub(super) fn set_refused_by(&self, group: usize) {
+        let set = self.refused_by().with(group);
+        // Reads are at one group at a time, so nobody else changes it now.
+        self.refused_by.store(u64::from(set.bits()));
+    }
+
+    pub(super) fn refused_by(&self) -> GroupSet {
+        GroupSet::from_bits(self.refused_by.load() as u8)
+    }
+
+    /// It failed with this positive errno.
+    pub(super) fn fail(&self, errno: i32) {
+        self.errno.store(u64::from(errno.unsigned_abs()));
+    }
+
+    /// The positive errno with which it ends if it did not succeed.
+    pub(super) fn errno(&self) -> i32 {
+        match self.errno.load() as i32 {
+            0 => EIO,
+            errno => errno,
+        }
+    }
+
+    pub(super) fn set_claimed(&self, claimed: bool) {
+        self.claimed.store(u64::from(claimed));
+    }
+
+    pub(super) fn is_claimed(&self) -> bool {
+        self.claimed.load() != 0
+    }
+}
+
+/// An I/O error, as a positive errno.
+pub(super) const EIO: i32 = 5;
+/// Not supported, as a positive errno.
+pub(super) const EOPNOTSUPP: i32 = 95;

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Servers that are lost, and what they may have lost with them.
+//!
+//! A server that crashes loses what it has acknowledged and not made durable. Whether it crashed
+//! cannot be seen: a loss that a crash could look like raises a *doubt*, which an answer on a
+//! connection that is older than the loss dispels. A group without a channel, or one whose doubt is
+//! not dispelled when a new connection comes up, is *lost*: what was not flushed is marked, and
+//! copied to it before it is read.
+
+use super::{core::EIO, Carrier, News, Outcomes, Request, Route, States, Transfer, World, TAGS};
+use super::{Fence, COPIES};
+use crate::logic::{
+    group::{GroupFault, GroupState, Refusal},
+    unflushed::region_shift,
+    wire::request::{Command, CommandFlags},
+    MAX_GROUPS,
+};
+
+/// What channels report of their servers, and what follows from it.
+pub trait Losses: World {
+    /// A channel of `group` carries requests from now on.
+    fn came_up(&self, channel: u32, group: usize) {
+        let Some(g) = self.core().group(group) else {
+            return;
+        };
+        if g.is_doubted() {
+            // No older connection has got an answer since: the server may have crashed.
+            g.settle_doubt(g.doubt());
+            g.set_lost();
+        }
+        look_after_loss(self, group);
+        g.add_up(channel);
+        g.note_up();
+        let mut used = 0;
+        self.each_waiting(group, |number| {
+            if let Some(transfer) = self.take_waiting(group, number, |_| true) {
+                used |= self.dispatch(group, number, transfer);
+            }
+        });
+        self.kick_all(used);
+    }
+
+    /// A channel of `group` takes no more requests.
+    fn leave(&self, channel: u32, group: usize) {
+        if let Some(g) = self.core().group(group) {
+            g.remove_up(channel);
+        }
+    }
+
+    /// A channel was lost, so that its server has closed it or not. Its transfers come back
+    /// afterwards.
+    fn went_down(&self, group: usize, fence: Fence) {
+        let Some(g) = self.core().group(group) else {
+            return;
+        };
+        if fence == Fence::Open {
+            g.raise_doubt();
+        }
+        if g.up() == 0 {
+            g.note_down(self.now_ms());
+            g.set_lost();
+        } else if g.is_single() {
+            // The channels that stood by cannot flush what was written on this one.
+            g.set_lost();
+            look_after_loss(self, group);
+        }
+    }
+
+    /// A connection that is older than the loss which raised `doubt` has got an answer: the server
+    /// did not crash.
+    fn dispel(&self, group: usize, doubt: u64) {
+        if let Some(g) = self.core().group(group) {
+            g.settle_doubt(doubt);
+        }
+    }
+
+    /// Takes the group out of service, since its server may still carry out writes that it has not
+    /// answered. False if no other one is in sync: then those writes must not be given back before
+    /// the server will not carry them out any more.
+    fn give_up_group(&self, group: usize) -> bool {
+        matches!(
+            self.fault(group, GroupFault::WriteLost),
+            Ok(()) | Err(Refusal::AlreadyFaulty)
+        )
+    }
+
+    /// From now on, or no longer, the server of the group may carry out writes that were given
+    /// back.
+    fn suspect(&self, group: usize, suspect: bool) {
+        if let Some(g) = self.core().group(group) {
+            g.suspect(suspect);
+        }
+    }
+
+    /// The server of the group may do so for so many milliseconds more, whatever becomes of the
+    /// channel.
+    fn suspect_for(&self, group: usize, ms: u32) {
+        if let Some(g) = self.core().group(group) {
+            g.suspect_until(self.now_ms().saturating_add(u64::from(ms)));
+        }
+    }
+
+    /// A channel that is down looks after its group from time to time.
+    fn while_down(&self, group: usize) {
+        let Some(g) = self.core().group(group) else {
+            return;
+        };
+        if g.up() != 0 {
+            return g.note_up();
+        }
+        let now = self.now_ms();
+        let since = g.note_down(now);
+        if g.up() != 0 {
+            // A channel came up in between, and may not have seen what was noted.
+            return g.note_up();
+        }
+        if now.saturating_sub(since) < self.timeout_ms() {
+            return;
+        }
+        let refused = self.fault(group, GroupFault::NoChannel);
+        if refused == Err(Refusal::LastInSync) && self.show_errs() {
+            self.fail_group(group);
+        }
+    }
+
+    /// Notes what a transfer that the server has carried out means for its cache.
+    fn note_done(&self, group: usize, transfer: &Transfer<Self::Buffer>) {
+        let Some(unflushed) = self.unflushed(group) else {
+            return;
+        };
+        match transfer.command {
+            Command::Flush => unflushed.end_flush(transfer.owns_flush, true),
+            Command::Write | Command::WriteZeroes
+                if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
+            {
+                let shift = region_shift(self.core().sectors());
+                let first = transfer.offset >> 9;
+                let last = first.saturating_add(u64::from(transfer.len >> 9).saturating_sub(1));
+                unflushed.note(first >> shift, last >> shift);
+            }
+            _ => {}
+        }
+    }
+
+    /// A flush has ended without success.
+    fn flush_failed(&self, group: usize, transfer: &Transfer<Self::Buffer>) {
+        if transfer.command == Command::Flush {
+            if let Some(unflushed) = self.unflushed(group) {
+                unflushed.end_flush(transfer.owns_flush, false);
+            }
+        }
+    }
+
+    /// If the group's server was lost: marks what it may have lost with it. Only for a group that
+    /// is faulty, so that no resync takes the marks away.
+    fn mark_unflushed(&self, group: usize) {
+        let sectors = self.core().sectors();
+        let Some(g) = self.core().group(group) else {
+            return;
+        };
+        if sectors == 0 || !g.take_lost() {
+            return;
+        }
+        let shift = region_shift(sectors);
+        if let Some(unflushed) = self.unflushed(group) {
+            unflushed.lose(|first, regions| {
+                let first = first << shift;
+                let len = (regions << shift).min(sectors.saturating_sub(first));
+                self.mark(group, first, len);
+            });
+        }
+    }
+
+    /// Calls `f` with each number that may have a transfer waiting for a channel of `group`.
+    fn each_waiting(&self, group: usize, mut f: impl FnMut(u32)) {
+        if self.unflushed(group).is_none() {
+            // It never had a channel.
+            return;
+        }
+        for number in 0..TAGS + COPIES as u32 {
+            f(number);
+        }
+    }
+
+    /// Gives back the transfers that wait for a channel of `group`.
+    fn return_waiting(&self, group: usize) {
+        self.each_waiting(group, |number| {
+            if let Some(transfer) = self.take_waiting(group, number, |_| true) {
+                self.not_served(group, number, transfer);
+            }
+        });
+    }
+
+    /// Fails the transfers that wait for a channel, of all groups.
+    fn fail_waiting(&self) {
+        for group in 0..MAX_GROUPS {
+            self.return_waiting(group);
+        }
+    }
+}
+
+impl<W: World> Losses for W {}
+
+/// The group's server is there again, for the first time since it was lost: what it may have lost
+/// is copied to it before it is read, if there is a group to copy from.
+fn look_after_loss<W: World>(w: &W, group: usize) {
+    let Some(g) = w.core().group(group) else {
+        return;
+    };
+    let Some(unflushed) = w.unflushed(group) else {
+        return;
+    };
+    match w.core().view().state(group) {
+        GroupState::Absent => return,
+        GroupState::Faulty => return w.mark_unflushed(group),
+        GroupState::InSync | GroupState::Resyncing => {}
+    }
+    if !g.is_lost() || unflushed.is_clear() {
+        return;
+    }
+    let others_serve = w
+        .core()
+        .view()
+        .readable()
+        .iter()
+        .any(|other| other != group && w.core().group(other).is_some_and(|g| g.up() != 0));
+    if others_serve && w.fault(group, GroupFault::CacheLost).is_ok() {
+        return;
+    }
+    accept_loss(w, group);
+}
+
+/// The group comes back before any other one that is in sync, so it is the source from now on,
+/// whatever it has lost: what was not flushed was not promised to outlast a crash. The others are
+/// made equal to it.
+fn accept_loss<W: World>(w: &W, group: usize) {
+    for other in w.core().view().readable().iter().filter(|&g| g != group) {
+        // Marks what that one may have lost, too.
+        let _ = w.fault(other, GroupFault::NoChannel);
+    }
+    let Some(g) = w.core().group(group) else {
+        return;
+    };
+    let Some(unflushed) = w.unflushed(group) else {
+        return;
+    };
+    g.take_lost();
+    let shift = region_shift(w.core().sectors());
+    let view = w.core().view();
+    let mut regions = 0u64;
+    unflushed.lose(|first, n| {
+        regions = regions.saturating_add(n);
+        for other in view.faulty().union(view.resyncing()).iter() {
+            w.mark(other, first << shift, n << shift);
+        }
+    });
+    // Nobody can tell a server that crashed from a network that was away. Whoever wants to go on in
+    // any case does not want to see this; who asked for errors gets one.
+    if regions > 0 && w.show_errs() {
+        fail_waiting_flushes(w, group);
+    }
+    w.tell(News::BackAlone {
+        group,
+        regions,
+        sectors: 1 << shift,
+    });
+}
+
+/// A flush that waited while what it was to make durable was lost must not succeed.
+fn fail_waiting_flushes<W: World>(w: &W, group: usize) {
+    w.each_waiting(group, |number| {
+        let flush = w.take_waiting(group, number, |command| command == Command::Flush);
+        let Some(transfer) = flush else { return };
+        w.flush_failed(group, &transfer);
+        if let Some(rq) = transfer.buffer.request() {
+            rq.pdu().fail(EIO);
+        }
+    });
+}

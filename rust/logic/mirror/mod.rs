@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The decisions of a mirror: where requests go, what their answers mean, and what a group misses.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`world`] | what the decisions need around them: channels, tables, maps, a clock |
+//! | [`core`] | the words that hold the state of a mirror and of its groups |
+//! | [`balance`] | which channel, and which group |
+//! | [`route`] | a request's way to the groups |
+//! | [`outcome`] | what the end of a transfer means |
+//! | [`loss`] | servers that are lost, and what they may have lost with them |
+//! | [`state`] | changes of a group's state |
+//! | [`copy`] | the transfers of a resync |
+//!
+//! The states of all groups are one word, [`View`](super::group::View); a request takes one look at
+//! it. How writes, state changes and resyncs keep out of each other's way is said in
+//! [`super::barrier`].
+//!
+//! A transfer that finds no channel up waits in the table of its group, and goes on when a channel
+//! comes up, or comes back when the group is faulted. So a request is held where it would be
+//! served.
+//!
+//! All of it runs on many threads at once. It is written against [`World`], whose one
+//! implementation is the driver and whose other one is `tools/enbd-sim`, which runs it under a
+//! seeded schedule of threads, servers and faults.
+
+pub mod balance;
+pub mod copy;
+pub mod core;
+pub mod loss;
+pub mod outcome;
+pub mod route;
+pub mod state;
+pub mod world;
+
+pub use self::balance::Balance;
+pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
+pub use self::core::{Core, GroupCore, Pdu};
+pub use self::loss::Losses;
+pub use self::outcome::{Fence, Outcome, Outcomes};
+pub use self::route::Route;
+pub use self::state::States;
+pub use self::world::{Carrier, News, Op, Request, Transfer, World, TAGS};

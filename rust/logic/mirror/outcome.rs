@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the end of a transfer means.
+
+use super::{
+    core::EIO, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route, States,
+    Transfer, World, TAGS,
+};
+use crate::logic::{
+    group::{GroupFault, GroupState, Refusal},
+    wire::{reply::NbdError, request::Command},
+};
+
+/// What became of a transfer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// The server did it.
+    Done,
+    /// The server refused, or failed.
+    Refused(NbdError),
+    /// Its channel was lost before the answer came.
+    Lost(Fence),
+}
+
+/// Whether a lost transfer may still be carried out by the server some time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fence {
+    /// It was not sent, or the server has closed the connection after what it received: it will not
+    /// be carried out from now on.
+    Fenced,
+    /// Nobody knows.
+    Open,
+}
+
+/// What follows from the ends of transfers.
+pub trait Outcomes: World {
+    /// A transfer has ended. Called without locks.
+    fn done(&self, group: usize, number: u32, transfer: Transfer<Self::Buffer>, outcome: Outcome) {
+        if number >= TAGS {
+            return self.copy_done(group, number, transfer, outcome);
+        }
+        let Some(rq) = transfer.buffer.request() else {
+            return;
+        };
+        match outcome {
+            Outcome::Done => {
+                self.note_done(group, &transfer);
+                rq.pdu().set_done_by(group);
+            }
+            Outcome::Refused(error) => refused(self, group, transfer, error),
+            Outcome::Lost(fence) => lost(self, group, number, transfer, fence),
+        }
+    }
+
+    /// A transfer found no channel, and its group is out of service.
+    #[inline(never)] // Rare. Also, rustc 1.85 cannot decide by itself in this circle of calls.
+    fn not_served(&self, group: usize, number: u32, transfer: Transfer<Self::Buffer>) {
+        if number >= TAGS {
+            return self.copy_done(group, number, transfer, Outcome::Lost(Fence::Fenced));
+        }
+        let Some(rq) = transfer.buffer.request() else {
+            return;
+        };
+        rq.pdu().fail(EIO);
+        if transfer.command != Command::Read {
+            self.flush_failed(group, &transfer);
+            write_failed(self, group, rq, GroupFault::NoChannel);
+        } else if !self.core().is_failing() {
+            lost(self, group, number, transfer, Fence::Fenced);
+        }
+    }
+
+    /// Fails what waits for a channel of the last group: the administrator wants errors.
+    fn fail_group(&self, group: usize) {
+        self.each_waiting(group, |number| {
+            let Some(transfer) = self.take_waiting(group, number, |_| true) else {
+                return;
+            };
+            let Some(rq) = transfer.buffer.request() else {
+                let error = Outcome::Refused(NbdError::Io);
+                return self.copy_done(group, number, transfer, error);
+            };
+            rq.pdu().fail(EIO);
+            if transfer.command != Command::Read {
+                self.flush_failed(group, &transfer);
+                write_failed(self, group, rq, GroupFault::NoChannel);
+            }
+        });
+    }
+}
+
+impl<W: World> Outcomes for W {}
+
+type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
+
+/// The server refused a transfer.
+fn refused<W: World>(w: &W, group: usize, transfer: Transfer<W::Buffer>, error: NbdError) {
+    tell_refused(w, group, &transfer, error);
+    w.flush_failed(group, &transfer);
+    let errno = match error {
+        // A lack of memory is the server's own; the block layer would take it for ours and try
+        // again at once.
+        NbdError::NoMem => EIO,
+        error => error.errno(),
+    };
+    let command = transfer.command;
+    let Some(rq) = transfer.buffer.into_request() else {
+        return;
+    };
+    rq.pdu().fail(errno);
+    if command == Command::Read {
+        rq.pdu().set_refused_by(group);
+        let used = w.route_read(rq);
+        return w.kick_all(used);
+    }
+    if command == Command::Flush {
+        // What the server could not make durable it may drop at any time, or has dropped.
+        if let Some(g) = w.core().group(group) {
+            g.set_lost();
+        }
+    }
+    write_failed(w, group, &rq, GroupFault::Refused(error.errno()));
+    if w.core().view().state(group) == GroupState::Faulty {
+        // It may have been faulty before.
+        w.mark_unflushed(group);
+    }
+}
+
+/// A group did not carry out a write or a flush, and is not asked again.
+fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFault) {
+    match w.fault(group, why) {
+        Ok(()) | Err(Refusal::AlreadyFaulty) => mark_missed(w, group, rq),
+        // It was the last group in sync, so the request fails, and nobody knows what that group has
+        // now. Any other one may have taken the write, be it that it was in sync then.
+        Err(_) => {
+            let view = w.core().view();
+            for other in view.resyncing().union(view.faulty()).iter() {
+                mark_missed(w, other, rq);
+            }
+        }
+    }
+}
+
+/// A transfer's channel was lost before the answer.
+///
+/// If the server may still carry it out, `Fence::Open`, the channel has given up the group before,
+/// and the write is marked here.
+fn lost<W: World>(w: &W, group: usize, number: u32, transfer: Transfer<W::Buffer>, fence: Fence) {
+    if w.core().is_failing() {
+        return w.not_served(group, number, transfer);
+    }
+    if transfer.command == Command::Read {
+        let Some(rq) = transfer.buffer.into_request() else {
+            return;
+        };
+        let used = w.route_read(rq);
+        return w.kick_all(used);
+    }
+    match w.core().view().state(group) {
+        GroupState::InSync | GroupState::Resyncing if fence == Fence::Fenced => {
+            let used = w.dispatch(group, number, transfer);
+            w.kick_all(used);
+        }
+        _ => {
+            w.flush_failed(group, &transfer);
+            if let Some(rq) = transfer.buffer.request() {
+                rq.pdu().fail(EIO);
+                write_failed(w, group, rq, GroupFault::WriteLost);
+            }
+        }
+    }
+}
+
+/// Marks what `group` did not get.
+fn mark_missed<W: World>(w: &W, group: usize, rq: &RequestOf<W>) {
+    if matches!(rq.op(), Op::Write | Op::Discard | Op::WriteZeroes) {
+        let (first, sectors) = sectors_of(rq);
+        w.mark(group, first, sectors);
+    }
+}
+
+fn tell_refused<W: World>(w: &W, group: usize, transfer: &Transfer<W::Buffer>, error: NbdError) {
+    if w.core().group(group).is_some_and(|g| g.count_refused()) {
+        w.tell(News::Refused {
+            group,
+            command: transfer.command,
+            len: transfer.len,
+            offset: transfer.offset,
+            error,
+        });
+    }
+}

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A request's way to the groups.
+//!
+//! A read goes to one group in sync, and to another one if that fails. A write, like discards and
+//! zeroes, goes to every group that is in sync or resyncing, after the maps of the faulty ones were
+//! marked. It has succeeded if a group that is in sync when all copies have ended has it; a group
+//! that failed was faulted, and its map marked, before that.
+
+use super::{
+    core::{EIO, EOPNOTSUPP},
+    Balance, Carrier, Op, Outcomes, Request, Transfer, World,
+};
+use crate::logic::{
+    barrier::{Claim, Span},
+    group::{GroupSet, GroupState, View},
+    wire::request::{Command, CommandFlags},
+    word::update,
+};
+
+type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
+
+/// The blocks of a write, as sectors: the first, and how many.
+pub(super) fn sectors_of(rq: &impl Request) -> (u64, u64) {
+    (rq.sector(), u64::from(rq.bytes() >> 9))
+}
+
+/// The ways of requests.
+pub trait Route: World {
+    /// Takes a new request; gives the channels that have to be kicked, one bit each.
+    fn route(&self, rq: RequestOf<Self>) -> u32 {
+        match rq.op() {
+            Op::Read => self.route_read(rq),
+            Op::Write | Op::Discard | Op::WriteZeroes | Op::Flush => self.route_write(rq),
+            Op::Other => {
+                rq.pdu().fail(EOPNOTSUPP);
+                0
+            }
+        }
+    }
+
+    /// The last handle of a request was dropped: how it ends, as a positive errno. From now on its
+    /// tag may be used again.
+    fn result(&self, pdu: &super::Pdu, tag: u32) -> Result<(), i32> {
+        let done_by = pdu.done_by();
+        let ok = if pdu.is_claimed() {
+            let readable = self.core().view().readable();
+            let ok = done_by.iter().any(|g| readable.has(g));
+            withdraw(self, tag);
+            ok
+        } else {
+            !done_by.is_empty()
+        };
+        if ok {
+            Ok(())
+        } else {
+            Err(pdu.errno())
+        }
+    }
+
+    /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
+    fn route_read(&self, rq: RequestOf<Self>) -> u32 {
+        let candidates = self.core().view().readable().without(rq.pdu().refused_by());
+        let best = self
+            .least_loaded(candidates)
+            .or_else(|| candidates.iter().next());
+        let Some(group) = best else {
+            // All refused: the request ends with what the last one said.
+            return 0;
+        };
+        let (number, offset, len) = (rq.tag(), rq.sector() << 9, rq.bytes());
+        let buffer = Self::Buffer::of(rq);
+        let transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
+        self.dispatch(group, number, transfer)
+    }
+
+    /// Sends a write, or a flush, to all groups that take writes.
+    fn route_write(&self, rq: RequestOf<Self>) -> u32 {
+        let is_flush = rq.op() == Op::Flush;
+        let (first, sectors) = if is_flush { (0, 0) } else { sectors_of(&rq) };
+        let span = Span::new(first, sectors);
+        let Some(view) = claim(self, &rq, span) else {
+            return park(self, rq, span);
+        };
+        if !is_flush {
+            for group in view.faulty().iter() {
+                self.mark(group, first, sectors);
+            }
+        }
+        let mut used = 0;
+        for group in view.writable().iter() {
+            if let Some(transfer) = write_transfer(self, group, &rq) {
+                used |= self.dispatch(group, rq.tag(), transfer);
+            }
+        }
+        used
+    }
+
+    /// Whether a window of a resync holds up writes of `span`.
+    fn is_held(&self, resyncing: GroupSet, span: Span) -> bool {
+        resyncing.iter().any(|g| {
+            self.core()
+                .windows
+                .get(g)
+                .is_some_and(|windows| windows.iter().any(|w| w.holds(span)))
+        })
+    }
+
+    /// Sends out the writes that were put aside, after a window was lowered.
+    fn unpark(&self) {
+        let mut used = 0;
+        for _ in 0..self.parked() {
+            let Some(rq) = self.unpark_first() else {
+                break;
+            };
+            used |= self.route_write(rq);
+        }
+        self.kick_all(used);
+    }
+
+    /// Marks the blocks that `sectors` sectors from `first` touch.
+    fn mark(&self, group: usize, first: u64, sectors: u64) {
+        let unit = self.block_sectors().max(1);
+        let end = first.saturating_add(sectors).div_ceil(unit);
+        let start = first / unit;
+        self.mark_blocks(group, start, end.saturating_sub(start));
+    }
+
+    /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up;
+    /// gives the channel to be kicked, as a bit.
+    fn dispatch(&self, group: usize, number: u32, mut transfer: Transfer<Self::Buffer>) -> u32 {
+        let core = self.core();
+        let Some(g) = core.group(group) else {
+            self.not_served(group, number, transfer);
+            return 0;
+        };
+        loop {
+            if let Some(channel) = self.pick_channel(group) {
+                match self.submit(group, channel, number, transfer) {
+                    Ok(()) => {
+                        core.last_active.store(u64::from(channel));
+                        return 1u32.checked_shl(channel).unwrap_or(0);
+                    }
+                    Err(back) => transfer = back,
+                }
+                g.remove_up(channel);
+                if self.is_open(channel) {
+                    // It came back in between.
+                    g.add_up(channel);
+                }
+                continue;
+            }
+            if let Err(back) = self.put_waiting(group, number, transfer) {
+                self.not_served(group, number, back);
+                return 0;
+            }
+            // A channel that comes up, a group that is faulted, and a device that fails look for
+            // waiting transfers afterwards.
+            core.full_barrier();
+            let serves = matches!(
+                core.view().state(group),
+                GroupState::InSync | GroupState::Resyncing
+            ) && !core.is_failing();
+            if serves && g.up() == 0 {
+                return 0;
+            }
+            match self.take_waiting(group, number, |_| true) {
+                Some(back) if serves => transfer = back,
+                Some(back) => {
+                    self.not_served(group, number, back);
+                    return 0;
+                }
+                None => return 0,
+            }
+        }
+    }
+
+    /// Keeps in mind which channels, one bit each, are to be kicked when the batch is whole.
+    fn add_unkicked(&self, used: u32) {
+        let unkicked = &self.core().unkicked;
+        if unkicked.load() | u64::from(used) != unkicked.load() {
+            update(unkicked, |old| old | u64::from(used));
+        }
+    }
+
+    /// The channels that [`Route::add_unkicked`] was told.
+    fn take_unkicked(&self) -> u32 {
+        let unkicked = &self.core().unkicked;
+        if unkicked.load() == 0 {
+            return 0;
+        }
+        unkicked.swap(0) as u32
+    }
+
+    /// Lets the channels in `used`, one bit each, send what they have.
+    fn kick_all(&self, mut used: u32) {
+        while used != 0 {
+            self.kick(used.trailing_zeros());
+            used &= used.wrapping_sub(1);
+        }
+    }
+}
+
+impl<W: World> Route for W {}
+
+/// The transfer of a write for one group; nothing if the group need not be asked.
+fn write_transfer<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> Option<Transfer<W::Buffer>> {
+    let mut flags = CommandFlags::NONE;
+    if rq.fua() {
+        flags = flags.with(CommandFlags::FUA);
+    }
+    let command = match rq.op() {
+        Op::Write => Command::Write,
+        Op::Flush => {
+            if w.is_volatile(group) {
+                // It has no FLUSH, and said so: see `volatile` in the status.
+                rq.pdu().set_done_by(group);
+                return None;
+            }
+            let owns = w.unflushed(group)?.begin_flush();
+            return Some(Transfer::flush(owns, W::Buffer::of(rq.clone())));
+        }
+        op => {
+            // A discard is sent as zeroes, where holes are allowed: what is read afterwards is the
+            // same in all groups.
+            if op == Op::WriteZeroes && rq.no_unmap() {
+                flags = flags.with(CommandFlags::NO_HOLE);
+            }
+            Command::WriteZeroes
+        }
+    };
+    let (offset, len) = (rq.sector() << 9, rq.bytes());
+    let buffer = W::Buffer::of(rq.clone());
+    Some(Transfer::new(command, flags, offset, len, buffer))
+}
+
+/// Publishes a write under the view that it then goes by; nothing if it has to wait for a window.
+fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Option<View> {
+    let Some(claim) = w.claims().get(rq.tag() as usize) else {
+        rq.pdu().fail(EIO);
+        return Some(View::default());
+    };
+    rq.pdu().set_claimed(true);
+    let mut view = w.core().view();
+    loop {
+        claim.publish(span, view.epoch());
+        let now = w.core().view();
+        if now == view {
+            break;
+        }
+        view = now;
+    }
+    if w.is_held(view.resyncing(), span) {
+        rq.pdu().set_claimed(false);
+        withdraw(w, rq.tag());
+        return None;
+    }
+    Some(view)
+}
+
+fn withdraw<W: World>(w: &W, tag: u32) {
+    let span = w.claims().get(tag as usize).and_then(Claim::withdraw);
+    // Only a resync that has raised a window over the write, or that waits for all older ones, has
+    // been waiting for this.
+    let is_waited_for = |span| w.is_held(w.core().view().resyncing(), span);
+    if w.core().settling.load() != 0 || span.is_some_and(is_waited_for) {
+        w.wake_resyncs();
+    }
+}
+
+/// Puts a write aside until the windows that it overlaps are lowered.
+fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
+    // Who lowers a window looks for parked writes afterwards, under the lock.
+    match w.park_if(rq, || w.is_held(w.core().view().resyncing(), span)) {
+        None => 0,
+        Some(rq) => w.route_write(rq),
+    }
+}

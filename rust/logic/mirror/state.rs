@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Changes of a group's state.
+//!
+//! The view changes first, by compare-and-swap; what follows from it is done afterwards. Who works
+//! under the old view either is found by that (transfers that wait in the table) or is waited for
+//! (claims of older epochs).
+
+use super::{Losses, News, World};
+use crate::logic::{
+    barrier::{Span, MAX_AGE},
+    group::{GroupEvent, GroupFault, Refusal, View},
+    unflushed::REGIONS,
+    MAX_GROUPS,
+};
+
+/// The changes of groups' states.
+pub trait States: World {
+    /// Adds a group: in sync while the device was never enabled, since then it is the
+    /// administrator's word that all are equal; and faulty with everything marked afterwards.
+    fn join(&self, group: usize) -> Result<(), Refusal> {
+        let core = self.core();
+        let stale = core.last_sectors() > 0 && !core.view().readable().is_empty();
+        let event = if stale {
+            GroupEvent::JoinStale
+        } else {
+            GroupEvent::JoinWhole
+        };
+        if let Some(g) = core.group(group) {
+            if stale {
+                self.mark_all(group);
+            }
+            g.set_fault(stale.then_some(GroupFault::Joined));
+        }
+        change(self, |view| view.after(group, event))?;
+        Ok(())
+    }
+
+    /// Takes a group out of service. Writes mark its map from now on.
+    fn fault(&self, group: usize, fault: GroupFault) -> Result<(), Refusal> {
+        change(self, |view| view.after(group, GroupEvent::Fault))?;
+        if let Some(g) = self.core().group(group) {
+            g.set_fault(Some(fault));
+        }
+        self.tell(News::Faulty { group, fault });
+        self.mark_unflushed(group);
+        self.return_waiting(group);
+        Ok(())
+    }
+
+    /// Whether a write is held for so long that no group may be brought back before it has ended.
+    fn holds_old_write(&self) -> bool {
+        let epoch = self.core().view().epoch();
+        self.claims().iter().any(|claim| claim.age(epoch) > MAX_AGE)
+    }
+
+    /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
+    /// when [`States::is_settled`] says so of the epoch that this gives.
+    fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
+        let view = change(self, |view| view.after(group, GroupEvent::HotAdd))?;
+        Ok(view.epoch())
+    }
+
+    /// Says that somebody is going to wait, or waits no more, for [`States::is_settled`].
+    fn settling(&self, waits: bool) {
+        let change = if waits { 1 } else { u64::MAX };
+        self.core().settling.fetch_add(change);
+    }
+
+    /// Whether no write goes on that was sent under another view than that of `epoch`. A change of
+    /// another group's state meanwhile only makes this wait longer.
+    fn is_settled(&self, epoch: u32) -> bool {
+        self.claims().iter().all(|claim| claim.age(epoch) == 0)
+    }
+
+    /// Whether no write overlaps `span` any more. To be asked after the window was raised.
+    fn is_clear(&self, span: Span) -> bool {
+        !self.claims().iter().any(|claim| claim.blocks(span))
+    }
+
+    /// The resync of a group has ended: it is in sync.
+    fn synced(&self, group: usize) -> Result<(), Refusal> {
+        change(self, |view| view.after(group, GroupEvent::Synced))?;
+        if let Some(g) = self.core().group(group) {
+            g.set_fault(None);
+        }
+        Ok(())
+    }
+
+    /// Drops a faulty group.
+    fn remove(&self, group: usize) -> Result<(), Refusal> {
+        change(self, |view| view.after(group, GroupEvent::Remove))?;
+        forget(self, group);
+        Ok(())
+    }
+
+    /// Drops a group whatever its state: the device is being taken apart.
+    fn clear(&self, group: usize) {
+        // Never refused.
+        let _ = change(self, |view| Ok(view.cleared(group)));
+        self.return_waiting(group);
+        forget(self, group);
+    }
+
+    /// Tells the size of the device that is being enabled; 0 when it is disabled.
+    fn set_sectors(&self, sectors: u64) {
+        let core = self.core();
+        core.sectors.store(sectors);
+        if sectors == 0 || core.last_sectors.swap(sectors) == sectors {
+            return;
+        }
+        // What was noted before was in regions of another size.
+        for unflushed in (0..MAX_GROUPS).filter_map(|group| self.unflushed(group)) {
+            let mut noted = false;
+            unflushed.lose(|_, _| noted = true);
+            if noted {
+                unflushed.note(0, REGIONS);
+            }
+        }
+    }
+
+    /// Lets requests that cannot be served fail (or wait again), and looks after those that wait.
+    fn set_failing(&self, failing: bool) {
+        // Full barrier: who lets a transfer wait looks at this afterwards.
+        self.core().failing.swap(u64::from(failing));
+        if failing {
+            self.fail_waiting();
+        }
+    }
+}
+
+impl<W: World> States for W {}
+
+fn change<W: World>(
+    w: &W,
+    change: impl Fn(View) -> Result<View, Refusal>,
+) -> Result<View, Refusal> {
+    let view = w.core().change_view(change)?;
+    w.wake();
+    w.wake_resyncs();
+    Ok(view)
+}
+
+fn forget<W: World>(w: &W, group: usize) {
+    if let Some(g) = w.core().group(group) {
+        g.set_fault(None);
+        g.note_up();
+    }
+}

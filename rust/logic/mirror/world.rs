@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the decisions of a mirror need around them.
+
+use super::{Copies, Core, Pdu};
+use crate::logic::{
+    barrier::Claim,
+    group::GroupFault,
+    unflushed::Unflushed,
+    wire::{
+        reply::NbdError,
+        request::{Command, CommandFlags},
+    },
+};
+use crate::sync::Word;
+use core::ops::Deref;
+
+/// Requests that a device can have at once; their tags are below.
+pub const TAGS: u32 = 256;
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Op {
+    /// Read.
+    Read,
+    /// Write.
+    Write,
+    /// Make what was acknowledged before durable.
+    Flush,
+    /// The range's content is no longer needed.
+    Discard,
+    /// The range becomes zeroes.
+    WriteZeroes,
+    /// Something that is not known.
+    Other,
+}
+
+/// One of the handles to a request of the device's user. When the last one is dropped the request
+/// ends as [`Route::result`](super::Route::result) says.
+pub trait Request: Clone {
+    /// What it asks for.
+    fn op(&self) -> Op;
+    /// The first sector, in units of 512 bytes.
+    fn sector(&self) -> u64;
+    /// Bytes.
+    fn bytes(&self) -> u32;
+    /// Its number, below [`TAGS`], which no other request has meanwhile.
+    fn tag(&self) -> u32;
+    /// Whether the write has to be durable when it ends.
+    fn fua(&self) -> bool;
+    /// Whether zeroes must be backed by storage.
+    fn no_unmap(&self) -> bool;
+    /// What is known of it on its way.
+    fn pdu(&self) -> &Pdu;
+}
+
+/// Memory that a transfer reads into or writes from, and what waits for the transfer.
+pub trait Carrier: Sized {
+    /// The requests of users.
+    type Request: Request;
+
+    /// The memory of a request.
+    fn of(request: Self::Request) -> Self;
+    /// The request; nothing if it is the memory of a resync.
+    fn request(&self) -> Option<&Self::Request>;
+    /// The request itself.
+    fn into_request(self) -> Option<Self::Request>;
+}
+
+/// One NBD request, in the hands of whoever has the value.
+pub struct Transfer<B> {
+    /// What the server is asked for.
+    pub command: Command,
+    /// How.
+    pub flags: CommandFlags,
+    /// Bytes from the start of the export.
+    pub offset: u64,
+    /// Bytes; 0 where the command has none.
+    pub len: u32,
+    /// What it reads into or writes from, or, for commands without data, what waits for it.
+    pub buffer: B,
+    /// A flush that covers what was noted before it.
+    pub owns_flush: bool,
+}
+
+impl<B> Transfer<B> {
+    /// A transfer of `len` bytes at `offset`.
+    pub fn new(command: Command, flags: CommandFlags, offset: u64, len: u32, buffer: B) -> Self {
+        Self {
+            command,
+            flags,
+            offset,
+            len,
+            buffer,
+            owns_flush: false,
+        }
+    }
+
+    /// A flush; whether it owns what was noted is what
+    /// [`Unflushed::begin_flush`](crate::logic::unflushed::Unflushed::begin_flush) said.
+    pub fn flush(owns_flush: bool, buffer: B) -> Self {
+        Self {
+            command: Command::Flush,
+            flags: CommandFlags::NONE,
+            offset: 0,
+            len: 0,
+            buffer,
+            owns_flush,
+        }
+    }
+}
+
+/// What the administrator may want to know.
+#[derive(Clone, Copy, Debug)]
+pub enum News {
+    /// A group is out of service.
+    Faulty {
+        /// Which.
+        group: usize,
+        /// Why.
+        fault: GroupFault,
+    },
+    /// The server of a group refused a request, as it has done a number of times before that is
+    /// a power of two.
+    Refused {
+        /// Which.
+        group: usize,
+        /// What it was asked.
+        command: Command,
+        /// Bytes.
+        len: u32,
+        /// Where, in bytes.
+        offset: u64,
+        /// What it said.
+        error: NbdError,
+    },
+    /// The last group to be lost is back before any other one, and may have lost what was not
+    /// flushed.
+    BackAlone {
+        /// Which.
+        group: usize,
+        /// How many regions it may have lost writes in.
+        regions: u64,
+        /// Sectors of a region.
+        sectors: u64,
+    },
+}
+
+/// What the decisions of a mirror need around them. All of it may be called from several threads at
+/// once, where it may sleep, unless something else is said.
+pub trait World: Sized {
+    /// The memory of transfers.
+    type Buffer: Carrier;
+    /// The memory of [`Unflushed`].
+    type Words: Deref<Target = [Word]>;
+
+    /// The state.
+    fn core(&self) -> &Core;
+    /// One claim a request slot.
+    fn claims(&self) -> &[Claim];
+    /// What the server of a group has acknowledged and may not have made durable; nothing while the
+    /// group never had a channel.
+    fn unflushed(&self, group: usize) -> Option<&Unflushed<Self::Words>>;
+    /// Gives the states of the resyncs' transfers to `f`, which does not sleep, under their lock.
+    fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R;
+
+    /// Milliseconds of a clock that does not go back.
+    fn now_ms(&self) -> u64;
+    /// Milliseconds that a group may be without channels before it is faulted.
+    fn timeout_ms(&self) -> u64;
+    /// Whether requests fail, instead of waiting, when every group is gone.
+    fn show_errs(&self) -> bool;
+    /// Sectors of 512 bytes in a block.
+    fn block_sectors(&self) -> u64;
+    /// Whether the server of a group keeps writes in a cache that cannot be flushed.
+    fn is_volatile(&self, group: usize) -> bool;
+
+    /// Bytes that wait for an answer on a channel.
+    fn load(&self, channel: u32) -> u64;
+    /// Whether a channel takes transfers.
+    fn is_open(&self, channel: u32) -> bool;
+    /// Gives a transfer of `group` to a channel, to be sent by the next [`World::kick`]. It comes
+    /// back if the channel is not up.
+    fn submit(
+        &self,
+        group: usize,
+        channel: u32,
+        number: u32,
+        transfer: Transfer<Self::Buffer>,
+    ) -> Result<(), Transfer<Self::Buffer>>;
+    /// Lets a channel send what it has.
+    fn kick(&self, channel: u32);
+
+    /// Puts a transfer into the table of `group`, to wait for a channel. It comes back if the group
+    /// has no table, or the slot is in use, which no caller lets happen.
+    fn put_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        transfer: Transfer<Self::Buffer>,
+    ) -> Result<(), Transfer<Self::Buffer>>;
+    /// Takes out a transfer that waits for a channel, if `wanted`, given its command, says so.
+    fn take_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        wanted: impl FnOnce(Command) -> bool,
+    ) -> Option<Transfer<Self::Buffer>>;
+
+    /// Puts a request aside, behind those that are, if `still`, asked under the lock of those, says
+    /// so; else gives it back.
+    fn park_if(
+        &self,
+        request: <Self::Buffer as Carrier>::Request,
+        still: impl FnOnce() -> bool,
+    ) -> Option<<Self::Buffer as Carrier>::Request>;
+    /// How many requests are put aside.
+    fn parked(&self) -> usize;
+    /// Takes the request that was put aside first.
+    fn unpark_first(&self) -> Option<<Self::Buffer as Carrier>::Request>;
+
+    /// Marks `len` blocks from `first` on as missed by `group`.
+    fn mark_blocks(&self, group: usize, first: u64, len: u64);
+    /// Marks all blocks as missed by `group`.
+    fn mark_all(&self, group: usize);
+
+    /// Wakes up who waits for a change of a group's or a channel's state.
+    fn wake(&self);
+    /// Wakes up the resyncs.
+    fn wake_resyncs(&self);
+    /// Something happened.
+    fn tell(&self, news: News);
+}

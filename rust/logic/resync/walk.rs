@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The walk of a resync: what its thread does from beginning to end.
+//!
+//! It waits until no write goes on that was sent while the group was faulty, compares a few blocks
+//! that should be equal ([`super::sample`]), and then walks the marked runs of the map in windows:
+//! raise the window's barrier, wait for the writes in it, read from a group in sync, write to the
+//! returning one, clear the bits, lower the barrier. Several windows are on their way at once. When
+//! the map is empty it raises the barrier over the whole device, looks once more, and the group is
+//! in sync. Why this is right is argued in Documentation/resync.rst.
+//!
+//! Whatever fails keeps its bits, and the group becomes faulty again.
+
+use super::{Bounds, CopyEnd, Cursor, Line, RunLog, Step, Summary, Throttle, Users};
+use crate::logic::{
+    barrier::Span,
+    bitmap::Run,
+    group::{GroupFault, GroupState},
+    mirror::{CopyOutcome, Copying, Route, States, World, COPIES_EACH},
+};
+
+/// Bytes of the largest window.
+pub const WINDOW_BYTES: usize = 256 << 10;
+/// How long the thread sleeps at most, in milliseconds.
+const TICK_MS: u32 = 200;
+
+/// What a walk needs around it, beyond the [`World`] of its mirror.
+pub trait Site: World {
+    /// Memory of [`WINDOW_BYTES`] bytes, or of a block if that is larger.
+    type Pages;
+    /// A place for a page of the map that is kept at hand.
+    type Spare: Default;
+
+    /// The memory as that of a transfer.
+    fn buffer(&self, pages: &Self::Pages) -> Self::Buffer;
+    /// Whether the first `len` bytes of two memories are equal.
+    fn is_same(&self, a: &Self::Pages, b: &Self::Pages, len: usize) -> bool;
+    /// Any number.
+    fn random(&self) -> u64;
+    /// Nanoseconds of a clock that does not go back.
+    fn now_ns(&self) -> u64;
+    /// Waits at most `ms` milliseconds until `holds`, which is asked again whenever
+    /// [`World::wake_resyncs`] is called; whether it holds.
+    fn wait_resync(&self, ms: u32, holds: impl FnMut() -> bool) -> bool;
+
+    /// The bounds of the speed.
+    fn bounds(&self) -> Bounds;
+    /// Whether users have requests.
+    fn users(&self) -> Users;
+    /// Bytes of the largest request that all groups take.
+    fn max_bytes(&self) -> u64;
+
+    /// How many blocks `group` misses.
+    fn dirty(&self, group: usize) -> u64;
+    /// The next run that `group` misses at or after block `from`, at most `max` blocks of it.
+    fn next_dirty(&self, group: usize, from: u64, max: u64) -> Option<Run>;
+    /// Marks `run` as clean if `still`, asked under the map's lock, says so: who faults the group
+    /// marks afterwards, and such marks must stay.
+    fn clear_blocks(&self, group: usize, run: Run, still: impl FnOnce() -> bool);
+    /// Sees to it that a page of the map is at hand; false if none can be had now. `may_wait` says
+    /// that memory may be waited for.
+    fn refill(&self, spare: &mut Self::Spare, may_wait: bool) -> bool;
+    /// Makes the bits around `block` fine with the page at hand, so that parts of the range can be
+    /// cleared; false if there was none and it would have taken one.
+    fn refine(&self, group: usize, block: u64, spare: &mut Self::Spare) -> bool;
+}
+
+/// Who looks over a walk.
+pub trait Overseer {
+    /// Whether the walk is to end early.
+    fn is_stopped(&self) -> bool;
+    /// The walk begins, over so many blocks, of which so many are dirty.
+    fn begins(&mut self, now_ns: u64, blocks: u64, dirty: u64);
+    /// How far it has come: position, blocks copied, blocks still dirty.
+    fn came_to(&mut self, now_ns: u64, pos: u64, copied: u64, dirty: u64);
+    /// A line for the log.
+    fn tell(&mut self, line: Line);
+}
+
+/// Why a walk ended early.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// The group is not resyncing any more.
+    GroupLeft,
+    /// A block could not be copied.
+    CopyFailed,
+    /// A block that the group did not miss is not what the others have.
+    Differs,
+}
+
+/// What a walk has done.
+#[derive(Clone, Copy, Debug)]
+pub struct Walked {
+    /// How it ended: the group is in sync, or it is faulty again.
+    pub result: Result<(), Ended>,
+    /// Blocks that were copied.
+    pub copied: u64,
+    /// Clean blocks that were compared.
+    pub compared: u32,
+    /// The runs that it saw.
+    pub runs: Summary,
+}
+
+/// Brings `group`, which became resyncing with `epoch`, back in sync, or leaves it faulty.
+pub fn walk<W: Site>(
+    site: &W,
+    overseer: &mut impl Overseer,
+    group: usize,
+    epoch: u32,
+    pages: [W::Pages; COPIES_EACH],
+) -> Walked {
+    let mut walk = Walk {
+        site,
+        overseer,
+        group,
+        epoch,
+        pages,
+        windows: [None; COPIES_EACH],
+        handed: 0,
+        copied: 0,
+        compared: 0,
+        spare: W::Spare::default(),
+        log: RunLog::new(),
+    };
+    let result = walk.settle().and_then(|()| walk.compare_samples());
+    let result = result.and_then(|()| walk.copy_all());
+    walk.abandon();
+    if let Some(line) = walk.log.finish() {
+        walk.overseer.tell(line);
+    }
+    let fault = match result {
+        Ok(()) => None,
+        Err(Ended::Differs) => Some(GroupFault::Differs),
+        Err(_) => Some(GroupFault::Resync),
+    };
+    if let Some(fault) = fault {
+        // Refused only if the group is faulty already.
+        let _ = site.fault(group, fault);
+    }
+    Walked {
+        result,
+        copied: walk.copied,
+        compared: walk.compared,
+        runs: walk.log.summary(),
+    }
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Phase {
+    Raising,
+    Reading,
+    Writing,
+}
+
+#[derive(Clone, Copy)]
+struct Window {
+    run: Run,
+    phase: Phase,
+}
+
+/// What came of the wish to begin a window.
+enum Begun {
+    Window,
+    Nothing,
+    Synced,
+}
+
+/// A walk on its way.
+pub(super) struct Walk<'a, W: Site, O> {
+    pub(super) site: &'a W,
+    overseer: &'a mut O,
+    pub(super) group: usize,
+    epoch: u32,
+    pub(super) pages: [W::Pages; COPIES_EACH],
+    windows: [Option<Window>; COPIES_EACH],
+    /// Bytes that were handed out to be copied.
+    handed: u64,
+    copied: u64,
+    pub(super) compared: u32,
+    /// A page for making coarse bits fine.
+    spare: W::Spare,
+    log: RunLog,
+}
+
+impl<W: Site, O: Overseer> Walk<'_, W, O> {
+    pub(super) fn check(&self) -> Result<(), Ended> {
+        if self.overseer.is_stopped() {
+            return Err(Ended::Stopped);
+        }
+        if self.site.core().view().state(self.group) != GroupState::Resyncing {
+            return Err(Ended::GroupLeft);
+        }
+        Ok(())
+    }
+
+    /// Waits until `holds`, as long as there is something to wait for.
+    pub(super) fn wait_for(&self, mut holds: impl FnMut() -> bool) -> Result<(), Ended> {
+        loop {
+            self.check()?;
+            let or_over = || holds() || self.check().is_err();
+            if self.site.wait_resync(TICK_MS, or_over) {
+                return self.check();
+            }
+        }
+    }
+
+    /// Waits for the writes that were sent while the group was faulty.
+    fn settle(&self) -> Result<(), Ended> {
+        self.site.settling(true);
+        let settled = self.wait_for(|| self.site.is_settled(self.epoch));
+        self.site.settling(false);
+        settled
+    }
+
+    /// Blocks of the device.
+    pub(super) fn blocks(&self) -> u64 {
+        self.site.core().sectors() / self.site.block_sectors().max(1)
+    }
+
+    /// What `run` covers.
+    pub(super) fn span(&self, run: Run) -> Span {
+        let unit = self.site.block_sectors();
+        Span::new(run.first.saturating_mul(unit), run.len.saturating_mul(unit))
+    }
+
+    /// Offset and length of a run in bytes.
+    pub(super) fn bytes(&self, run: Run) -> (u64, u32) {
+        let unit = self.site.block_sectors() << 9;
+        let len = run.len.saturating_mul(unit).min(u64::from(u32::MAX));
+        (run.first.saturating_mul(unit), len as u32)
+    }
+
+    /// Raises the barrier of window `index` over `span`.
+    pub(super) fn raise(&self, index: usize, span: Span) {
+        if let Some(barrier) = self.site.core().window(self.group, index) {
+            barrier.raise(span);
+        }
+    }
+
+    /// Lowers the barrier of window `index`, and lets those go on that waited for it.
+    pub(super) fn lower(&self, index: usize) {
+        if let Some(barrier) = self.site.core().window(self.group, index) {
+            barrier.lower();
+        }
+        self.site.unpark();
+    }
+
+    fn copy_all(&mut self) -> Result<(), Ended> {
+        let blocks = self.blocks();
+        let mut cursor = Cursor::new(blocks);
+        let now = self.site.now_ns();
+        let mut throttle = Throttle::new(now, self.site.bounds());
+        self.overseer
+            .begins(now, blocks, self.site.dirty(self.group));
+        loop {
+            self.check()?;
+            let mut moved = false;
+            for index in 0..COPIES_EACH {
+                moved |= self.advance(index, &mut cursor);
+            }
+            let mut delay = 0;
+            if let Some(index) = self.windows.iter().position(Option::is_none) {
+                throttle.set_bounds(self.site.bounds());
+                let now = self.site.now_ns();
+                delay = throttle.delay_ns(now, self.handed, self.site.users());
+                if delay == 0 {
+                    match self.begin(index, &mut cursor, &throttle)? {
+                        Begun::Window => moved = true,
+                        Begun::Nothing => {}
+                        Begun::Synced => return Ok(()),
+                    }
+                }
+            }
+            self.overseer.came_to(
+                self.site.now_ns(),
+                cursor.pos(),
+                self.copied,
+                self.site.dirty(self.group),
+            );
+            if !moved {
+                self.rest(delay);
+            }
+        }
+    }
+
+    /// Takes one window a step further; whether there was one to take.
+    fn advance(&mut self, index: usize, cursor: &mut Cursor) -> bool {
+        let (Some(Some(Window { run, phase })), Some(pages)) =
+            (self.windows.get(index).copied(), self.pages.get(index))
+        else {
+            return false;
+        };
+        let (site, group) = (self.site, self.group);
+        let (offset, len) = self.bytes(run);
+        let outcome = site.copy_outcome(group, index);
+        let next = match (phase, outcome) {
+            (Phase::Raising, _) => {
+                if !site.is_clear(self.span(run)) {
+                    return false;
+                }
+                site.copy_read(group, index, offset, len, site.buffer(pages));
+                Some(Phase::Reading)
+            }
+            (_, CopyOutcome::Going) => return false,
+            (Phase::Reading, CopyOutcome::Done) => {
+                site.copy_write(group, index, offset, len, site.buffer(pages));
+                Some(Phase::Writing)
+            }
+            (Phase::Writing, CopyOutcome::Done) => {
+                site.clear_blocks(group, run, || self.check().is_ok());
+                self.copied = self.copied.saturating_add(run.len);
+                self.end_window(index, run, cursor, CopyEnd::Copied);
+                None
+            }
+            (_, CopyOutcome::Failed) => {
+                self.end_window(index, run, cursor, CopyEnd::Failed);
+                None
+            }
+        };
+        if let (Some(phase), Some(window)) = (next, self.windows.get_mut(index)) {
+            *window = Some(Window { run, phase });
+        }
+        true
+    }
+
+    fn end_window(&mut self, index: usize, run: Run, cursor: &mut Cursor, how: CopyEnd) {
+        // The cursor gave us the window, so it knows it.
+        let _ = cursor.ended(run, how);
+        if let Some(window) = self.windows.get_mut(index) {
+            *window = None;
+        }
+        self.lower(index);
+    }
+
+    /// Sees to it that a page is at hand. It is not waited for while windows are raised: the writes
+    /// that they hold up may be what would free the memory.
+    fn has_spare(&mut self) -> bool {
+        let idle = self.windows.iter().all(Option::is_none);
+        self.site.refill(&mut self.spare, idle)
+    }
+
+    /// Begins the next window, if there is one.
+    fn begin(
+        &mut self,
+        index: usize,
+        cursor: &mut Cursor,
+        throttle: &Throttle,
+    ) -> Result<Begun, Ended> {
+        if !self.has_spare() {
+            return Ok(Begun::Nothing);
+        }
+        let (site, group) = (self.site, self.group);
+        let blocksize = (site.block_sectors() << 9).min(u64::from(u32::MAX)) as u32;
+        let largest = site.max_bytes().min(WINDOW_BYTES as u64);
+        let most = throttle.window_blocks(blocksize, largest);
+        match cursor.next(most, |from, max| site.next_dirty(group, from, max)) {
+            Step::Window(window) => {
+                if !site.refine(group, window.run.first, &mut self.spare) {
+                    return Err(Ended::CopyFailed);
+                }
+                self.tell_skipped(window.skipped);
+                if let Some(line) = self.log.saw_marked(window.run.first, window.run.len) {
+                    self.overseer.tell(line);
+                }
+                let (_, len) = self.bytes(window.run);
+                self.handed = self.handed.saturating_add(u64::from(len));
+                self.raise(index, self.span(window.run));
+                if let Some(place) = self.windows.get_mut(index) {
+                    let (run, phase) = (window.run, Phase::Raising);
+                    *place = Some(Window { run, phase });
+                }
+                Ok(Begun::Window)
+            }
+            Step::Wait => Ok(Begun::Nothing),
+            Step::Done { skipped } => {
+                self.tell_skipped(skipped);
+                self.try_to_finish(index)
+            }
+            Step::Failed => Err(Ended::CopyFailed),
+        }
+    }
+
+    fn tell_skipped(&mut self, skipped: Option<Run>) {
+        let line = skipped.and_then(|run| self.log.skipped_clean(run.first, run.len));
+        if let Some(line) = line {
+            self.overseer.tell(line);
+        }
+    }
+
+    /// Makes durable what was copied: the users may have flushed it before it was copied, and count
+    /// on that.
+    fn flush(&self, index: usize) -> Result<(), Ended> {
+        let Some(pages) = self.pages.get(index) else {
+            return Ok(());
+        };
+        let buffer = self.site.buffer(pages);
+        if !self.site.copy_flush(self.group, index, buffer) {
+            return Ok(());
+        }
+        let outcome = || self.site.copy_outcome(self.group, index);
+        self.wait_for(|| outcome() != CopyOutcome::Going)?;
+        match outcome() {
+            CopyOutcome::Done => Ok(()),
+            _ => Err(Ended::CopyFailed),
+        }
+    }
+
+    /// With the barrier over the whole device raised: if the map is still empty, the group is in
+    /// sync.
+    fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
+        self.flush(index)?;
+        let site = self.site;
+        let whole = Span::new(0, site.core().sectors());
+        self.raise(index, whole);
+        let clear = self.wait_for(|| site.is_clear(whole));
+        let synced =
+            clear.is_ok() && site.dirty(self.group) == 0 && site.synced(self.group).is_ok();
+        self.lower(index);
+        clear?;
+        if synced {
+            return Ok(Begun::Synced);
+        }
+        Ok(Begun::Window)
+    }
+
+    /// Sleeps until a window can go on, or the throttle may let another one begin.
+    fn rest(&self, delay_ns: u64) {
+        let ms = match u32::try_from(delay_ns.div_ceil(1_000_000)) {
+            Ok(0) | Err(_) => TICK_MS,
+            Ok(ms) => ms.min(TICK_MS),
+        };
+        let can_go_on = |(index, window): (usize, &Option<Window>)| match window {
+            None => false,
+            Some(Window { run, phase }) => match phase {
+                Phase::Raising => self.site.is_clear(self.span(*run)),
+                _ => self.site.copy_outcome(self.group, index) != CopyOutcome::Going,
+            },
+        };
+        // Whatever it was, the loop looks again.
+        let _ = self.site.wait_resync(ms, || {
+            self.check().is_err() || self.windows.iter().enumerate().any(can_go_on)
+        });
+    }
+
+    /// Lowers all barriers, and waits for the transfers that are on their way: their slots are used
+    /// by the next resync.
+    fn abandon(&mut self) {
+        for index in 0..COPIES_EACH {
+            self.lower(index);
+            let ended = || self.site.copy_outcome(self.group, index) != CopyOutcome::Going;
+            // The channel's own time limit bounds this.
+            while !ended() {
+                let _ = self.site.wait_resync(TICK_MS, ended);
+            }
+        }
+    }
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the decisions of a mirror (`crate::logic::mirror`) need of the kernel.
+
+use super::{Driver, Mirror};
+use crate::channel::{Channel, NO_CHANNEL};
+use crate::kapi::{block::mq::Shared, iovec::Buffer};
+use crate::logic::{
+    barrier::Claim,
+    mirror::{Carrier, Copies, Core, News, Transfer, World},
+    unflushed::Unflushed,
+    wire::request::Command,
+};
+use crate::sync::Word;
+use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
+
+impl Carrier for Buffer<Driver> {
+    type Request = Shared<Driver>;
+
+    fn of(request: Shared<Driver>) -> Self {
+        Self::Request(request)
+    }
+
+    fn request(&self) -> Option<&Shared<Driver>> {
+        match self {
+            Self::Request(rq) => Some(rq),
+            Self::Pages(_) => None,
+        }
+    }
+
+    fn into_request(self) -> Option<Shared<Driver>> {
+        match self {
+            Self::Request(rq) => Some(rq),
+            Self::Pages(_) => None,
+        }
+    }
+}
+
+impl Mirror {
+    fn channel_at(&self, channel: u32) -> Option<&Channel<Driver>> {
+        self.channels.get(channel as usize)
+    }
+}
+
+impl World for Mirror {
+    type Buffer = Buffer<Driver>;
+    type Words = KVVec<Word>;
+
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    fn unflushed(&self, group: usize) -> Option<&Unflushed<KVVec<Word>>> {
+        self.group(group)?.unflushed()
+    }
+
+    fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R {
+        f(&mut self.copies.lock())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.age_ns() / 1_000_000
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        u64::from(self.settings.timeout.load(Relaxed)).saturating_mul(1000)
+    }
+
+    fn show_errs(&self) -> bool {
+        self.settings.show_errs.load(Relaxed)
+    }
+
+    fn block_sectors(&self) -> u64 {
+        u64::from(self.settings.blocksize.load(Relaxed) >> 9).max(1)
+    }
+
+    fn is_volatile(&self, group: usize) -> bool {
+        self.group(group).is_some_and(|g| g.is_volatile())
+    }
+
+    fn load(&self, channel: u32) -> u64 {
+        self.channel_at(channel).map_or(0, Channel::load)
+    }
+
+    fn is_open(&self, channel: u32) -> bool {
+        self.channel_at(channel).is_some_and(Channel::is_open)
+    }
+
+    fn submit(
+        &self,
+        group: usize,
+        channel: u32,
+        number: u32,
+        transfer: Transfer<Buffer<Driver>>,
+    ) -> Result<(), Transfer<Buffer<Driver>>> {
+        let table = self.group(group).and_then(|g| g.table());
+        match (self.channel_at(channel), table) {
+            (Some(channel), Some(table)) => channel.submit(table, number, transfer),
+            _ => Err(transfer),
+        }
+    }
+
+    fn kick(&self, channel: u32) {
+        if let Some(channel) = self.channel_at(channel) {
+            channel.kick(self);
+        }
+    }
+
+    fn put_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        transfer: Transfer<Buffer<Driver>>,
+    ) -> Result<(), Transfer<Buffer<Driver>>> {
+        let Some(table) = self.group(group).and_then(|g| g.table()) else {
+            return Err(transfer);
+        };
+        let bytes = u64::from(transfer.len);
+        table.put(number, transfer, NO_CHANNEL)?;
+        self.waiting.add(bytes);
+        Ok(())
+    }
+
+    fn take_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        wanted: impl FnOnce(Command) -> bool,
+    ) -> Option<Transfer<Buffer<Driver>>> {
+        let table = self.group(group)?.table()?;
+        let (transfer, _) = table.take(number, NO_CHANNEL, |command, _| wanted(command))?;
+        self.waiting.sub(u64::from(transfer.len));
+        Some(transfer)
+    }
+
+    fn park_if(
+        &self,
+        request: Shared<Driver>,
+        still: impl FnOnce() -> bool,
+    ) -> Option<Shared<Driver>> {
+        let mut parked = self.parked.lock();
+        if !still() {
+            return Some(request);
+        }
+        // There is room for all requests. Were there none, the request would fail when it is
+        // dropped here, which is better than to lose it.
+        let no_room = parked.push_within_capacity(request).err();
+        drop(parked);
+        drop(no_room);
+        None
+    }
+
+    fn parked(&self) -> usize {
+        self.parked.lock().len()
+    }
+
+    fn unpark_first(&self) -> Option<Shared<Driver>> {
+        self.parked.lock().remove(0).ok()
+    }
+
+    fn mark_blocks(&self, group: usize, first: u64, len: u64) {
+        if let Some(g) = self.group(group) {
+            g.map.mark(self.letter, first, len);
+        }
+    }
+
+    fn mark_all(&self, group: usize) {
+        if let Some(g) = self.group(group) {
+            g.map.mark_all();
+        }
+    }
+
+    fn wake(&self) {
+        self.waiters.wake_all();
+    }
+
+    fn wake_resyncs(&self) {
+        self.resync_waiters.wake_all();
+    }
+
+    fn tell(&self, news: News) {
+        let letter = self.letter;
+        match news {
+            News::Faulty { group, fault } => {
+                pr_info!("[{letter}] group {group} is faulty: {}\n", fault.as_str());
+            }
+            News::Refused {
+                group,
+                command,
+                len,
+                offset,
+                error,
+            } => pr_info!(
+                "[{letter}] group {group}: {} of {len} bytes at {offset} refused: {}\n",
+                command.as_str(),
+                error.as_str()
+            ),
+            News::BackAlone {
+                group,
+                regions,
+                sectors,
+            } => pr_warn!(
+                "[{letter}] group {group} is back as the only one; it may have lost writes that \
+                 were not flushed, in {regions} regions of {} KiB\n",
+                sectors / 2
+            ),
+        }
+    }
+}
