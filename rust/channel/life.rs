@@ -20,6 +20,7 @@ use crate::kapi::{
     scope::NoIo,
 };
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
+use crate::logic::mirror::hang_up::{hang_up, is_write, HangUp};
 use crate::logic::wire::{
     handshake::Export,
     request::{self, Command, CommandFlags, REQUEST_LEN},
@@ -49,12 +50,40 @@ fn farewell() -> [u8; REQUEST_LEN] {
     request::encode(Command::Disconnect, CommandFlags::NONE, 0, 0, 0)
 }
 
-/// Whether a command that is carried out late could undo a newer one.
-fn is_write(command: Command) -> bool {
-    matches!(
-        command,
-        Command::Write | Command::WriteZeroes | Command::Trim
-    )
+/// A connection that has ended.
+struct Line<'a, H: Home> {
+    channel: &'a Channel<H::Ops>,
+    home: &'a H,
+    group: u8,
+    sock: &'a Socket,
+    end: End,
+}
+
+impl<H: Home> HangUp for Line<'_, H> {
+    fn has_unanswered_writes(&self) -> bool {
+        self.channel.has_unanswered_writes(self.home, self.group)
+    }
+
+    fn give_back(&self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
+        self.channel.give_back(self.home, self.group, fence, wanted);
+    }
+
+    fn await_fence(&self, pressing: bool) -> u32 {
+        self.channel
+            .await_fence(self.home, self.sock, self.end, pressing)
+    }
+
+    fn suspect(&self, suspect: bool) {
+        self.home.suspect(self.group, suspect);
+    }
+
+    fn suspect_for(&self, ms: u32) {
+        self.home.suspect_for(self.group, ms);
+    }
+
+    fn give_up_group(&self) -> bool {
+        self.home.give_up_group(self.group)
+    }
 }
 
 struct Life<H: Home> {
@@ -253,10 +282,6 @@ impl<T: Operations> Channel<T> {
     }
 
     /// Takes the socket away and gives back all that was not answered.
-    ///
-    /// What a server that was not seen to close may still carry out is a danger to newer writes of
-    /// the same blocks. If another group is in sync this one is faulted, and is not brought back
-    /// before the danger is over; else the writes are not given back before.
     fn hang_up<H: Home<Ops = T>>(&self, home: &H, group: u8, sock: &Socket, end: End) {
         self.queue.lock().close();
         if end.alive {
@@ -268,28 +293,14 @@ impl<T: Operations> Channel<T> {
         let tx = self.tx.lock().take();
         drop(tx);
         self.queue.lock().give_up();
-        if end.fence == Fence::Fenced || !self.has_unanswered_writes(home, group) {
-            return self.give_back(home, group, Fence::Fenced, |_, _| true);
-        }
-        home.suspect(group, true);
-        let given_up = home.give_up_group(group);
-        if given_up {
-            self.give_back(home, group, Fence::Open, |_, _| true);
-        } else {
-            self.give_back(home, group, Fence::Fenced, |command, sent| {
-                !sent || !is_write(command)
-            });
-        }
-        let unfenced_ms = self.await_fence(home, sock, end, !given_up);
-        let fence = match unfenced_ms {
-            0 => Fence::Fenced,
-            ms => {
-                home.suspect_for(group, ms);
-                Fence::Open
-            }
+        let line = Line {
+            channel: self,
+            home,
+            group,
+            sock,
+            end,
         };
-        self.give_back(home, group, fence, |_, _| true);
-        home.suspect(group, false);
+        hang_up(&line, end.fence);
         home.changed();
     }
 
@@ -326,10 +337,7 @@ impl<T: Operations> Channel<T> {
         })
     }
 
-    /// Waits until the server will carry out nothing more of what it was sent on this socket: it
-    /// closes. Where that cannot be seen any more, or where users' writes wait for it (`pressing`),
-    /// as much time as a request may take has to do; gives that, in milliseconds, if the channel
-    /// has to end before.
+    /// See [`HangUp::await_fence`].
     fn await_fence<H: Home<Ops = T>>(
         &self,
         home: &H,

@@ -9,6 +9,7 @@
 //! | [`balance`] | which channel, and which group |
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
+//! | [`hang_up`] | the end of a connection |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
@@ -28,6 +29,7 @@
 pub mod balance;
 pub mod copy;
 pub mod core;
+pub mod hang_up;
 pub mod loss;
 pub mod outcome;
 pub mod route;
@@ -37,6 +39,7 @@ pub mod world;
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
 pub use self::core::{Core, GroupCore, Pdu};
+pub use self::hang_up::{hang_up, HangUp};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
 pub use self::route::Route;
