@@ -6,7 +6,7 @@ use super::{Control, Device, Failure};
 use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState, Refusal},
-    mirror::{GroupCore, States, World},
+    mirror::{States, World},
     MAX_GROUPS,
 };
 use crate::resync::Resync;
@@ -15,11 +15,6 @@ use kernel::prelude::*;
 
 /// How long `hotadd` waits for the end of the resync before, in milliseconds.
 const ENDING_MS: u32 = 10_000;
-
-const SUSPECT: Failure = Failure {
-    error: EBUSY,
-    reason: "a lost channel may still carry out old writes",
-};
 
 impl Device {
     pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
@@ -67,13 +62,7 @@ impl Device {
             mirror.mark_all(number);
         }
         let epoch = mirror.hot_add(number)?;
-        // Looked at under the new state: a channel that is lost from now on faults the group.
-        let start = if g.is_suspect(mirror.now_ms()) {
-            Err(SUSPECT)
-        } else {
-            Resync::start(mirror.clone(), number, epoch).map_err(Failure::from)
-        };
-        match start {
+        match Resync::start(mirror.clone(), number, epoch) {
             Ok(resync) => {
                 *slot = Some(resync);
                 Ok(())
@@ -82,7 +71,7 @@ impl Device {
                 // Back to what it was; nothing was copied, and the map is as it was.
                 let reason = g.fault().unwrap_or(GroupFault::Resync);
                 let _ = mirror.fault(number, reason);
-                Err(e)
+                Err(e.into())
             }
         }
     }
@@ -120,10 +109,6 @@ impl Device {
                 ENODEV,
                 "blocks can be copied only while the device is enabled",
             ));
-        }
-        let is_suspect = |g: &GroupCore| g.is_suspect(self.mirror.now_ms());
-        if self.mirror.core().group(group).is_some_and(is_suspect) {
-            return Err(SUSPECT);
         }
         self.mirror.hot_add(group)?;
         self.mirror.synced(group)?;

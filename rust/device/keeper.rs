@@ -133,6 +133,7 @@ impl Device {
         self.mirror.view().state(group) == GroupState::Faulty
             && g.up() != 0
             && !g.is_suspect(self.mirror.now_ms())
+            && !g.is_unmarked()
             && g.fault().is_some_and(|fault| fault.is_own())
     }
 

@@ -65,6 +65,10 @@ pub enum Refusal {
     IsResyncing,
     /// It is the last group that is in sync.
     LastInSync,
+    /// A channel that was lost may still carry out old writes.
+    Suspect,
+    /// What the group has lost is being marked.
+    Unmarked,
 }
 
 impl Refusal {
@@ -77,6 +81,8 @@ impl Refusal {
             Self::IsInSync => "the group is in sync",
             Self::IsResyncing => "the group is being resynced",
             Self::LastInSync => "it is the last group in sync",
+            Self::Suspect => "a lost channel may still carry out old writes",
+            Self::Unmarked => "what the group has lost is being marked",
         }
     }
 

@@ -39,6 +39,10 @@ pub fn region_shift(sectors: u64) -> u32 {
 /// The two generations of one server. `S` holds [`WORDS`] words that are zero at first.
 pub struct Unflushed<S>(S);
 
+/// The proof that a FLUSH is the owner.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ownership(u64);
+
 #[derive(Clone, Copy)]
 enum Generation {
     Current,
@@ -66,7 +70,7 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
         }
     }
 
-    /// Not 0 while a FLUSH that moved bits is on its way.
+    /// Odd while a FLUSH that moved bits is on its way; another number each time.
     fn owner(&self) -> Option<&Word> {
         self.0.get(WORDS - 1)
     }
@@ -94,14 +98,15 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
         }
     }
 
-    /// A FLUSH is about to be sent. Gives whether it is the owner, for [`Unflushed::end_flush`].
+    /// A FLUSH is about to be sent. If it is to be the owner, gives what proves that to
+    /// [`Unflushed::end_flush`].
     #[must_use]
-    pub fn begin_flush(&self) -> bool {
-        let Some(owner) = self.owner() else {
-            return false;
-        };
-        if owner.compare_exchange(0, 1).is_err() {
-            return false;
+    pub fn begin_flush(&self) -> Option<Ownership> {
+        let owner = self.owner()?;
+        let old = owner.load();
+        let new = old.wrapping_add(1);
+        if old % 2 != 0 || owner.compare_exchange(old, new).is_err() {
+            return None;
         }
         self.each_summarised(Generation::Current, |index| {
             let Some(word) = self.word(Generation::Current, index) else {
@@ -113,14 +118,15 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
                 update(word, |n| n & !bits);
             }
         });
-        true
+        Some(Ownership(new))
     }
 
-    /// A FLUSH has ended; `owns` is what [`Unflushed::begin_flush`] gave.
-    pub fn end_flush(&self, owns: bool, succeeded: bool) {
-        if !owns {
+    /// The owner has ended.
+    pub fn end_flush(&self, ownership: Ownership, succeeded: bool) {
+        let Some(owner) = self.owner().filter(|o| o.load() == ownership.0) else {
+            // The server was lost meanwhile: nobody knows what the FLUSH covered.
             return;
-        }
+        };
         if succeeded {
             self.each_summarised(Generation::Flushing, |index| {
                 if let Some(word) = self.word(Generation::Flushing, index) {
@@ -128,8 +134,16 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
                 }
             });
         }
+        // It fails only if the server is lost just now.
+        let _ = owner.compare_exchange(ownership.0, ownership.0.wrapping_add(1));
+    }
+
+    /// The server is lost: a FLUSH that was begun before clears nothing any more, even if the
+    /// server carries it out when it is back. To be called before a new connection carries
+    /// anything.
+    pub fn disown(&self) {
         if let Some(owner) = self.owner() {
-            owner.swap(0);
+            update(owner, |n| n.wrapping_add(1) & !1);
         }
     }
 
@@ -194,6 +208,10 @@ mod tests {
         Unflushed::new((0..WORDS).map(|_| Word::new(0)).collect()).unwrap()
     }
 
+    fn begin(unflushed: &Unflushed<Vec<Word>>) -> Ownership {
+        unflushed.begin_flush().expect("no other one is on its way")
+    }
+
     fn all(unflushed: &Unflushed<Vec<Word>>) -> Vec<u64> {
         let mut regions = Vec::new();
         unflushed.lose(|first, len| regions.extend(first..first + len));
@@ -217,8 +235,8 @@ mod tests {
         u.note(3, 3);
         u.note(60, 130);
         assert!(!u.is_clear());
-        let owns = u.begin_flush();
-        assert!(owns && !u.is_clear());
+        let owns = begin(&u);
+        assert!(!u.is_clear());
         u.note(7, 7);
         u.end_flush(owns, true);
         assert_eq!(all(&u), [7]);
@@ -230,10 +248,10 @@ mod tests {
     fn a_failed_flush_clears_nothing() {
         let u = make();
         u.note(3, 4);
-        let owns = u.begin_flush();
+        let owns = begin(&u);
         u.end_flush(owns, false);
         u.note(5, 5);
-        assert!(u.begin_flush());
+        begin(&u);
         assert_eq!(all(&u), [3, 4, 5]);
     }
 
@@ -241,17 +259,32 @@ mod tests {
     fn of_overlapping_flushes_only_the_first_clears_and_only_what_it_covers() {
         let u = make();
         u.note(1, 1);
-        let first = u.begin_flush();
+        let first = begin(&u);
         u.note(2, 2);
-        let second = u.begin_flush();
-        assert!(first && !second);
-        u.end_flush(second, true);
+        assert_eq!(u.begin_flush(), None);
         u.end_flush(first, true);
         assert_eq!(all(&u), [2]);
         u.note(9, 9);
-        let third = u.begin_flush();
+        let third = begin(&u);
         u.end_flush(third, true);
         assert_eq!(all(&u), []);
+    }
+
+    #[test]
+    fn a_flush_from_before_the_loss_clears_nothing() {
+        let u = make();
+        u.note(1, 1);
+        let before = begin(&u);
+        u.disown();
+        u.end_flush(before, true);
+        assert_eq!(all(&u), [1]);
+        u.note(2, 2);
+        let after = begin(&u);
+        u.end_flush(before, true);
+        u.end_flush(after, true);
+        assert_eq!(all(&u), []);
+        u.disown();
+        assert!(u.begin_flush().is_some());
     }
 
     #[test]

@@ -154,9 +154,12 @@ pub trait Copying: World {
         &self,
         group: usize,
         number: u32,
-        transfer: Transfer<Self::Buffer>,
+        mut transfer: Transfer<Self::Buffer>,
         outcome: Outcome,
     ) {
+        if outcome != Outcome::Done {
+            self.flush_failed(group, &mut transfer);
+        }
         let index = number.saturating_sub(TAGS) as usize;
         match outcome {
             Outcome::Done => {
@@ -167,10 +170,7 @@ pub trait Copying: World {
                 self.with_copies(|copies| copies.note_refusal(index, group));
                 route_copy_read(self, index, transfer);
             }
-            Outcome::Refused(_) => {
-                self.flush_failed(group, &transfer);
-                end_copy(self, index, CopyOutcome::Failed);
-            }
+            Outcome::Refused(_) => end_copy(self, index, CopyOutcome::Failed),
             Outcome::Lost(fence) => match transfer.command {
                 Command::Read => route_copy_read(self, index, transfer),
                 _ if fence == Fence::Fenced
@@ -180,10 +180,7 @@ pub trait Copying: World {
                     let used = self.dispatch(group, number, transfer);
                     self.kick_all(used);
                 }
-                _ => {
-                    self.flush_failed(group, &transfer);
-                    end_copy(self, index, CopyOutcome::Failed);
-                }
+                _ => end_copy(self, index, CopyOutcome::Failed),
             },
         }
     }

@@ -132,6 +132,8 @@ pub struct GroupCore {
     suspect_until: Word,
     /// The server was lost, and what it had not made durable is not marked yet.
     lost: Word,
+    /// How many threads mark what the group may have lost, or never got.
+    marking: Word,
     /// Raised when a channel is lost in a way that a crash of the server's host could look like.
     doubt: Word,
     /// The doubt that was last dispelled, or acted upon.
@@ -152,6 +154,7 @@ impl Default for GroupCore {
             suspects: Word::new(0),
             suspect_until: Word::new(0),
             lost: Word::new(0),
+            marking: Word::new(0),
             doubt: Word::new(0),
             settled_doubt: Word::new(0),
             down_since: Word::new(0),
@@ -231,6 +234,17 @@ impl GroupCore {
     /// Whether the server was lost since this was last asked.
     pub(super) fn take_lost(&self) -> bool {
         self.lost.load() != 0 && self.lost.swap(0) != 0
+    }
+
+    /// Somebody marks, or no longer, blocks of the group that no request covers.
+    pub(super) fn marking(&self, marking: bool) {
+        self.marking.fetch_add(if marking { 1 } else { u64::MAX });
+    }
+
+    /// Whether the map may lack blocks that the group has lost.
+    pub fn is_unmarked(&self) -> bool {
+        // In this order: who marks counts itself before it takes the loss.
+        self.is_lost() || self.marking.load() != 0
     }
 
     /// The number of losses that a crash of the server's host could look like.

@@ -11,7 +11,7 @@
 use super::{core::EIO, Carrier, News, Outcomes, Request, Route, States, Transfer, World, TAGS};
 use super::{Fence, COPIES};
 use crate::logic::{
-    group::{GroupFault, GroupState, Refusal},
+    group::{GroupFault, GroupSet, GroupState, Refusal},
     unflushed::region_shift,
     wire::request::{Command, CommandFlags},
     MAX_GROUPS,
@@ -26,8 +26,10 @@ pub trait Losses: World {
         };
         if g.is_doubted() {
             // No older connection has got an answer since: the server may have crashed.
-            g.settle_doubt(g.doubt());
+            // In this order: another channel that comes up at the same time sees one of the two.
+            let doubt = g.doubt();
             g.set_lost();
+            g.settle_doubt(doubt);
         }
         look_after_loss(self, group);
         g.add_up(channel);
@@ -130,7 +132,11 @@ pub trait Losses: World {
             return;
         };
         match transfer.command {
-            Command::Flush => unflushed.end_flush(transfer.owns_flush, true),
+            Command::Flush => {
+                if let Some(ownership) = transfer.owns_flush {
+                    unflushed.end_flush(ownership, true);
+                }
+            }
             Command::Write | Command::WriteZeroes
                 if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
             {
@@ -143,12 +149,12 @@ pub trait Losses: World {
         }
     }
 
-    /// A flush has ended without success.
-    fn flush_failed(&self, group: usize, transfer: &Transfer<Self::Buffer>) {
-        if transfer.command == Command::Flush {
-            if let Some(unflushed) = self.unflushed(group) {
-                unflushed.end_flush(transfer.owns_flush, false);
-            }
+    /// A flush has ended without success, or has to be sent again: from now on it covers nothing.
+    fn flush_failed(&self, group: usize, transfer: &mut Transfer<Self::Buffer>) {
+        if let (Some(ownership), Some(unflushed)) =
+            (transfer.owns_flush.take(), self.unflushed(group))
+        {
+            unflushed.end_flush(ownership, false);
         }
     }
 
@@ -159,17 +165,26 @@ pub trait Losses: World {
         let Some(g) = self.core().group(group) else {
             return;
         };
-        if sectors == 0 || !g.take_lost() {
+        if sectors == 0 {
             return;
         }
-        let shift = region_shift(sectors);
-        if let Some(unflushed) = self.unflushed(group) {
+        let Some(unflushed) = self.unflushed(group) else {
+            return;
+        };
+        g.marking(true);
+        if g.is_lost() {
+            // Before the loss is taken: whoever sees that it was may let a channel carry requests.
+            unflushed.disown();
+        }
+        if g.take_lost() {
+            let shift = region_shift(sectors);
             unflushed.lose(|first, regions| {
                 let first = first << shift;
                 let len = (regions << shift).min(sectors.saturating_sub(first));
                 self.mark(group, first, len);
             });
         }
+        g.marking(false);
     }
 
     /// Calls `f` with each number that may have a transfer waiting for a channel of `group`.
@@ -205,56 +220,80 @@ impl<W: World> Losses for W {}
 /// The group's server is there again, for the first time since it was lost: what it may have lost
 /// is copied to it before it is read, if there is a group to copy from.
 fn look_after_loss<W: World>(w: &W, group: usize) {
-    let Some(g) = w.core().group(group) else {
+    let core = w.core();
+    let (Some(g), Some(unflushed)) = (core.group(group), w.unflushed(group)) else {
         return;
     };
-    let Some(unflushed) = w.unflushed(group) else {
-        return;
-    };
-    match w.core().view().state(group) {
-        GroupState::Absent => return,
-        GroupState::Faulty => return w.mark_unflushed(group),
-        GroupState::InSync | GroupState::Resyncing => {}
+    // Again if the state has changed in between.
+    loop {
+        let state = core.view().state(group);
+        match state {
+            GroupState::Absent => return,
+            GroupState::Faulty => return w.mark_unflushed(group),
+            GroupState::InSync | GroupState::Resyncing => {}
+        }
+        if !g.is_lost() || unflushed.is_clear() {
+            return;
+        }
+        let serves = |other: usize| core.group(other).is_some_and(|g| g.up() != 0);
+        let mut others = core.view().readable().iter().filter(|&g| g != group);
+        if state == GroupState::Resyncing || others.any(serves) {
+            match w.fault(group, GroupFault::CacheLost) {
+                Ok(()) => return,
+                Err(Refusal::LastInSync) => {}
+                // Another channel of the group, which came up at the same time, has just done so.
+                Err(_) => continue,
+            }
+        }
+        if accept_loss(w, group) {
+            return;
+        }
     }
-    if !g.is_lost() || unflushed.is_clear() {
-        return;
-    }
-    let others_serve = w
-        .core()
-        .view()
-        .readable()
-        .iter()
-        .any(|other| other != group && w.core().group(other).is_some_and(|g| g.up() != 0));
-    if others_serve && w.fault(group, GroupFault::CacheLost).is_ok() {
-        return;
-    }
-    accept_loss(w, group);
 }
 
-/// The group comes back before any other one that is in sync, so it is the source from now on,
-/// whatever it has lost: what was not flushed was not promised to outlast a crash. The others are
-/// made equal to it.
-fn accept_loss<W: World>(w: &W, group: usize) {
-    for other in w.core().view().readable().iter().filter(|&g| g != group) {
+/// The group, which is in sync, comes back before any other one that is, so it is the source from
+/// now on, whatever it has lost: what was not flushed was not promised to outlast a crash. The
+/// others are made equal to it. False if it is not to be the source after all.
+fn accept_loss<W: World>(w: &W, group: usize) -> bool {
+    let core = w.core();
+    let (Some(g), Some(unflushed)) = (core.group(group), w.unflushed(group)) else {
+        return true;
+    };
+    // No other one may be brought back before it is marked; and then this one cannot be faulted.
+    let others = || (0..MAX_GROUPS).filter(move |&other| other != group);
+    let marking = |marking: bool| {
+        let groups = others().filter_map(|other| core.group(other));
+        groups.for_each(|g| g.marking(marking));
+    };
+    marking(true);
+    while let Some(other) = others().find(|&g| core.view().writable().has(g)) {
         // Marks what that one may have lost, too.
-        let _ = w.fault(other, GroupFault::NoChannel);
+        if w.fault(other, GroupFault::NoChannel) == Err(Refusal::LastInSync) {
+            break;
+        }
     }
-    let Some(g) = w.core().group(group) else {
-        return;
-    };
-    let Some(unflushed) = w.unflushed(group) else {
-        return;
-    };
+    if core.view().writable() != GroupSet::default().with(group)
+        || core.view().state(group) != GroupState::InSync
+    {
+        marking(false);
+        return false;
+    }
+    unflushed.disown();
     g.take_lost();
-    let shift = region_shift(w.core().sectors());
-    let view = w.core().view();
+    let shift = region_shift(core.sectors());
     let mut regions = 0u64;
     unflushed.lose(|first, n| {
         regions = regions.saturating_add(n);
-        for other in view.faulty().union(view.resyncing()).iter() {
+        // Also one that somebody tries to bring back at this moment, in vain.
+        let view = core.view();
+        let behind = view.faulty().union(view.resyncing());
+        for other in others().filter(|&g| behind.has(g)) {
             w.mark(other, first << shift, n << shift);
         }
+        // If the server did not crash it has them still, and they are as volatile as before.
+        unflushed.note(first, first.saturating_add(n).saturating_sub(1));
     });
+    marking(false);
     // Nobody can tell a server that crashed from a network that was away. Whoever wants to go on in
     // any case does not want to see this; who asked for errors gets one.
     if regions > 0 && w.show_errs() {
@@ -265,14 +304,15 @@ fn accept_loss<W: World>(w: &W, group: usize) {
         regions,
         sectors: 1 << shift,
     });
+    true
 }
 
 /// A flush that waited while what it was to make durable was lost must not succeed.
 fn fail_waiting_flushes<W: World>(w: &W, group: usize) {
     w.each_waiting(group, |number| {
         let flush = w.take_waiting(group, number, |command| command == Command::Flush);
-        let Some(transfer) = flush else { return };
-        w.flush_failed(group, &transfer);
+        let Some(mut transfer) = flush else { return };
+        w.flush_failed(group, &mut transfer);
         if let Some(rq) = transfer.buffer.request() {
             rq.pdu().fail(EIO);
         }

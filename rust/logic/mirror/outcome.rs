@@ -54,16 +54,16 @@ pub trait Outcomes: World {
 
     /// A transfer found no channel, and its group is out of service.
     #[inline(never)] // Rare. Also, rustc 1.85 cannot decide by itself in this circle of calls.
-    fn not_served(&self, group: usize, number: u32, transfer: Transfer<Self::Buffer>) {
+    fn not_served(&self, group: usize, number: u32, mut transfer: Transfer<Self::Buffer>) {
         if number >= TAGS {
             return self.copy_done(group, number, transfer, Outcome::Lost(Fence::Fenced));
         }
+        self.flush_failed(group, &mut transfer);
         let Some(rq) = transfer.buffer.request() else {
             return;
         };
         rq.pdu().fail(EIO);
         if transfer.command != Command::Read {
-            self.flush_failed(group, &transfer);
             write_failed(self, group, rq, GroupFault::NoChannel);
         } else if !self.core().is_failing() {
             lost(self, group, number, transfer, Fence::Fenced);
@@ -73,16 +73,16 @@ pub trait Outcomes: World {
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: usize) {
         self.each_waiting(group, |number| {
-            let Some(transfer) = self.take_waiting(group, number, |_| true) else {
+            let Some(mut transfer) = self.take_waiting(group, number, |_| true) else {
                 return;
             };
+            self.flush_failed(group, &mut transfer);
             let Some(rq) = transfer.buffer.request() else {
                 let error = Outcome::Refused(NbdError::Io);
                 return self.copy_done(group, number, transfer, error);
             };
             rq.pdu().fail(EIO);
             if transfer.command != Command::Read {
-                self.flush_failed(group, &transfer);
                 write_failed(self, group, rq, GroupFault::NoChannel);
             }
         });
@@ -94,9 +94,9 @@ impl<W: World> Outcomes for W {}
 type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
 /// The server refused a transfer.
-fn refused<W: World>(w: &W, group: usize, transfer: Transfer<W::Buffer>, error: NbdError) {
+fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, error: NbdError) {
     tell_refused(w, group, &transfer, error);
-    w.flush_failed(group, &transfer);
+    w.flush_failed(group, &mut transfer);
     let errno = match error {
         // A lack of memory is the server's own; the block layer would take it for ours and try
         // again at once.
@@ -145,7 +145,14 @@ fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFaul
 ///
 /// If the server may still carry it out, `Fence::Open`, the channel has given up the group before,
 /// and the write is marked here.
-fn lost<W: World>(w: &W, group: usize, number: u32, transfer: Transfer<W::Buffer>, fence: Fence) {
+fn lost<W: World>(
+    w: &W,
+    group: usize,
+    number: u32,
+    mut transfer: Transfer<W::Buffer>,
+    fence: Fence,
+) {
+    w.flush_failed(group, &mut transfer);
     if w.core().is_failing() {
         return w.not_served(group, number, transfer);
     }
@@ -162,7 +169,6 @@ fn lost<W: World>(w: &W, group: usize, number: u32, transfer: Transfer<W::Buffer
             w.kick_all(used);
         }
         _ => {
-            w.flush_failed(group, &transfer);
             if let Some(rq) = transfer.buffer.request() {
                 rq.pdu().fail(EIO);
                 write_failed(w, group, rq, GroupFault::WriteLost);

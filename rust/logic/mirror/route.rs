@@ -9,7 +9,7 @@
 
 use super::{
     core::{EIO, EOPNOTSUPP},
-    Balance, Carrier, Op, Outcomes, Request, Transfer, World,
+    Balance, Carrier, Losses, Op, Outcomes, Request, Transfer, World,
 };
 use crate::logic::{
     barrier::{Claim, Span},
@@ -150,6 +150,7 @@ pub trait Route: World {
                 }
                 continue;
             }
+            self.flush_failed(group, &mut transfer);
             if let Err(back) = self.put_waiting(group, number, transfer) {
                 self.not_served(group, number, back);
                 return 0;

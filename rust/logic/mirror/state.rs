@@ -57,8 +57,20 @@ pub trait States: World {
     /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
     /// when [`States::is_settled`] says so of the epoch that this gives.
     fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
+        let g = self.core().group(group).ok_or(Refusal::NoGroup)?;
+        let fault = g.fault().unwrap_or(GroupFault::Resync);
         let view = change(self, |view| view.after(group, GroupEvent::HotAdd))?;
-        Ok(view.epoch())
+        // Looked at under the new state: a channel that is lost from now on faults the group.
+        let refusal = if g.is_suspect(self.now_ms()) {
+            Refusal::Suspect
+        } else if g.is_unmarked() {
+            Refusal::Unmarked
+        } else {
+            return Ok(view.epoch());
+        };
+        // Nothing was copied, and the map is as it was.
+        let _ = self.fault(group, fault);
+        Err(refusal)
     }
 
     /// Says that somebody is going to wait, or waits no more, for [`States::is_settled`].

@@ -6,7 +6,7 @@ use super::{Copies, Core, Pdu};
 use crate::logic::{
     barrier::Claim,
     group::GroupFault,
-    unflushed::Unflushed,
+    unflushed::{Ownership, Unflushed},
     wire::{
         reply::NbdError,
         request::{Command, CommandFlags},
@@ -80,7 +80,7 @@ pub struct Transfer<B> {
     /// What it reads into or writes from, or, for commands without data, what waits for it.
     pub buffer: B,
     /// A flush that covers what was noted before it.
-    pub owns_flush: bool,
+    pub owns_flush: Option<Ownership>,
 }
 
 impl<B> Transfer<B> {
@@ -92,13 +92,12 @@ impl<B> Transfer<B> {
             offset,
             len,
             buffer,
-            owns_flush: false,
+            owns_flush: None,
         }
     }
 
-    /// A flush; whether it owns what was noted is what
-    /// [`Unflushed::begin_flush`](crate::logic::unflushed::Unflushed::begin_flush) said.
-    pub fn flush(owns_flush: bool, buffer: B) -> Self {
+    /// A flush, with what [`Unflushed::begin_flush`] gave.
+    pub fn flush(owns_flush: Option<Ownership>, buffer: B) -> Self {
         Self {
             command: Command::Flush,
             flags: CommandFlags::NONE,

@@ -45,8 +45,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     fn compare(&mut self, run: Run) -> Result<(), Ended> {
         let (site, group) = (self.site, self.group);
         self.wait_for(|| site.is_clear(self.span(run)))?;
-        let is_dirty = |dirty: Run| dirty.first <= run.first;
-        if site.next_dirty(group, run.first, 1).is_some_and(is_dirty) {
+        let is_dirty = || {
+            let dirty = site.next_dirty(group, run.first, 1);
+            dirty.is_some_and(|dirty| dirty.first <= run.first)
+        };
+        if is_dirty() {
             return Ok(());
         }
         let [theirs, ours, ..] = &self.pages;
@@ -60,7 +63,13 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 return Err(Ended::CopyFailed);
             }
         }
-        if !site.is_same(theirs, ours, len as usize) {
+        let is_same = site.is_same(theirs, ours, len as usize);
+        // What the mirror itself has lost meanwhile, with the last server in sync, is marked before
+        // that server is read again.
+        if is_dirty() {
+            return Ok(());
+        }
+        if !is_same {
             return Err(Ended::Differs);
         }
         self.compared += 1;

@@ -14,7 +14,7 @@
 mod loom_common;
 
 use enbd_logic::{
-    logic::unflushed::{Unflushed, WORDS},
+    logic::unflushed::{Ownership, Unflushed, WORDS},
     sync::Word,
 };
 use loom::{sync::Arc, thread};
@@ -28,8 +28,14 @@ fn regions() -> Arc<Regions> {
 }
 
 /// The first FLUSH, which is the owner.
-fn begin(regions: &Regions) {
-    assert!(regions.begin_flush());
+fn begin(regions: &Regions) -> Ownership {
+    regions.begin_flush().expect("no other one is on its way")
+}
+
+fn end(regions: &Regions, owner: Option<Ownership>, succeeded: bool) {
+    if let Some(owner) = owner {
+        regions.end_flush(owner, succeeded);
+    }
 }
 
 fn lose(regions: &Regions) -> Vec<u64> {
@@ -43,38 +49,39 @@ fn lose(regions: &Regions) -> Vec<u64> {
 /// loom begins with the calling thread, and overlooks some orders of a load that comes before
 /// another thread's load and change of the same word. So it is asked twice, with the threads
 /// exchanged.
-fn race<T: Send + 'static>(
+fn race<B: Send + 'static, T: Send + 'static>(
     regions: &Arc<Regions>,
-    one: fn(&Regions),
+    begun: B,
+    one: fn(&Regions, B),
     other: fn(&Regions) -> T,
     exchanged: bool,
 ) -> T {
     let shared = regions.clone();
     if exchanged {
         let thread = thread::spawn(move || other(&shared));
-        one(regions);
+        one(regions, begun);
         thread.join().unwrap()
     } else {
-        let thread = thread::spawn(move || one(&shared));
+        let thread = thread::spawn(move || one(&shared, begun));
         let result = other(regions);
         thread.join().unwrap();
         result
     }
 }
 
-/// One `other` against one `one`, on top of what `before` did; `check` gets what `other` gave, and
-/// the record when both have ended.
-fn explore_race<T: Send + 'static>(
-    before: fn(&Regions),
-    one: fn(&Regions),
+/// One `other` against one `one`, on top of what `before` did and gave to `one`; `check` gets what
+/// `other` gave, and the record when both have ended.
+fn explore_race<B: Send + 'static, T: Send + 'static>(
+    before: fn(&Regions) -> B,
+    one: fn(&Regions, B),
     other: fn(&Regions) -> T,
     check: fn(&Regions, T),
 ) {
     for exchanged in [false, true] {
         explore(None, move || {
             let regions = regions();
-            before(&regions);
-            let result = race(&regions, one, other, exchanged);
+            let begun = before(&regions);
+            let result = race(&regions, begun, one, other, exchanged);
             check(&regions, result);
         });
     }
@@ -84,10 +91,10 @@ fn explore_race<T: Send + 'static>(
 fn a_flush_that_fails_keeps_what_is_noted_meanwhile() {
     explore_race(
         |regions| regions.note(3, 3),
-        |regions| regions.note(3, 4),
+        |regions, ()| regions.note(3, 4),
         |regions| {
             let owns = regions.begin_flush();
-            regions.end_flush(owns, false);
+            end(regions, owns, false);
         },
         |regions, ()| {
             let lost = lose(regions);
@@ -101,8 +108,8 @@ fn a_flush_that_fails_keeps_what_is_noted_meanwhile() {
 fn a_flush_clears_only_what_was_noted_before() {
     explore_race(
         begin,
+        |regions, owner| regions.end_flush(owner, true),
         |regions| regions.note(3, 3),
-        |regions| regions.end_flush(true, true),
         |regions, ()| assert_eq!(lose(regions), [3]),
     );
 }
@@ -111,7 +118,7 @@ fn a_flush_clears_only_what_was_noted_before() {
 fn what_is_noted_while_the_server_is_lost_is_reported_now_or_later() {
     explore_race(
         |_| (),
-        |regions| regions.note(3, 3),
+        |regions, ()| regions.note(3, 3),
         lose,
         |regions, mut lost| {
             lost.extend(lose(regions));
@@ -124,7 +131,7 @@ fn what_is_noted_while_the_server_is_lost_is_reported_now_or_later() {
 fn two_notes_of_one_word_are_both_kept() {
     explore_race(
         |_| (),
-        |regions| regions.note(4, 4),
+        |regions, ()| regions.note(4, 4),
         |regions| regions.note(3, 3),
         |regions, ()| assert_eq!(lose(regions), [3, 4]),
     );
@@ -135,7 +142,7 @@ fn two_notes_of_one_word_are_both_kept() {
 fn a_note_is_reported_beside_another_one() {
     explore_race(
         |_| (),
-        |regions| regions.note(4, 4),
+        |regions, ()| regions.note(4, 4),
         |regions| {
             regions.note(3, 3);
             lose(regions)
@@ -149,7 +156,9 @@ fn a_note_is_reported_beside_another_one() {
 fn a_note_is_reported_while_a_flush_begins() {
     explore_race(
         |regions| regions.note(3, 3),
-        begin,
+        |regions, ()| {
+            begin(regions);
+        },
         lose,
         |_, lost| assert!(lost.contains(&3), "a region was missed: {lost:?}"),
     );
@@ -160,7 +169,9 @@ fn a_note_is_reported_while_a_flush_begins() {
 fn the_record_is_not_clear_while_a_flush_begins() {
     explore_race(
         |regions| regions.note(3, 3),
-        begin,
+        |regions, ()| {
+            begin(regions);
+        },
         Regions::is_clear,
         |_, clear| assert!(!clear, "it looked clear"),
     );
@@ -172,13 +183,14 @@ fn the_record_is_not_clear_while_a_flush_begins() {
 fn a_flush_clears_nothing_of_the_next_one() {
     explore_race(
         |regions| {
-            begin(regions);
+            let owner = begin(regions);
             regions.note(3, 3);
+            owner
         },
-        |regions| regions.end_flush(true, true),
+        |regions, owner| regions.end_flush(owner, true),
         Regions::begin_flush,
         |regions, owns| {
-            regions.end_flush(owns, false);
+            end(regions, owns, false);
             assert_eq!(lose(regions), [3]);
         },
     );

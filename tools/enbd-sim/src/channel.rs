@@ -1,0 +1,308 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A channel: its thread connects, receives, hangs up, and starts over, as `rust/channel` does.
+
+use crate::logic::{
+    channel::backoff_ms,
+    mirror::{hang_up, Fence, HangUp, Losses, Outcome, Outcomes, World as _},
+    wire::{reply::NbdError, request::Command},
+};
+use crate::server::{Answer, Line, SharedConn};
+use crate::table::{Table, Transfer};
+use crate::world::World;
+use shuttle::rand::{thread_rng, Rng};
+use shuttle::sync::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// How long a request may go unanswered, and a group be without channels.
+pub const TIMEOUT_MS: u64 = 2000;
+/// How long a server may go on after its host has reset a connection.
+const QUARANTINE_MS: u64 = 1000;
+/// How long a server may take to close after it talked nonsense.
+const DRAIN_MS: u64 = 500;
+
+#[derive(Default)]
+struct Queue {
+    conn: Option<SharedConn>,
+    numbers: VecDeque<u32>,
+}
+
+pub struct Channel {
+    index: u32,
+    pub group: usize,
+    queue: Mutex<Queue>,
+    load: AtomicU64,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+struct End {
+    fence: Fence,
+    /// The server's closing may still be seen.
+    alive: bool,
+    /// Its host has said that it does not know the connection.
+    reset: bool,
+}
+
+impl Channel {
+    pub fn new(index: u32, group: usize) -> Self {
+        Self {
+            index,
+            group,
+            queue: Mutex::new(Queue::default()),
+            load: AtomicU64::new(0),
+        }
+    }
+
+    pub fn load(&self) -> u64 {
+        self.load.load(Relaxed)
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.queue.lock().unwrap().conn.is_some()
+    }
+
+    pub fn submit(&self, table: &Table, number: u32, transfer: Transfer) -> Result<(), Transfer> {
+        let bytes = u64::from(transfer.len);
+        table.put(number, transfer, self.index)?;
+        self.load.fetch_add(bytes, Relaxed);
+        let mut queue = self.queue.lock().unwrap();
+        if queue.conn.is_some() {
+            queue.numbers.push_back(number);
+            return Ok(());
+        }
+        drop(queue);
+        // The channel went down after it was chosen. If its end has found the transfer already, it
+        // has taken care of it.
+        match table.take(number, self.index, |_, sent| !sent) {
+            Some((transfer, _)) => {
+                self.load.fetch_sub(bytes, Relaxed);
+                Err(transfer)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends what is queued.
+    pub fn pump(&self, world: &World) {
+        loop {
+            let mut queue = self.queue.lock().unwrap();
+            let Some(conn) = queue.conn.clone() else {
+                return;
+            };
+            let Some(number) = queue.numbers.pop_front() else {
+                return;
+            };
+            // Sent under the lock, as one sends at a time.
+            let now = world.clock.now_ms();
+            if let Some(message) = world.tables[self.group].start(number, self.index, now) {
+                conn.lock().unwrap().send(message);
+            }
+            drop(queue);
+            world.clock.happened();
+        }
+    }
+
+    /// The channel's thread.
+    pub fn run(&self, world: &World) {
+        let mut tries = 0;
+        while !world.is_ending() {
+            match world.servers[self.group].connect() {
+                Some(conn) => {
+                    tries = 0;
+                    self.serve(world, &conn);
+                }
+                None => tries += 1,
+            }
+            self.rest(world, u64::from(backoff_ms(tries, thread_rng().gen())));
+        }
+    }
+
+    fn rest(&self, world: &World, ms: u64) {
+        let until = world.clock.now_ms() + ms.min(1000);
+        while world.clock.now_ms() < until && !world.is_ending() {
+            world.clock.wait(100, || world.is_ending());
+            world.while_down(self.group);
+        }
+    }
+
+    fn serve(&self, world: &World, conn: &SharedConn) {
+        self.queue.lock().unwrap().conn = Some(conn.clone());
+        world.came_up(self.index, self.group);
+        let end = self.receive(world, conn);
+        crate::trace!(
+            world,
+            "channel {} of group {}: {end:?}",
+            self.index,
+            self.group
+        );
+        world.leave(self.index, self.group);
+        world.went_down(self.group, end.fence);
+        {
+            let mut queue = self.queue.lock().unwrap();
+            queue.conn = None;
+            queue.numbers.clear();
+        }
+        conn.lock().unwrap().shutdown_send();
+        let line = Hung {
+            channel: self,
+            world,
+            conn,
+            end,
+        };
+        hang_up(&line, end.fence);
+        world.clock.happened();
+    }
+
+    fn receive(&self, world: &World, conn: &SharedConn) -> End {
+        let server = &world.servers[self.group];
+        let core = world.core().group(self.group);
+        let doubt = || core.map_or(0, |g| g.doubt());
+        let mut seen_doubt = doubt();
+        loop {
+            let oldest = || world.tables[self.group].oldest_ms(self.index);
+            let has_asked = || oldest().is_some() || thread_rng().gen_ratio(1, 8);
+            let late = || oldest().is_some_and(|ms| ms + TIMEOUT_MS <= world.clock.now_ms());
+            world
+                .clock
+                .wait(100, || server.has_news(conn) || late() || world.is_ending());
+            match server.receive(conn) {
+                Ok(reply) => {
+                    let now = doubt();
+                    if now != seen_doubt {
+                        seen_doubt = now;
+                        world.dispel(self.group, now);
+                    }
+                    let table = &world.tables[self.group];
+                    let Some((number, transfer)) = table.finish(reply.cookie, self.index) else {
+                        return self.drain_blindly(world, conn);
+                    };
+                    self.load.fetch_sub(u64::from(transfer.len), Relaxed);
+                    let outcome = match reply.answer {
+                        Answer::NoSpace => Outcome::Refused(NbdError::NoSpc),
+                        Answer::Done(values) => {
+                            if transfer.command == Command::Read {
+                                transfer.buffer.fill(values);
+                            }
+                            Outcome::Done
+                        }
+                    };
+                    world.done(self.group, number, transfer, outcome);
+                }
+                Err(Line::Closed) => return end(Fence::Fenced, false, false),
+                Err(Line::Reset) => return end(Fence::Open, false, true),
+                Err(Line::Open) if world.is_ending() => return end(Fence::Fenced, true, false),
+                Err(Line::Open) if server.is_forgotten(conn) && has_asked() => {
+                    // What was sent, if only to keep the connection alive, is answered by a reset.
+                    return end(Fence::Open, false, true);
+                }
+                Err(Line::Open) if late() => return end(Fence::Open, true, false),
+                Err(Line::Open) => {}
+            }
+        }
+    }
+
+    /// The server talks nonsense: its closing tells when it is through.
+    fn drain_blindly(&self, world: &World, conn: &SharedConn) -> End {
+        let server = &world.servers[self.group];
+        conn.lock().unwrap().shutdown_send();
+        let until = world.clock.now_ms() + DRAIN_MS;
+        while world.clock.now_ms() < until {
+            world.clock.wait(100, || server.has_news(conn));
+            match server.receive(conn) {
+                Err(Line::Closed) => return end(Fence::Fenced, false, false),
+                Err(Line::Reset) => break,
+                _ => {}
+            }
+        }
+        end(Fence::Open, false, false)
+    }
+}
+
+fn end(fence: Fence, alive: bool, reset: bool) -> End {
+    End {
+        fence,
+        alive,
+        reset,
+    }
+}
+
+struct Hung<'a> {
+    channel: &'a Channel,
+    world: &'a World,
+    conn: &'a SharedConn,
+    end: End,
+}
+
+impl HangUp for Hung<'_> {
+    fn has_unanswered_writes(&self) -> bool {
+        let is_write = |command, sent| sent && mirror_is_write(command);
+        let table = &self.world.tables[self.channel.group];
+        !table.of(self.channel.index, is_write).is_empty()
+    }
+
+    fn give_back(&self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
+        let (world, group) = (self.world, self.channel.group);
+        let table = &world.tables[group];
+        for number in table.of(self.channel.index, &wanted) {
+            let Some((transfer, sent)) = table.take(number, self.channel.index, &wanted) else {
+                continue;
+            };
+            self.channel
+                .load
+                .fetch_sub(u64::from(transfer.len), Relaxed);
+            // What was not sent cannot be carried out.
+            let fence = if sent { fence } else { Fence::Fenced };
+            world.done(group, number, transfer, Outcome::Lost(fence));
+        }
+    }
+
+    fn await_fence(&self, pressing: bool) -> u32 {
+        let world = self.world;
+        let server = &world.servers[self.channel.group];
+        let limit = if self.end.reset {
+            QUARANTINE_MS
+        } else {
+            TIMEOUT_MS
+        };
+        let until = world.clock.now_ms() + limit;
+        let mut alive = self.end.alive;
+        while (alive && !pressing) || world.clock.now_ms() < until {
+            if world.is_ending() {
+                break;
+            }
+            world
+                .clock
+                .wait(100, || alive && server.has_news(self.conn));
+            world.while_down(self.channel.group);
+            if !alive {
+                continue;
+            }
+            match server.receive(self.conn) {
+                Err(Line::Closed) => return 0,
+                Err(Line::Reset) => alive = false,
+                Err(Line::Open) if server.is_forgotten(self.conn) => alive = false,
+                _ => {}
+            }
+        }
+        server.end_of_quarantine(self.conn);
+        0
+    }
+
+    fn suspect(&self, suspect: bool) {
+        self.world.suspect(self.channel.group, suspect);
+    }
+
+    fn suspect_for(&self, ms: u32) {
+        self.world.suspect_for(self.channel.group, ms);
+    }
+
+    fn give_up_group(&self) -> bool {
+        self.world.give_up_group(self.channel.group)
+    }
+}
+
+fn mirror_is_write(command: Command) -> bool {
+    crate::logic::mirror::hang_up::is_write(command)
+}

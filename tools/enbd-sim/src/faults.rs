@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What goes wrong, and what of it must be survived.
+//!
+//! | fault | what enbd has to keep |
+//! |---|---|
+//! | a connection is reset, closed, or talks nonsense | everything |
+//! | a server is stopped, cut off, or killed and started again | everything |
+//! | a server refuses a write | everything, or that one write fails |
+//! | the administrator sets a group faulty and adds it again | everything |
+//! | a server's host crashes while another one has everything | everything |
+//! | a server's host crashes and no other one has everything | what was flushed |
+//! | the same, where the other one is taken out of service before the crash is seen | what was flushed |
+
+use crate::keeper::Control;
+use crate::logic::{group::GroupState, mirror::World as _};
+use crate::oracle::Oracle;
+use crate::server::Power;
+use crate::world::World;
+use shuttle::rand::{thread_rng, Rng};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+/// Something that goes wrong with one server or its group.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Fault {
+    Reset,
+    Close,
+    Lie,
+    Refuse,
+    Stop,
+    Cut,
+    Kill,
+    Crash,
+    SetFaulty,
+    HotAdd,
+    HotAddFull,
+}
+
+/// All of them.
+pub const FAULTS: [Fault; 11] = [
+    Fault::Reset,
+    Fault::Close,
+    Fault::Lie,
+    Fault::Refuse,
+    Fault::Stop,
+    Fault::Cut,
+    Fault::Kill,
+    Fault::Crash,
+    Fault::SetFaulty,
+    Fault::HotAdd,
+    Fault::HotAddFull,
+];
+
+/// Who makes things go wrong.
+pub struct Mischief {
+    pub world: Arc<World>,
+    pub control: Arc<Control>,
+    pub oracle: Arc<Oracle>,
+}
+
+impl Mischief {
+    /// Makes so many things go wrong, each for some time, up to two at once.
+    pub fn run(&self, times: usize) -> [u64; FAULTS.len()] {
+        let mut counts = [0; FAULTS.len()];
+        for _ in 0..times {
+            self.pause(1500);
+            let which = thread_rng().gen_range(0..FAULTS.len());
+            let group = thread_rng().gen_range(0..self.world.scale.groups);
+            crate::trace!(self.world, "{:?} of group {group}", FAULTS[which]);
+            counts[which] += 1;
+            self.inject(FAULTS[which], group);
+            if thread_rng().gen() {
+                self.pause(4000);
+            }
+            if thread_rng().gen_ratio(3, 4) {
+                self.heal(group);
+            }
+        }
+        for group in 0..self.world.scale.groups {
+            self.heal(group);
+        }
+        counts
+    }
+
+    fn pause(&self, most_ms: u64) {
+        let ms = thread_rng().gen_range(0..most_ms);
+        self.world.clock.wait(ms, || false);
+    }
+
+    fn inject(&self, fault: Fault, group: usize) {
+        let server = &self.world.servers[group];
+        match fault {
+            Fault::Reset => server.reset_one(),
+            Fault::Close => server.close_one(),
+            Fault::Lie => server.lie_once(),
+            Fault::Refuse => server.refuse_one(),
+            Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
+            Fault::Stop => {}
+            Fault::Cut => server.set_cut(true),
+            Fault::Kill => server.kill(),
+            Fault::Crash => self.crash(group),
+            Fault::SetFaulty => self.control.set_faulty(group),
+            Fault::HotAdd => self.control.hot_add(group, false),
+            Fault::HotAddFull => self.control.hot_add(group, true),
+        }
+    }
+
+    fn crash(&self, group: usize) {
+        let view = self.world.core().view();
+        let lossy = &self.world.lossy;
+        let has_everything = |g: usize| view.readable().has(g) && !lossy[g].load(Relaxed);
+        let others = (0..self.world.scale.groups).any(|g| g != group && has_everything(g));
+        let counted = view.state(group) == GroupState::InSync;
+        if !self.world.servers[group].crash() {
+            return;
+        }
+        self.control.crashes[group].fetch_add(1, Relaxed);
+        lossy[group].store(true, Relaxed);
+        if counted && !others {
+            crate::trace!(self.world, "the crash of group {group} took data");
+            self.oracle.lose();
+        }
+    }
+
+    fn heal(&self, group: usize) {
+        let server = &self.world.servers[group];
+        server.set_cut(false);
+        server.set_power(Power::On);
+        server.behave();
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Control: the administrator's commands, the thread that brings groups back, and the resyncs, as
+//! `rust/device` has them.
+
+use crate::logic::{
+    group::{GroupFault, GroupState},
+    mirror::{States, World as _},
+    resync::{walk, Ended, Line, Overseer},
+};
+use crate::request::Pages;
+use crate::world::World;
+use shuttle::sync::Mutex;
+use shuttle::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+struct Running {
+    ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+/// The control of a device.
+pub struct Control {
+    world: Arc<World>,
+    resyncs: Mutex<Vec<Option<Running>>>,
+    /// How often each server has lost something.
+    pub crashes: Vec<AtomicU64>,
+    pub synced: AtomicU64,
+}
+
+struct Silent<'a>(&'a World);
+
+impl Overseer for Silent<'_> {
+    fn is_stopped(&self) -> bool {
+        self.0.is_ending()
+    }
+
+    fn begins(&mut self, _: u64, _: u64, _: u64) {}
+
+    fn came_to(&mut self, _: u64, _: u64, _: u64, _: u64) {}
+
+    fn tell(&mut self, _: Line) {}
+}
+
+impl Control {
+    pub fn new(world: Arc<World>) -> Arc<Self> {
+        let groups = world.scale.groups;
+        Arc::new(Self {
+            world,
+            resyncs: Mutex::new((0..groups).map(|_| None).collect()),
+            crashes: (0..groups).map(|_| AtomicU64::new(0)).collect(),
+            synced: AtomicU64::new(0),
+        })
+    }
+
+    /// The thread that brings back the groups which enbd itself faulted.
+    pub fn keep(self: &Arc<Self>) {
+        while !self.world.is_ending() {
+            for group in 0..self.world.scale.groups {
+                if self.wants_back(group) {
+                    self.hot_add(group, false);
+                }
+            }
+            self.world.clock.wait(200, || self.world.is_ending());
+        }
+    }
+
+    fn wants_back(&self, group: usize) -> bool {
+        let core = self.world.core();
+        core.view().state(group) == GroupState::Faulty
+            && core.group(group).is_some_and(|g| {
+                g.up() != 0
+                    && !g.is_suspect(self.world.now_ms())
+                    && !g.is_unmarked()
+                    && g.fault().is_some_and(GroupFault::is_own)
+            })
+    }
+
+    pub fn set_faulty(&self, group: usize) {
+        let _ = self.world.fault(group, GroupFault::Admin);
+    }
+
+    /// Starts to bring a group back, if that can be.
+    pub fn hot_add(self: &Arc<Self>, group: usize, full: bool) {
+        let world = &self.world;
+        let core = world.core();
+        let Some(g) = core.group(group) else { return };
+        let is_faulty = || core.view().state(group) == GroupState::Faulty;
+        if !is_faulty() || g.up() == 0 || world.holds_old_write() {
+            return;
+        }
+        let mut resyncs = self.resyncs.lock().unwrap();
+        if resyncs[group]
+            .as_ref()
+            .is_some_and(|r| !r.ended.load(Relaxed))
+        {
+            return;
+        }
+        if let Some(last) = resyncs[group].take() {
+            last.thread.join().expect("no panic");
+        }
+        if full && is_faulty() {
+            world.mark_all(group);
+        }
+        let Ok(epoch) = world.hot_add(group) else {
+            return;
+        };
+        let ended = Arc::new(AtomicBool::new(false));
+        let control = self.clone();
+        let flag = ended.clone();
+        let thread = shuttle::thread::spawn(move || {
+            control.resync(group, epoch);
+            flag.store(true, Relaxed);
+            control.world.clock.happened();
+        });
+        resyncs[group] = Some(Running { ended, thread });
+    }
+
+    fn resync(&self, group: usize, epoch: u32) {
+        let world = &self.world;
+        let crashes = self.crashes[group].load(Relaxed);
+        let pages = std::array::from_fn(|_| Pages::default());
+        let walked = walk(&**world, &mut Silent(world), group, epoch, pages);
+        crate::trace!(world, "resync of group {group}: {walked:?}");
+        match walked.result {
+            Ok(()) => {
+                self.synced.fetch_add(1, Relaxed);
+                if self.crashes[group].load(Relaxed) == crashes {
+                    world.lossy[group].store(false, Relaxed);
+                }
+            }
+            Err(Ended::Differs) => {
+                for (g, server) in world.servers.iter().enumerate() {
+                    crate::trace!(world, "group {g} holds {:?}", server.content());
+                }
+                panic!("group {group} differs where it missed nothing")
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Waits for the resyncs that run.
+    pub fn join(&self) {
+        for group in 0..self.world.scale.groups {
+            let running = self.resyncs.lock().unwrap()[group].take();
+            if let Some(running) = running {
+                running.thread.join().expect("no panic");
+            }
+        }
+    }
+}

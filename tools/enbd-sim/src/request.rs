@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requests of the device's users, and the memory of transfers.
+
+use crate::logic::mirror::{Carrier, Op, Pdu, Request, Route};
+use crate::server::Value;
+use crate::world::World;
+use std::sync::{Arc, Mutex};
+
+/// What a user asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish {
+    pub op: Op,
+    /// The first block.
+    pub first: usize,
+    /// How many blocks; 0 for a flush.
+    pub len: usize,
+    pub fua: bool,
+}
+
+/// How a request ended: the blocks that were read, or a positive errno.
+pub type Ending = Result<Vec<Value>, i32>;
+
+/// Where the user finds how the request ended.
+pub type Slip = Arc<Mutex<Option<Ending>>>;
+
+/// A request on its way. Its user is told when the last handle is dropped.
+pub struct Rq {
+    world: Arc<World>,
+    wish: Wish,
+    tag: u32,
+    pdu: Pdu,
+    pub data: Mutex<Vec<Value>>,
+    slip: Slip,
+}
+
+/// Sectors of a block.
+pub const BLOCK_SECTORS: u64 = 8;
+
+/// One of the handles to a request.
+#[derive(Clone)]
+pub struct Handle(Arc<Rq>);
+
+impl Handle {
+    pub fn new(world: &Arc<World>, wish: Wish, tag: u32, data: Vec<Value>, slip: Slip) -> Self {
+        Self(Arc::new(Rq {
+            world: world.clone(),
+            wish,
+            tag,
+            pdu: Pdu::default(),
+            data: Mutex::new(data),
+            slip,
+        }))
+    }
+
+    pub fn data(&self) -> &Mutex<Vec<Value>> {
+        &self.0.data
+    }
+}
+
+impl Drop for Rq {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let data = std::mem::take(self.data.get_mut().unwrap());
+        let result = self.world.result(&self.pdu, self.tag).map(|()| data);
+        self.world.tag_is_free(self.tag);
+        *self.slip.lock().unwrap() = Some(result);
+        self.world.clock.happened();
+    }
+}
+
+impl Request for Handle {
+    fn op(&self) -> Op {
+        self.0.wish.op
+    }
+
+    fn sector(&self) -> u64 {
+        self.0.wish.first as u64 * BLOCK_SECTORS
+    }
+
+    fn bytes(&self) -> u32 {
+        (self.0.wish.len as u64 * BLOCK_SECTORS * 512) as u32
+    }
+
+    fn tag(&self) -> u32 {
+        self.0.tag
+    }
+
+    fn fua(&self) -> bool {
+        self.0.wish.fua
+    }
+
+    fn no_unmap(&self) -> bool {
+        false
+    }
+
+    fn pdu(&self) -> &Pdu {
+        &self.0.pdu
+    }
+}
+
+/// The memory of a window of a resync.
+pub type Pages = Arc<Mutex<Vec<Value>>>;
+
+/// The memory of a transfer.
+#[derive(Clone)]
+pub enum Buffer {
+    Rq(Handle),
+    Pages(Pages),
+}
+
+impl Buffer {
+    /// The blocks in it.
+    pub fn values(&self, len: usize) -> Vec<Value> {
+        let mut values = match self {
+            Self::Rq(rq) => rq.data().lock().unwrap().clone(),
+            Self::Pages(pages) => pages.lock().unwrap().clone(),
+        };
+        values.truncate(len);
+        values
+    }
+
+    /// Puts the blocks of a read there.
+    pub fn fill(&self, values: Vec<Value>) {
+        match self {
+            Self::Rq(rq) => *rq.data().lock().unwrap() = values,
+            Self::Pages(pages) => *pages.lock().unwrap() = values,
+        }
+    }
+}
+
+impl Carrier for Buffer {
+    type Request = Handle;
+
+    fn of(request: Handle) -> Self {
+        Self::Rq(request)
+    }
+
+    fn request(&self) -> Option<&Handle> {
+        match self {
+            Self::Rq(rq) => Some(rq),
+            Self::Pages(_) => None,
+        }
+    }
+
+    fn into_request(self) -> Option<Handle> {
+        match self {
+            Self::Rq(rq) => Some(rq),
+            Self::Pages(_) => None,
+        }
+    }
+}

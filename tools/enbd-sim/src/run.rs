@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One run: users and faults at the same time, then everything is healed, and the mirrors have to
+//! become equal and hold what they should.
+
+use crate::faults::{Mischief, FAULTS};
+use crate::keeper::Control;
+use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
+use crate::oracle::Oracle;
+use crate::user::User;
+use crate::world::{Scale, World};
+use shuttle::rand::{thread_rng, Rng};
+use shuttle::thread;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::Arc;
+
+/// Milliseconds that the mirror has to become whole, after all is healed.
+const CONVERGE_MS: u64 = 600_000;
+
+/// What happened in a run.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub steps: u64,
+    pub ms: u64,
+    pub resyncs: u64,
+    pub faults: [u64; FAULTS.len()],
+}
+
+/// One run, in the schedule that shuttle chooses.
+pub fn run() -> Tally {
+    let scale = some_scale();
+    let world = World::new(scale);
+    let oracle = world.oracle.clone();
+    let control = Control::new(world.clone());
+    crate::trace!(world, "{scale:?}");
+    let service = start_service(&world, &control);
+    let users: Vec<_> = start_users(&world, &oracle);
+    let mischief = Mischief {
+        world: world.clone(),
+        control: control.clone(),
+        oracle: oracle.clone(),
+    };
+    let faults = mischief.run(thread_rng().gen_range(4..16));
+    for user in users {
+        user.join().expect("no panic");
+    }
+    converge(&world, &control);
+    check(&world, &oracle);
+    world.ending.store(true, Relaxed);
+    world.clock.happened();
+    for thread in service {
+        thread.join().expect("no panic");
+    }
+    control.join();
+    let tally = Tally {
+        steps: shuttle::current::context_switches() as u64,
+        ms: world.clock.now_ms(),
+        resyncs: control.synced.load(Relaxed),
+        faults,
+    };
+    world.clock.stop();
+    tally
+}
+
+fn some_scale() -> Scale {
+    let mut rng = thread_rng();
+    Scale {
+        groups: rng.gen_range(2..=3),
+        channels_each: rng.gen_range(1..=2),
+        blocks: [16, 24, 48][rng.gen_range(0..3)],
+        multi_conn: rng.gen(),
+        no_page: [0, 300][rng.gen_range(0..2)],
+    }
+}
+
+fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::JoinHandle<()>> {
+    let mut threads = Vec::new();
+    let clock = world.clock.clone();
+    // Not waited for: it ends last.
+    thread::spawn(move || clock.run());
+    for channel in 0..world.channels.len() {
+        let world = world.clone();
+        threads.push(thread::spawn(move || world.channels[channel].run(&world)));
+    }
+    for server in 0..world.scale.groups {
+        let world = world.clone();
+        threads.push(thread::spawn(move || {
+            while !world.is_ending() {
+                let server = &world.servers[server];
+                if !server.work() {
+                    world
+                        .clock
+                        .wait(1000, || server.has_work() || world.is_ending());
+                }
+            }
+        }));
+    }
+    let control = control.clone();
+    threads.push(thread::spawn(move || control.keep()));
+    threads
+}
+
+fn start_users(world: &Arc<World>, oracle: &Arc<Oracle>) -> Vec<thread::JoinHandle<()>> {
+    let users = 4;
+    let share = world.scale.blocks / users;
+    (0..users)
+        .map(|number| {
+            let user = User {
+                world: world.clone(),
+                oracle: oracle.clone(),
+                own: number * share..(number + 1) * share,
+            };
+            thread::spawn(move || user.run(40))
+        })
+        .collect()
+}
+
+/// Waits until all groups are in sync.
+fn converge(world: &Arc<World>, control: &Arc<Control>) {
+    let until = world.now_ms() + CONVERGE_MS;
+    let is_whole = || {
+        let view = world.core().view();
+        (0..world.scale.groups).all(|g| {
+            let up = world.core().group(g).map_or(0, |g| g.up().count_ones());
+            view.state(g) == GroupState::InSync
+                && world.dirty(g) == 0
+                && up as usize == world.scale.channels_each
+                && world.servers[g].knows_all()
+        })
+    };
+    while !is_whole() {
+        assert!(
+            world.now_ms() < until,
+            "no convergence: {:?}",
+            describe(world)
+        );
+        for group in 0..world.scale.groups {
+            // Those that the administrator faulted.
+            control.hot_add(group, false);
+        }
+        world.clock.wait(500, is_whole);
+    }
+}
+
+fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {
+    let view = world.core().view();
+    (0..world.scale.groups)
+        .map(|g| {
+            let up = world.core().group(g).map_or(0, |g| g.up());
+            (view.state(g), up, world.dirty(g))
+        })
+        .collect()
+}
+
+/// The mirrors are equal, hold what was acknowledged, and after a flush all of it is durable.
+fn check(world: &Arc<World>, oracle: &Arc<Oracle>) {
+    let blocks = world.scale.blocks;
+    let user = User {
+        world: world.clone(),
+        oracle: oracle.clone(),
+        own: 0..blocks,
+    };
+    for block in 0..blocks {
+        user.read(block, 1);
+    }
+    let since = oracle.snapshot();
+    let first = world.servers[0].content();
+    for (group, server) in world.servers.iter().enumerate() {
+        for (block, value) in server.content().into_iter().enumerate() {
+            assert_eq!(
+                value, first[block],
+                "block {block} of groups {group} and 0 differs at the end"
+            );
+            if let Err(what) = oracle.check(block, value, &since) {
+                panic!("at the end, group {group}: {what}");
+            }
+        }
+    }
+    user.flush();
+    for (group, server) in world.servers.iter().enumerate() {
+        assert_eq!(
+            server.durable(),
+            first,
+            "group {group} after the last flush"
+        );
+    }
+}

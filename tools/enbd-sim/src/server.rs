@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A server: a store with a volatile cache, and connections that fail in the ways that real ones do.
+//!
+//! A message is on the *wire* until the server receives it, and *got* until the server has carried
+//! it out, in any order. What is got is carried out even if the connection is reset meanwhile: that
+//! is what makes ghost writes.
+
+use crate::clock::Clock;
+use shuttle::rand::{thread_rng, Rng};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, Weak};
+
+/// The content of a block: the number of the write that made it.
+pub type Value = u64;
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// Read so many blocks from a block on.
+    Read { first: usize, len: usize },
+    /// Write these blocks, durably or not.
+    Write {
+        first: usize,
+        values: Vec<Value>,
+        fua: bool,
+    },
+    /// Make durable what was answered.
+    Flush,
+}
+
+/// A request on the wire.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub cookie: u64,
+    pub ask: Ask,
+}
+
+/// What a server answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// It is done; a read's data.
+    Done(Vec<Value>),
+    /// It was not done.
+    NoSpace,
+}
+
+/// A reply on the wire.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub cookie: u64,
+    pub answer: Answer,
+}
+
+/// How a connection stands, as its client sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Line {
+    /// It carries messages.
+    Open,
+    /// The server has closed it, after all that it carried out.
+    Closed,
+    /// It was reset.
+    Reset,
+}
+
+/// One connection.
+pub struct Conn {
+    pub line: Line,
+    /// The server's host knows it still: what is on the wire may arrive.
+    known: bool,
+    /// The client sends no more.
+    half_closed: bool,
+    wire: VecDeque<Message>,
+    got: Vec<Message>,
+    replies: VecDeque<Reply>,
+}
+
+/// A connection that both ends hold.
+pub type SharedConn = Arc<Mutex<Conn>>;
+
+impl Conn {
+    /// The client sends a message.
+    pub fn send(&mut self, message: Message) {
+        if self.line == Line::Open && !self.half_closed {
+            self.wire.push_back(message);
+        }
+    }
+
+    /// The client sends no more.
+    pub fn shutdown_send(&mut self) {
+        self.half_closed = true;
+    }
+
+    fn is_drained(&self) -> bool {
+        self.wire.is_empty() && self.got.is_empty()
+    }
+}
+
+/// What the server's process and its host are doing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Power {
+    /// It serves.
+    On,
+    /// The process is stopped: the host still receives.
+    Stopped,
+    /// The process or the host is gone.
+    Off,
+}
+
+struct State {
+    power: Power,
+    /// Nothing arrives, in either direction.
+    cut: bool,
+    /// So many writes are refused.
+    refusals: u32,
+    /// One reply gets a cookie that nobody knows.
+    lies: bool,
+    durable: Vec<Value>,
+    cache: Vec<Option<Value>>,
+    conns: Vec<SharedConn>,
+    /// All connections that there ever were.
+    held: Vec<Weak<Mutex<Conn>>>,
+}
+
+/// One server.
+pub struct Server {
+    state: Mutex<State>,
+    clock: Arc<Clock>,
+}
+
+impl Server {
+    pub fn new(blocks: usize, clock: Arc<Clock>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                power: Power::On,
+                cut: false,
+                refusals: 0,
+                lies: false,
+                durable: vec![0; blocks],
+                cache: vec![None; blocks],
+                conns: Vec::new(),
+                held: Vec::new(),
+            }),
+            clock,
+        }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        let r = f(&mut self.state.lock().unwrap());
+        self.clock.happened();
+        r
+    }
+
+    /// A new connection, if the server can be reached and answers.
+    pub fn connect(&self) -> Option<SharedConn> {
+        self.with(|s| {
+            if s.power != Power::On || s.cut {
+                return None;
+            }
+            let conn = Arc::new(Mutex::new(Conn {
+                line: Line::Open,
+                known: true,
+                half_closed: false,
+                wire: VecDeque::new(),
+                got: Vec::new(),
+                replies: VecDeque::new(),
+            }));
+            s.conns.push(conn.clone());
+            s.held.push(Arc::downgrade(&conn));
+            Some(conn)
+        })
+    }
+
+    /// What the client of a connection gets next: a reply, or how the line stands.
+    pub fn receive(&self, conn: &SharedConn) -> Result<Reply, Line> {
+        let s = self.state.lock().unwrap();
+        let mut c = conn.lock().unwrap();
+        if c.line == Line::Open && s.cut {
+            return Err(Line::Open);
+        }
+        // What was answered before the server closed arrives before its closing.
+        match c.replies.pop_front() {
+            Some(reply) if c.line != Line::Reset => Ok(reply),
+            _ => Err(c.line),
+        }
+    }
+
+    /// Whether [`Server::receive`] has something to tell.
+    pub fn has_news(&self, conn: &SharedConn) -> bool {
+        let s = self.state.lock().unwrap();
+        let c = conn.lock().unwrap();
+        c.line != Line::Open || (!s.cut && !c.replies.is_empty())
+    }
+
+    /// The server does one thing, if there is something to do: receives a message, carries one out,
+    /// or closes a connection.
+    pub fn work(&self) -> bool {
+        let mut s = self.state.lock().unwrap();
+        if s.power != Power::On || s.conns.is_empty() {
+            return false;
+        }
+        let start = thread_rng().gen_range(0..s.conns.len());
+        let conns: Vec<_> = s.conns[start..]
+            .iter()
+            .chain(&s.conns[..start])
+            .cloned()
+            .collect();
+        let worked = conns
+            .iter()
+            .any(|conn| s.work_on(&mut conn.lock().unwrap()));
+        s.conns.retain(|conn| conn.lock().unwrap().known);
+        drop(s);
+        if worked {
+            self.clock.happened();
+        }
+        worked
+    }
+
+    /// Whether [`Server::work`] would do something.
+    pub fn has_work(&self) -> bool {
+        let s = self.state.lock().unwrap();
+        s.power == Power::On
+            && s.conns.iter().any(|conn| {
+                let c = conn.lock().unwrap();
+                !c.got.is_empty() || (!s.cut && (!c.wire.is_empty() || c.half_closed))
+            })
+    }
+
+    /// The network resets a connection; what is on the wire is lost.
+    pub fn reset_one(&self) {
+        self.with(|s| {
+            if let Some(conn) = pick(&s.conns) {
+                let mut c = conn.lock().unwrap();
+                if c.line == Line::Open {
+                    c.reset();
+                }
+            }
+        });
+    }
+
+    /// The server closes a connection by itself, after what it got.
+    pub fn close_one(&self) {
+        self.with(|s| {
+            if let Some(conn) = pick(&s.conns) {
+                let mut c = conn.lock().unwrap();
+                if c.line == Line::Open && s.power == Power::On {
+                    c.wire.clear();
+                    let got = std::mem::take(&mut c.got);
+                    for message in got {
+                        s.carry_out(&message);
+                    }
+                    c.line = Line::Closed;
+                    c.known = false;
+                }
+            }
+        });
+    }
+
+    /// The process ends; the host, with what is in its cache, goes on.
+    pub fn kill(&self) {
+        self.with(|s| {
+            s.power = Power::Off;
+            for conn in std::mem::take(&mut s.conns) {
+                let mut c = conn.lock().unwrap();
+                c.wire.clear();
+                // What it was about to do it has done or not.
+                for message in std::mem::take(&mut c.got) {
+                    if thread_rng().gen() {
+                        s.carry_out(&message);
+                    }
+                }
+                c.known = false;
+                if c.line == Line::Open {
+                    c.line = if thread_rng().gen() {
+                        Line::Closed
+                    } else {
+                        Line::Reset
+                    };
+                    c.replies.clear();
+                }
+            }
+        });
+    }
+
+    /// The host crashes: what was not durable is lost, in part or as a whole. Whether something was.
+    pub fn crash(&self) -> bool {
+        self.with(|s| {
+            s.power = Power::Off;
+            let mut lost = false;
+            for (block, cached) in s.cache.iter_mut().enumerate() {
+                if let Some(value) = cached.take() {
+                    if thread_rng().gen() {
+                        s.durable[block] = value;
+                    } else {
+                        lost = true;
+                    }
+                }
+            }
+            for conn in s.conns.drain(..) {
+                let mut c = conn.lock().unwrap();
+                c.wire.clear();
+                c.got.clear();
+                c.replies.clear();
+                c.known = false;
+            }
+            lost
+        })
+    }
+
+    /// Sets the power. A host that comes back resets the connections that it does not know.
+    pub fn set_power(&self, power: Power) {
+        self.with(|s| s.power = power);
+    }
+
+    pub fn power(&self) -> Power {
+        self.state.lock().unwrap().power
+    }
+
+    /// Cuts the network off, or heals it.
+    pub fn set_cut(&self, cut: bool) {
+        self.with(|s| s.cut = cut);
+    }
+
+    /// Refuses the next write.
+    pub fn refuse_one(&self) {
+        self.with(|s| s.refusals = 1);
+    }
+
+    /// The next reply is nonsense.
+    pub fn lie_once(&self) {
+        self.with(|s| s.lies = true);
+    }
+
+    /// Neither refuses nor lies any more.
+    pub fn behave(&self) {
+        self.with(|s| {
+            s.refusals = 0;
+            s.lies = false;
+        });
+    }
+
+    /// Whether a connection that the client still holds is not known to the host that is on.
+    pub fn is_forgotten(&self, conn: &SharedConn) -> bool {
+        let s = self.state.lock().unwrap();
+        s.power == Power::On && !s.cut && !conn.lock().unwrap().known
+    }
+
+    /// Whether so many connections are known, and nobody holds another one that is open.
+    pub fn knows_all(&self) -> bool {
+        let s = self.state.lock().unwrap();
+        s.held.iter().all(|conn| {
+            let conn = conn.upgrade();
+            conn.is_none_or(|c| {
+                let c = c.lock().unwrap();
+                c.known || c.line != Line::Open
+            })
+        })
+    }
+
+    /// The client waits no longer for the end of a connection: from now on the server carries out
+    /// nothing more of it. This is what enbd assumes after its time limit.
+    pub fn end_of_quarantine(&self, conn: &SharedConn) {
+        self.with(|s| {
+            let mut c = conn.lock().unwrap();
+            let mut left: Vec<_> = std::mem::take(&mut c.got);
+            left.extend(std::mem::take(&mut c.wire));
+            for message in left {
+                if c.known && thread_rng().gen() {
+                    s.carry_out(&message);
+                }
+            }
+            c.known = false;
+        });
+    }
+
+    /// What is read from each block.
+    pub fn content(&self) -> Vec<Value> {
+        let s = self.state.lock().unwrap();
+        (0..s.durable.len()).map(|b| s.read(b)).collect()
+    }
+
+    /// What would be there after a crash.
+    pub fn durable(&self) -> Vec<Value> {
+        self.state.lock().unwrap().durable.clone()
+    }
+}
+
+fn pick(conns: &[SharedConn]) -> Option<SharedConn> {
+    if conns.is_empty() {
+        return None;
+    }
+    conns.get(thread_rng().gen_range(0..conns.len())).cloned()
+}
+
+impl Conn {
+    fn reset(&mut self) {
+        self.line = Line::Reset;
+        self.replies.clear();
+        self.wire.clear();
+    }
+}
+
+impl State {
+    fn read(&self, block: usize) -> Value {
+        self.cache[block].unwrap_or(self.durable[block])
+    }
+
+    fn work_on(&mut self, c: &mut Conn) -> bool {
+        let mut rng = thread_rng();
+        let may_receive = !self.cut && !c.wire.is_empty();
+        if may_receive && (c.got.is_empty() || rng.gen()) {
+            if let Some(message) = c.wire.pop_front() {
+                c.got.push(message);
+            }
+            return true;
+        }
+        if !c.got.is_empty() {
+            let at = rng.gen_range(0..c.got.len());
+            let message = c.got.remove(at);
+            let answer = self.carry_out(&message);
+            if c.line == Line::Open && !(c.half_closed && rng.gen()) {
+                let lies = std::mem::take(&mut self.lies);
+                let cookie = if lies { u64::MAX } else { message.cookie };
+                c.replies.push_back(Reply { cookie, answer });
+            }
+            return true;
+        }
+        if c.is_drained() && (c.line == Line::Reset || (c.half_closed && !self.cut)) {
+            // It has seen the end of the connection.
+            c.known = false;
+            if c.line == Line::Open {
+                c.line = Line::Closed;
+            }
+            return true;
+        }
+        false
+    }
+
+    fn carry_out(&mut self, message: &Message) -> Answer {
+        match &message.ask {
+            Ask::Read { first, len } => {
+                Answer::Done((*first..first + len).map(|b| self.read(b)).collect())
+            }
+            Ask::Write { .. } if self.refusals > 0 => {
+                self.refusals -= 1;
+                Answer::NoSpace
+            }
+            Ask::Write { first, values, fua } => {
+                for (value, block) in values.iter().zip(*first..) {
+                    if *fua {
+                        self.durable[block] = *value;
+                        self.cache[block] = None;
+                    } else {
+                        self.cache[block] = Some(*value);
+                    }
+                }
+                Answer::Done(Vec::new())
+            }
+            Ask::Flush => {
+                for block in 0..self.durable.len() {
+                    if let Some(value) = self.cache[block].take() {
+                        self.durable[block] = value;
+                    }
+                }
+                Answer::Done(Vec::new())
+            }
+        }
+    }
+}

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Users of the device: each writes blocks of its own, and reads everybody's.
+
+use crate::logic::mirror::{Op, Route};
+use crate::oracle::Oracle;
+use crate::request::{Ending, Handle, Slip, Wish};
+use crate::world::World;
+use shuttle::rand::{thread_rng, Rng};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Blocks of the largest request.
+const LARGEST: usize = 4;
+
+/// A user.
+pub struct User {
+    pub world: Arc<World>,
+    pub oracle: Arc<Oracle>,
+    /// The blocks that it writes.
+    pub own: Range<usize>,
+}
+
+impl User {
+    /// Does so many things, one after the other.
+    pub fn run(&self, times: usize) {
+        for _ in 0..times {
+            match thread_rng().gen_range(0..20) {
+                0..=9 => self.write(Op::Write),
+                10 => self.write(Op::WriteZeroes),
+                11 | 12 => self.flush(),
+                _ => {
+                    let (first, len) = some(0..self.world.scale.blocks);
+                    self.read(first, len);
+                }
+            }
+        }
+    }
+
+    fn write(&self, op: Op) {
+        let (first, len) = some(self.own.clone());
+        let fua = thread_rng().gen_ratio(1, 8);
+        let wish = Wish {
+            op,
+            first,
+            len,
+            fua,
+        };
+        let since = self.oracle.snapshot();
+        let values = self.oracle.issue(first, len, op != Op::Write);
+        match self.ask(wish, values) {
+            Ok(_) => self.oracle.acknowledge(first, len, fua, &since),
+            // The last server in sync has no space: either value may be there.
+            Err(28) => {}
+            Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
+        }
+    }
+
+    /// Reads and checks.
+    pub fn read(&self, first: usize, len: usize) {
+        let since = self.oracle.snapshot();
+        let wish = Wish {
+            op: Op::Read,
+            first,
+            len,
+            fua: false,
+        };
+        let values = match self.ask(wish, Vec::new()) {
+            Ok(values) => values,
+            Err(errno) => panic!("a read of blocks {first}+{len} failed: errno {errno}"),
+        };
+        assert_eq!(values.len(), len, "a read of {len} blocks");
+        for (block, value) in (first..).zip(values) {
+            if let Err(what) = self.oracle.check(block, value, &since) {
+                panic!("{what}");
+            }
+        }
+    }
+
+    /// Makes durable what was acknowledged.
+    pub fn flush(&self) {
+        let covers = self.oracle.snapshot();
+        let wish = Wish {
+            op: Op::Flush,
+            first: 0,
+            len: 0,
+            fua: false,
+        };
+        match self.ask(wish, Vec::new()) {
+            Ok(_) => self.oracle.flushed(&covers),
+            Err(errno) => panic!("a flush failed: errno {errno}"),
+        }
+    }
+
+    fn ask(&self, wish: Wish, data: Vec<u64>) -> Ending {
+        let world = &self.world;
+        let tag = world.take_tag();
+        let slip = Slip::default();
+        crate::trace!(world, "asks with tag {tag}: {wish:?} {data:?}");
+        let used = world.route(Handle::new(world, wish, tag, data, slip.clone()));
+        if thread_rng().gen() {
+            world.kick_all(used | world.take_unkicked());
+        } else {
+            world.add_unkicked(used);
+            world.kick_all(world.take_unkicked());
+        }
+        let mut ending = None;
+        world.clock.wait(u64::MAX, || {
+            ending = slip.lock().unwrap().take();
+            ending.is_some()
+        });
+        crate::trace!(world, "tag {tag} ends: {ending:?}");
+        ending.expect("waited for")
+    }
+}
+
+fn some(blocks: Range<usize>) -> (usize, usize) {
+    let mut rng = thread_rng();
+    let first = rng.gen_range(blocks.clone());
+    let len = rng.gen_range(1..=LARGEST.min(blocks.end - first));
+    (first, len)
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The world of a mirror, on the host: what the driver is to it in the kernel.
+
+use crate::channel::Channel;
+use crate::clock::Clock;
+use crate::logic::{
+    barrier::Claim,
+    bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
+    mirror::{self, Carrier, Copies, Core, News, States, Transfer},
+    resync::{Bounds, Site, Users},
+    unflushed::{Unflushed, WORDS},
+    wire::request::Command,
+    MAX_GROUPS,
+};
+use crate::oracle::Oracle;
+use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
+use crate::server::Server;
+use crate::sync::Word;
+use crate::table::{Table, NO_CHANNEL};
+use shuttle::rand::{thread_rng, Rng};
+use shuttle::sync::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex as StdMutex};
+
+/// Requests that users have at once, at most.
+pub const QUEUE_DEPTH: usize = 8;
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub groups: usize,
+    pub channels_each: usize,
+    pub blocks: usize,
+    /// A server promises that a flush on one channel covers all.
+    pub multi_conn: bool,
+    /// How often, in a thousand, a page of the map cannot be had.
+    pub no_page: u32,
+}
+
+pub struct Page(Box<[u64; LEAF_WORDS]>);
+
+impl Page {
+    fn new() -> Self {
+        Self(Box::new([0; LEAF_WORDS]))
+    }
+}
+
+impl Leaf for Page {
+    fn words(&self) -> &[u64; LEAF_WORDS] {
+        &self.0
+    }
+
+    fn words_mut(&mut self) -> &mut [u64; LEAF_WORDS] {
+        &mut self.0
+    }
+}
+
+type Map = DirtyMap<Page, Vec<Slot<Page>>>;
+
+pub struct World {
+    pub scale: Scale,
+    pub clock: Arc<Clock>,
+    pub servers: Vec<Server>,
+    pub channels: Vec<Channel>,
+    pub tables: Vec<Table>,
+    pub oracle: Arc<Oracle>,
+    /// Which servers lost something that was not copied back since.
+    pub lossy: Vec<AtomicBool>,
+    core: Core,
+    claims: Vec<Claim>,
+    unflushed: Vec<Unflushed<Vec<Word>>>,
+    copies: Mutex<Copies>,
+    parked: Mutex<VecDeque<Handle>>,
+    maps: Vec<Mutex<Map>>,
+    free_tags: StdMutex<Vec<u32>>,
+    /// Requests of users on their way.
+    pub load: AtomicUsize,
+    /// The time of faults is over: all threads that serve end.
+    pub ending: AtomicBool,
+}
+
+impl World {
+    pub fn new(scale: Scale) -> Arc<Self> {
+        let clock = Arc::new(Clock::new());
+        let words = || (0..WORDS).map(|_| Word::new(0)).collect::<Vec<_>>();
+        let map = || {
+            let slots = (0..slots_for(scale.blocks as u64)).map(|_| Slot::Clean);
+            DirtyMap::new(slots.collect::<Vec<_>>(), scale.blocks as u64).ok()
+        };
+        let world = Arc::new(Self {
+            scale,
+            servers: (0..scale.groups)
+                .map(|_| Server::new(scale.blocks, clock.clone()))
+                .collect(),
+            channels: (0..scale.groups * scale.channels_each)
+                .map(|i| Channel::new(i as u32, i / scale.channels_each))
+                .collect(),
+            tables: (0..scale.groups).map(|_| Table::new()).collect(),
+            oracle: Arc::new(Oracle::new(scale.blocks)),
+            lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
+            core: Core::default(),
+            claims: (0..QUEUE_DEPTH).map(|_| Claim::default()).collect(),
+            unflushed: (0..scale.groups)
+                .filter_map(|_| Unflushed::new(words()))
+                .collect(),
+            copies: Mutex::new(Copies::default()),
+            parked: Mutex::new(VecDeque::new()),
+            maps: (0..scale.groups)
+                .filter_map(|_| map())
+                .map(Mutex::new)
+                .collect(),
+            free_tags: StdMutex::new((0..QUEUE_DEPTH as u32).collect()),
+            load: AtomicUsize::new(0),
+            ending: AtomicBool::new(false),
+            clock,
+        });
+        assert!(scale.groups <= MAX_GROUPS);
+        for group in 0..scale.groups {
+            if let Some(g) = mirror::World::core(&*world).group(group) {
+                g.set_single(!scale.multi_conn);
+            }
+            world.join(group).expect("the first time");
+        }
+        world.set_sectors(scale.blocks as u64 * BLOCK_SECTORS);
+        world
+    }
+
+    /// A number for a request, when one is free.
+    pub fn take_tag(&self) -> u32 {
+        let mut tag = None;
+        self.clock.wait(u64::MAX, || {
+            tag = self.free_tags.lock().unwrap().pop();
+            tag.is_some()
+        });
+        self.load.fetch_add(1, Relaxed);
+        tag.expect("waited for")
+    }
+
+    pub fn tag_is_free(&self, tag: u32) {
+        self.load.fetch_sub(1, Relaxed);
+        self.free_tags.lock().unwrap().push(tag);
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Relaxed)
+    }
+
+    fn lacks_page(&self) -> bool {
+        thread_rng().gen_ratio(self.scale.no_page, 1000)
+    }
+}
+
+impl mirror::World for World {
+    type Buffer = Buffer;
+    type Words = Vec<Word>;
+
+    fn core(&self) -> &Core {
+        &self.core
+    }
+
+    fn claims(&self) -> &[Claim] {
+        &self.claims
+    }
+
+    fn unflushed(&self, group: usize) -> Option<&Unflushed<Vec<Word>>> {
+        self.unflushed.get(group)
+    }
+
+    fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R {
+        f(&mut self.copies.lock().unwrap())
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        crate::channel::TIMEOUT_MS
+    }
+
+    fn show_errs(&self) -> bool {
+        false
+    }
+
+    fn block_sectors(&self) -> u64 {
+        BLOCK_SECTORS
+    }
+
+    fn is_volatile(&self, _group: usize) -> bool {
+        false
+    }
+
+    fn load(&self, channel: u32) -> u64 {
+        self.channels[channel as usize].load()
+    }
+
+    fn is_open(&self, channel: u32) -> bool {
+        self.channels[channel as usize].is_open()
+    }
+
+    fn submit(
+        &self,
+        group: usize,
+        channel: u32,
+        number: u32,
+        transfer: Transfer<Buffer>,
+    ) -> Result<(), Transfer<Buffer>> {
+        self.channels[channel as usize].submit(&self.tables[group], number, transfer)
+    }
+
+    fn kick(&self, channel: u32) {
+        self.channels[channel as usize].pump(self);
+    }
+
+    fn put_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        transfer: Transfer<Buffer>,
+    ) -> Result<(), Transfer<Buffer>> {
+        self.tables[group].put(number, transfer, NO_CHANNEL)
+    }
+
+    fn take_waiting(
+        &self,
+        group: usize,
+        number: u32,
+        wanted: impl FnOnce(Command) -> bool,
+    ) -> Option<Transfer<Buffer>> {
+        let taken = self.tables[group].take(number, NO_CHANNEL, |command, _| wanted(command));
+        Some(taken?.0)
+    }
+
+    fn park_if(&self, request: Handle, still: impl FnOnce() -> bool) -> Option<Handle> {
+        let mut parked = self.parked.lock().unwrap();
+        if !still() {
+            return Some(request);
+        }
+        parked.push_back(request);
+        None
+    }
+
+    fn parked(&self) -> usize {
+        self.parked.lock().unwrap().len()
+    }
+
+    fn unpark_first(&self) -> Option<<Buffer as Carrier>::Request> {
+        self.parked.lock().unwrap().pop_front()
+    }
+
+    fn mark_blocks(&self, group: usize, first: u64, len: u64) {
+        crate::trace!(self, "group {group} misses blocks {first}+{len}");
+        let lacks = self.lacks_page();
+        let mut map = self.maps[group].lock().unwrap();
+        map.mark(first, len, &mut || (!lacks).then(Page::new));
+    }
+
+    fn mark_all(&self, group: usize) {
+        self.maps[group].lock().unwrap().mark_all(&mut drop);
+    }
+
+    fn wake(&self) {
+        self.clock.happened();
+    }
+
+    fn wake_resyncs(&self) {
+        self.clock.happened();
+    }
+
+    fn tell(&self, news: News) {
+        crate::trace!(self, "{news:?}");
+        // Two failures at once: what was taken out of service had everything, and what is left has
+        // crashed. In the first case enbd cannot know yet, in the second one it says so.
+        let is_lossy = |g: usize| self.lossy[g].load(Relaxed);
+        let lost = match news {
+            News::Faulty { group, .. } => {
+                !is_lossy(group) && self.core.view().readable().iter().all(is_lossy)
+            }
+            News::BackAlone { group, .. } => is_lossy(group),
+            News::Refused { .. } => false,
+        };
+        if lost {
+            crate::trace!(self, "two failures at once took data");
+            self.oracle.lose();
+        }
+    }
+}
+
+impl Site for World {
+    type Pages = Pages;
+    type Spare = Option<Page>;
+
+    fn buffer(&self, pages: &Pages) -> Buffer {
+        Buffer::Pages(pages.clone())
+    }
+
+    fn is_same(&self, a: &Pages, b: &Pages, _len: usize) -> bool {
+        *a.lock().unwrap() == *b.lock().unwrap()
+    }
+
+    fn random(&self) -> u64 {
+        thread_rng().gen()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.clock.now_ms() * 1_000_000
+    }
+
+    fn wait_resync(&self, ms: u32, holds: impl FnMut() -> bool) -> bool {
+        self.clock.wait(u64::from(ms), holds)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { min: 0, max: 0 }
+    }
+
+    fn users(&self) -> Users {
+        if self.load.load(Relaxed) > 0 {
+            Users::Busy
+        } else {
+            Users::Quiet
+        }
+    }
+
+    fn max_bytes(&self) -> u64 {
+        // Windows of a few blocks, so that there are several.
+        4 * BLOCK_SECTORS * 512
+    }
+
+    fn dirty(&self, group: usize) -> u64 {
+        self.maps[group].lock().unwrap().dirty()
+    }
+
+    fn next_dirty(&self, group: usize, from: u64, max: u64) -> Option<Run> {
+        self.maps[group].lock().unwrap().next_dirty(from, max)
+    }
+
+    fn clear_blocks(&self, group: usize, run: Run, still: impl FnOnce() -> bool) {
+        let mut map = self.maps[group].lock().unwrap();
+        if still() {
+            crate::trace!(self, "group {group} got blocks {}+{}", run.first, run.len);
+            map.clear(run.first, run.len, &mut drop);
+        }
+    }
+
+    fn refill(&self, spare: &mut Option<Page>, may_wait: bool) -> bool {
+        if spare.is_none() && (may_wait || !self.lacks_page()) {
+            *spare = Some(Page::new());
+        }
+        spare.is_some()
+    }
+
+    fn refine(&self, group: usize, block: u64, spare: &mut Option<Page>) -> bool {
+        let mut map = self.maps[group].lock().unwrap();
+        if !map.is_coarse(block) {
+            return true;
+        }
+        let Some(page) = spare.take() else {
+            return false;
+        };
+        *spare = map.refine(block, page).err();
+        true
+    }
+}
