@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What came of it: a table of the faults, as text and as JSON."""
+
+import collections
+import json
+import re
+
+from parts.faults import KINDS
+
+# Lines of the kernel's log, in short.
+NEWS = (
+    (r"group \d is faulty: (.*)", "faulted: {}"),
+    (r"group \d channel \d .*\): (.*)", "channel: {}"),
+    (r"nbd_resync of group \d (failed|ended early)", "resync {}"),
+    (r"group \d is (back as the only one)", "{}"),
+    (r"(\S+) refused \(line", "command refused: {}"),
+)
+
+
+class Report:
+    """Made of the faults that were, and what the writers saw."""
+
+    def __init__(self, schedule, watch, seed):
+        self.schedule, self.watch, self.seed = schedule, watch, seed
+
+    def _stall(self, victim, instances):
+        """The longest operation of a device that any of the faults was on at; and how long the longest of those was that
+        began and ended with no other fault on."""
+        alone = shared = 0.0
+        on = [one for one in self.schedule.past if one.victim is victim]
+        for length, start, end, _ in victim.writer.stalls:
+            there = [one for one in on if one.start < end and start < one.end]
+            if any(one in instances for one in there):
+                shared = max(shared, length)
+                if len(there) == 1:
+                    alone = max(alone, length)
+        return {"alone": round(alone, 2), "longest": round(shared, 2)}
+
+    def _quiet(self, victim):
+        on = [one for one in self.schedule.past if one.victim is victim]
+        free = [s[0] for s in victim.writer.stalls if not any(one.start < s[2] and s[1] < one.end for one in on)]
+        return {"alone": round(max(free, default=0.0), 2), "longest": round(max(free, default=0.0), 2)}
+
+    def _happened(self, instances):
+        count = collections.Counter()
+        for one in instances:
+            for line in self.watch.news_of(one.victim.letter, one.start, one.end):
+                # A line that names a group of another fault belongs to that.
+                named = re.search(r"group (\d)", line)
+                if named and int(named[1]) != one.group and one.kind.reach.name != "CUT":
+                    continue
+                for pattern, text in NEWS:
+                    found = re.search(pattern, line)
+                    if found:
+                        count[text.format(found[1])] += 1
+                        break
+        return dict(count.most_common())
+
+    def rows(self):
+        """A row for each kind of fault."""
+        rows = []
+        for kind in KINDS:
+            instances = [one for one in self.schedule.past if one.kind is kind]
+            rows.append({
+                "fault": kind.name, "what": kind.what, "times": len(instances),
+                "stall": {v.letter: self._stall(v, instances) for v in self.schedule.victims},
+                "whole_after_s": round(max((one.end - one.healed for one in instances), default=0.0), 1),
+                "happened": self._happened(instances),
+            })
+        return rows
+
+    def write(self, ok, path="torture.json"):
+        """Prints the table, and writes the JSON."""
+        rows = self.rows()
+        quiet = {v.letter: self._quiet(v) for v in self.schedule.victims}
+        print("fault               times  longest stall of raw    of file system   back in  what enbd said")
+        for row in rows:
+            print(f"{row['fault']:19} {row['times']:5}  {self._stalls(row['stall'])}  {row['whole_after_s']:5.1f} s  "
+                  + "; ".join(f"{text} {n}" for text, n in list(row["happened"].items())[:4]))
+        print(f"{'(no fault on)':19} {'':5}  {self._stalls(quiet)}")
+        print("A stall is the time from the submission of a request to its end; first with that fault alone, then also with others.")
+        operations = {v.letter: v.writer.operations for v in self.schedule.victims}
+        slowest = {verb: round(s, 2) for verb, s in sorted(self.watch.slowest.items())}
+        print(f"operations of the writers: {operations}; slowest commands, s: {slowest}")
+        with open(path, "w", encoding="ascii") as file:
+            json.dump({"seed": self.seed, "ok": ok, "faults": rows, "no_fault": quiet, "operations": operations,
+                       "commands_s": slowest}, file, indent=1)
+
+    @staticmethod
+    def _stalls(stall):
+        return "  ".join(f"{one['alone']:6.2f} / {one['longest']:6.2f} s" for one in stall.values())
