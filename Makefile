@@ -51,8 +51,7 @@ bench:
 torture: SECONDS = 300
 torture: SEED = $(shell od -An -N4 -tu4 /dev/urandom)
 torture: ## faults at random for SECONDS=300 with SEED=n: two mirrors may not differ, fail or hang
-	@VM_MEM=$${VM_MEM:-4G} VM_TIMEOUT=$${VM_TIMEOUT:-$$(($(SECONDS) * 3 / 2 + 1500))} \
-		scripts/vm tools/torture/run $(SECONDS) $(SEED)
+	@tools/torture/start $(SECONDS) $(SEED)
 
 help: ## this list
 	@sed -En 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 22

@@ -23,23 +23,19 @@ class Report:
     def __init__(self, schedule, watch, seed):
         self.schedule, self.watch, self.seed = schedule, watch, seed
 
-    def _stall(self, victim, instances):
-        """The longest operation of a device that any of the faults was on at; and how long the longest of those was that
-        began and ended with no other fault on."""
-        alone = shared = 0.0
+    def _stalls_of(self, victim):
+        """Of each kind of fault the longest operation of a device that it was on at: with no other fault on meanwhile, and
+        in all. Under `None` those at which none was on."""
+        found = collections.defaultdict(lambda: {"alone": 0.0, "longest": 0.0})
         on = [one for one in self.schedule.past if one.victim is victim]
         for length, start, end, _ in victim.writer.stalls:
             there = [one for one in on if one.start < end and start < one.end]
-            if any(one in instances for one in there):
-                shared = max(shared, length)
-                if len(there) == 1:
-                    alone = max(alone, length)
-        return {"alone": round(alone, 2), "longest": round(shared, 2)}
-
-    def _quiet(self, victim):
-        on = [one for one in self.schedule.past if one.victim is victim]
-        free = [s[0] for s in victim.writer.stalls if not any(one.start < s[2] and s[1] < one.end for one in on)]
-        return {"alone": round(max(free, default=0.0), 2), "longest": round(max(free, default=0.0), 2)}
+            for kind in {one.kind for one in there} or {None}:
+                row = found[kind]
+                row["longest"] = max(row["longest"], round(length, 2))
+                if len(there) <= 1:
+                    row["alone"] = max(row["alone"], round(length, 2))
+        return found
 
     def _happened(self, instances):
         count = collections.Counter()
@@ -56,36 +52,35 @@ class Report:
                         break
         return dict(count.most_common())
 
-    def rows(self):
+    def rows(self, stalls):
         """A row for each kind of fault."""
         rows = []
         for kind in KINDS:
             instances = [one for one in self.schedule.past if one.kind is kind]
             rows.append({
                 "fault": kind.name, "what": kind.what, "times": len(instances),
-                "stall": {v.letter: self._stall(v, instances) for v in self.schedule.victims},
+                "stall": {letter: found[kind] for letter, found in stalls.items()},
                 "whole_after_s": round(max((one.end - one.healed for one in instances), default=0.0), 1),
                 "happened": self._happened(instances),
             })
         return rows
 
-    def write(self, ok, path="torture.json"):
-        """Prints the table, and writes the JSON."""
-        rows = self.rows()
-        quiet = {v.letter: self._quiet(v) for v in self.schedule.victims}
+    def write(self, ok):
+        """Prints the table, and the same as one line of JSON, which `start` puts into a file."""
+        stalls = {victim.letter: self._stalls_of(victim) for victim in self.schedule.victims}
+        rows, quiet = self.rows(stalls), {letter: found[None] for letter, found in stalls.items()}
         print("fault               times  longest stall of raw    of file system   back in  what enbd said")
         for row in rows:
-            print(f"{row['fault']:19} {row['times']:5}  {self._stalls(row['stall'])}  {row['whole_after_s']:5.1f} s  "
+            print(f"{row['fault']:19} {row['times']:5}  {self._columns(row['stall'])}  {row['whole_after_s']:5.1f} s  "
                   + "; ".join(f"{text} {n}" for text, n in list(row["happened"].items())[:4]))
-        print(f"{'(no fault on)':19} {'':5}  {self._stalls(quiet)}")
+        print(f"{'(no fault on)':19} {'':5}  {self._columns(quiet)}")
         print("A stall is the time from the submission of a request to its end; first with that fault alone, then also with others.")
         operations = {v.letter: v.writer.operations for v in self.schedule.victims}
         slowest = {verb: round(s, 2) for verb, s in sorted(self.watch.slowest.items())}
         print(f"operations of the writers: {operations}; slowest commands, s: {slowest}")
-        with open(path, "w", encoding="ascii") as file:
-            json.dump({"seed": self.seed, "ok": ok, "faults": rows, "no_fault": quiet, "operations": operations,
-                       "commands_s": slowest}, file, indent=1)
+        print("JSON " + json.dumps({"seed": self.seed, "ok": ok, "faults": rows, "no_fault": quiet, "operations": operations,
+                                    "commands_s": slowest}), flush=True)
 
     @staticmethod
-    def _stalls(stall):
+    def _columns(stall):
         return "  ".join(f"{one['alone']:6.2f} / {one['longest']:6.2f} s" for one in stall.values())
