@@ -10,7 +10,7 @@
  * differ, while a write was under way, may the words be of different counters. Where ZEROES is 1, one counter in 16
  * stands for zeroes, which are made by fallocate.
  *
- * Takes lines: "pause" (answers "PAUSED" when nothing is under way), "verify" (reads all blocks: "VERIFIED number"), "go",
+ * Takes lines: "pause" (answers "PAUSED" when nothing is under way), "verify" (reads all blocks, says "VERIFIED ..."), "go",
  * "quit". Once a second it says "T now operations oldest start end kind": when the oldest operation that is under way
  * was submitted (0: none is), and the longest one of those that ended in this second, by the monotonic clock. Says "DIFF
  * ..." or "ERROR ..." and ends when something is wrong.
@@ -352,7 +352,7 @@ static void pause_all(void)
 	paused = true;
 	while (idle < threads)
 		pthread_cond_wait(&changed, &lock);
-	printf("PAUSED %llu operations, %llu reversals\n", (unsigned long long)operations, (unsigned long long)reversals);
+	printf("PAUSED\n");
 	fflush(stdout);
 	pthread_mutex_unlock(&lock);
 }
@@ -373,7 +373,7 @@ static void verify(void)
 		read_blocks(&workers[threads], block, count);
 	}
 	pthread_mutex_lock(&lock);
-	printf("VERIFIED %llu\n", (unsigned long long)blocks);
+	printf("VERIFIED %llu blocks, %llu reversals\n", (unsigned long long)blocks, (unsigned long long)reversals);
 	fflush(stdout);
 	pthread_mutex_unlock(&lock);
 }

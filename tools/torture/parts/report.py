@@ -59,6 +59,7 @@ class Report:
             instances = [one for one in self.schedule.past if one.kind is kind]
             rows.append({
                 "fault": kind.name, "what": kind.what, "times": len(instances),
+                "on_s": round(max((one.healed - one.start for one in instances), default=0.0), 1),
                 "stall": {letter: found[kind] for letter, found in stalls.items()},
                 "whole_after_s": round(max((one.end - one.healed for one in instances), default=0.0), 1),
                 "happened": self._happened(instances),
@@ -69,12 +70,14 @@ class Report:
         """Prints the table, and the same as one line of JSON, which `start` puts into a file."""
         stalls = {victim.letter: self._stalls_of(victim) for victim in self.schedule.victims}
         rows, quiet = self.rows(stalls), {letter: found[None] for letter, found in stalls.items()}
-        print("fault               times  longest stall of raw    of file system   back in  what enbd said")
+        print("fault               times  on for  stall, raw       stall, mounted   whole in  what enbd said")
         for row in rows:
-            print(f"{row['fault']:19} {row['times']:5}  {self._columns(row['stall'])}  {row['whole_after_s']:5.1f} s  "
-                  + "; ".join(f"{text} {n}" for text, n in list(row["happened"].items())[:4]))
-        print(f"{'(no fault on)':19} {'':5}  {self._columns(quiet)}")
-        print("A stall is the time from the submission of a request to its end; first with that fault alone, then also with others.")
+            print(f"{row['fault']:19} {row['times']:5}  {row['on_s']:6.1f}  {self._columns(row['stall'])}  "
+                  f"{row['whole_after_s']:8.1f}  " + "; ".join(f"{text} {n}" for text, n in list(row["happened"].items())[:4]))
+        print(f"{'(no fault on)':19} {'':5}  {'':6}  {self._columns(quiet)}")
+        print("All in seconds, and the longest that was. A stall is the time from the submission of a request to its end: first while\n"
+              "no other fault was on at the device, then while there was. The last time is from the healing of the fault until the\n"
+              "group was in sync with all channels up.")
         operations = {v.letter: v.writer.operations for v in self.schedule.victims}
         slowest = {verb: round(s, 2) for verb, s in sorted(self.watch.slowest.items())}
         print(f"operations of the writers: {operations}; slowest commands, s: {slowest}")
@@ -83,4 +86,4 @@ class Report:
 
     @staticmethod
     def _columns(stall):
-        return "  ".join(f"{one['alone']:6.2f} / {one['longest']:6.2f} s" for one in stall.values())
+        return "  ".join(f"{one['alone']:6.2f} / {one['longest']:6.2f}" for one in stall.values())
