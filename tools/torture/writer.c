@@ -35,6 +35,7 @@
 #define BLOCK 4096
 #define WORDS (BLOCK / 8)
 #define SPAN 8 /* blocks of one operation at most */
+#define HOT 4 /* blocks of each thread that get half of all operations, so that late writes meet newer ones */
 #define MAX_THREADS 64
 #define NAME_MAX_LEN 16
 
@@ -288,15 +289,16 @@ static void flush(struct worker *worker)
 
 static void step(struct worker *worker)
 {
-	uint64_t own = blocks / threads, from = own * worker->number;
+	uint64_t own = blocks / threads, from;
 	uint64_t die = roll(worker) % 100;
 	int count = roll(worker) % 4 ? 1 : 1 + roll(worker) % SPAN;
 
 	if (die < 3)
 		return flush(worker);
+	from = roll(worker) % (roll(worker) % 2 ? HOT : own - count);
 	if (die < 45)
-		return read_blocks(worker, roll(worker) % (blocks - count), count);
-	from += roll(worker) % (own - count);
+		return read_blocks(worker, own * (roll(worker) % threads) + from, count);
+	from += own * worker->number;
 	if (count > 1 || !zero_block(worker, from))
 		write_blocks(worker, from, count, die < 52);
 }
@@ -419,7 +421,7 @@ int main(int argc, char **argv)
 	pace_us = atoi(argv[6]);
 	zeroes = atoi(argv[7]);
 	fd = open(argv[1], O_RDWR | O_DIRECT);
-	if (fd < 0 || threads < 1 || threads > MAX_THREADS || blocks / threads <= SPAN) {
+	if (fd < 0 || threads < 1 || threads > MAX_THREADS || blocks / threads < HOT + SPAN) {
 		printf("ERROR cannot work on %s: %s\n", argv[1], strerror(errno));
 		return 1;
 	}

@@ -9,7 +9,11 @@ so it would test TCP, and a veth may leave the checksum out.
 """
 
 import enum
+import os
+import signal
 
+from lib.program import run as run_program
+from lib.server import NbdServer, Server
 from lib.store import Store
 from parts.victim import RESYNC_KIB, TIMEOUT_S
 
@@ -26,19 +30,23 @@ class Reach(enum.Enum):
 class Kind:
     """A kind of fault."""
 
-    def __init__(self, name, reach, run):
-        self.name, self.reach, self.run = name, reach, run
+    def __init__(self, name, reach, run, server):
+        self.name, self.reach, self.run, self.server = name, reach, run, server
         self.what = run.__doc__.strip().rstrip(".")
+
+    def groups(self, victim):
+        """The groups that it can happen to."""
+        return [number for number, server in enumerate(victim.servers) if isinstance(server, self.server)]
 
 
 KINDS = []
 
 
-def fault(reach):
-    """Makes a generator function `(victim, group, dice)` a kind of fault."""
+def fault(reach, server=Server):
+    """Makes a generator function `(victim, group, dice)` a kind of fault, for groups with such a server."""
 
     def add(run):
-        KINDS.append(Kind(run.__name__, reach, run))
+        KINDS.append(Kind(run.__name__, reach, run, server))
         return run
 
     return add
@@ -88,6 +96,17 @@ def pause_long(victim, group, dice):
     victim.servers[group].pause()
     yield _long(dice)
     victim.servers[group].resume()
+
+
+@fault(Reach.OUT, NbdServer)
+def pause_connection(victim, group, dice):
+    """The process of one connection (nbd-server) stopped for more than timeout; the others go on."""
+    children = run_program("pgrep", "-P", victim.servers[group].process.pid).split()
+    # Those of connections that were lost may still be there; the youngest serve.
+    pid = int(dice.choice(sorted(children, key=int)[-2:]))
+    os.kill(pid, signal.SIGSTOP)
+    yield _long(dice)
+    os.kill(pid, signal.SIGCONT)
 
 
 @fault(Reach.OUT)
@@ -239,6 +258,21 @@ def setfaulty_in_resync(victim, group, dice):
             _free_resync(victim)
             victim.hotadd(group)
     _free_resync(victim)
+
+
+@fault(Reach.ALONE)
+def sources_delayed(victim, group, dice):
+    """Packets of the sources of a full resync delayed, each by another time."""
+    sites = [site for number, site in enumerate(victim.sites) if number != group]
+    if not _set_faulty(victim, group):
+        return
+    victim.wait_dirty(group, dice.randrange(20, 200))
+    for site in sites:
+        site.spoil("delay", "60ms", "58ms")
+    victim.hotadd(group, " full")
+    yield dice.uniform(5, 15)
+    for site in sites:
+        site.unspoil()
 
 
 @fault(Reach.OUT)

@@ -64,7 +64,7 @@ class Schedule:
 
     def _start_one(self):
         if not self.deck:
-            self.deck = [(victim, kind) for victim in self.victims for kind in self.kinds]
+            self.deck = [(victim, kind) for victim in self.victims for kind in self.kinds if kind.groups(victim)]
             self.dice.shuffle(self.deck)
         if sum(len(victim.active) for victim in self.victims) >= MOST:
             return False
@@ -72,7 +72,7 @@ class Schedule:
             key = (victim.letter, kind.name)
             # The n-th time of a kind at a device does the same whenever it comes.
             dice = random.Random(f"{self.seed} {key} {self._times.get(key, 0)}")
-            group = dice.randrange(len(victim.servers))
+            group = dice.choice(kind.groups(victim))
             if self._may(victim, group, kind.reach):
                 self.deck.remove((victim, kind))
                 self._times[key] = self._times.get(key, 0) + 1

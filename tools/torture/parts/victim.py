@@ -123,9 +123,9 @@ class Victim(Mirror):
 
     def evidence(self):
         """If the writer saw a difference on the raw disk: what each store has there."""
-        words = self.writer.trouble.split()
+        words = (self.writer.trouble or "none").split()
         if words[0] != "DIFF" or not self.load.RAW:
-            return ""
+            return f"device {self.letter}: the writer saw no difference on the raw disk"
         block = int(words[2])
         lines = [f"group {g}: {self.writer.decode(block, s.path, block * 4096)}" for g, s in enumerate(self.stores)]
         return "what the stores have there now:\n" + "\n".join(lines)

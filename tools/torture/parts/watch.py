@@ -100,7 +100,7 @@ class Watch:
         if writer is None or writer.is_ended:
             return
         if writer.trouble:
-            self.fail(f"device {victim.letter}: {writer.trouble}", victim.evidence())
+            self.fail(f"device {victim.letter}: {writer.trouble}")
         if now - writer.heard > SILENCE_S:
             self.fail(f"device {victim.letter}: the writer is silent for {now - writer.heard:.0f} s")
         if writer.oldest and not victim.is_cut:
@@ -108,13 +108,14 @@ class Watch:
             if age > victim.hang_s:
                 self.fail(f"device {victim.letter}: a request is under way for {age:.0f} s though a group can serve it")
 
-    def fail(self, reason, evidence=""):
+    def fail(self, reason):
         """Says all that is known, and ends the process. Only the first one gets that far."""
         if not self._failing.acquire(blocking=False):
             threading.Event().wait()
         self.log(f"FAIL {reason}")
-        if evidence:
-            print(evidence)
+        for victim in self.victims:
+            with contextlib.suppress(Exception):
+                print(victim.evidence())
         self._dump()
         with contextlib.suppress(Exception):
             self.on_failure()
