@@ -45,8 +45,13 @@ demo: ## the resync of 2003 replayed in the VM, from nothing
 vm: ## a shell in the VM, with the module loaded
 	@scripts/vm --interactive
 
-bench torture:
+bench:
 	@echo "make $@: not there yet" >&2; exit 1
+
+torture: SECONDS = 300
+torture: SEED = $(shell od -An -N4 -tu4 /dev/urandom)
+torture: ## faults at random for SECONDS=300 with SEED=n: two mirrors may not differ, fail or hang
+	@tools/torture/start $(SECONDS) $(SEED)
 
 help: ## this list
 	@sed -En 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 22

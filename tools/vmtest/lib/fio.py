@@ -21,11 +21,11 @@ randseed={seed}
 
 
 class Fio:
-    """fio with a job file, in the background."""
+    """fio with a job file, in the background; its files begin with `name`."""
 
-    def __init__(self, jobs, seconds, seed=1):
-        self.seconds = seconds
-        with open("jobs.fio", "w", encoding="ascii") as file:
+    def __init__(self, jobs, seconds, seed=1, name="fio"):
+        self.seconds, self.name = seconds, name
+        with open(f"{name}.jobs", "w", encoding="ascii") as file:
             file.write(GLOBAL.format(seconds=seconds, seed=seed) + jobs)
         self.process = None
 
@@ -33,21 +33,21 @@ class Fio:
         """Whether it has not ended."""
         return self.process.poll() is None
 
-    def wait(self):
+    def wait(self, limit=None):
         """Waits for its end, which has to be a good one."""
-        limit = self.seconds + 120
+        limit = limit or self.seconds + 120
         try:
             status = self.process.wait(limit)
         except subprocess.TimeoutExpired:
             raise check.Failure(f"fio did not end within {limit} s") from None
-        with open("fio.log", encoding="utf-8", errors="replace") as file:
+        with open(f"{self.name}.log", encoding="utf-8", errors="replace") as file:
             lines = file.read().strip().splitlines()
         errors = [line for line in lines if "verify" in line or "err=" in line and "err= 0" not in line]
         check.equal(status, 0, f"fio: {' | '.join(errors[:4] or lines[-4:])}; status")
 
     def __enter__(self):
-        with open("fio.log", "wb") as log:
-            self.process = subprocess.Popen(["fio", "jobs.fio"], stdout=log, stderr=log, process_group=0)
+        with open(f"{self.name}.log", "wb") as log:
+            self.process = subprocess.Popen(["fio", f"{self.name}.jobs"], stdout=log, stderr=log, process_group=0)
         return self
 
     def __exit__(self, kind, *_):

@@ -53,6 +53,12 @@ class Kmsg:
         self._take()
         return [line for line in self._seen if re.search(pattern, line)]
 
+    def take(self):
+        """The lines that have come since the last time; `lines` begins anew."""
+        self._take()
+        taken, self._seen = self._seen, []
+        return taken
+
     def forget(self):
         """Lets `lines` begin anew."""
         self._take()

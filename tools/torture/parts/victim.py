@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A device that is tortured: a mirror over servers, each at a site of its own, and the load on it."""
+
+import errno
+import threading
+import time
+
+from lib import check
+from lib.mirror import Mirror
+from lib.store import check_same
+from parts.site import Site
+
+TIMEOUT_S = 6
+CONNECT_TIMEOUT_S = 5
+# The documented bounds (Documentation/procfs.rst); those who wait for nothing get a second.
+BOUNDS_S = {"connect": CONNECT_TIMEOUT_S + 2, "disconnect": 5, "hotremove": 5, "reset": 5, "enable": 3 * TIMEOUT_S}
+# A channel that was down for long tries again after 30 s at most, then it connects; what was sent before is retransmitted by
+# TCP after about as long as the cable was cut, or fenced after twice the timeout.
+HANG_S = 30 + CONNECT_TIMEOUT_S + 5 * TIMEOUT_S
+RECOVER_S = 300
+# Enough that a resync does not take most of the time.
+RESYNC_KIB = 16384
+# Between two looks at the status, which cost the VM a lot.
+NAP_S = 0.5
+
+
+class Victim(Mirror):
+    """Made before the module knows of it; `with` connects and enables it."""
+
+    def __init__(self, letter, watch, kinds, size):
+        self.watch = watch
+        self.sites = [Site() for _ in kinds]
+        make = [self._maker(kind, site) for kind, site in zip(kinds, self.sites)]
+        settings = [f"timeout={TIMEOUT_S}", f"connect_timeout={CONNECT_TIMEOUT_S}", f"resync_min={RESYNC_KIB}"]
+        super().__init__(letter, kinds=make, size=size, settings=settings)
+        self.load = None
+        self.is_cut, self.served_since, self.hang_s = False, 0.0, HANG_S
+        self.lock = threading.Lock()
+        self.active = {}
+
+    @staticmethod
+    def _maker(kind, site):
+        return lambda store: kind(store, site.endpoint, namespace=site.name)
+
+    @property
+    def writer(self):
+        """The writer, once there is one."""
+        return self.load and self.load.writer
+
+    def command(self, *lines):
+        verb = lines[0].split("=", 1)[0]
+        with self.watch.bounded(verb, f"{self.letter}: {' '.join(lines)}", sum(self._bound(line) for line in lines)):
+            super().command(*lines)
+
+    @staticmethod
+    def _bound(line):
+        return BOUNDS_S.get(line.split("=", 1)[0], 1)
+
+    def try_command(self, *lines):
+        """A command that may be refused as the state of the group forbids it just now; says whether it was carried out."""
+        try:
+            self.command(*lines)
+        except OSError as error:
+            check.that(error.errno in (errno.EBUSY, errno.ENOTCONN), f"{lines}: {error}")
+            return False
+        return True
+
+    def connect_second(self, group, channels=1):
+        """Adds channels by the server's second address."""
+        server = self.servers[group]
+        self.command(f"connect={group} {self.sites[group].address(1)} name={server.export} channels={channels}")
+
+    def hotadd(self, group, full=""):
+        """Brings a group back that the administrator set faulty; waits while a lost channel may still write."""
+
+        def done():
+            return self.status().mark(group) != "F" or self.try_command(f"hotadd={group}{full}")
+
+        check.until(done, RECOVER_S, f"group {group} of {self.letter} can be added", NAP_S)
+
+    def dirty(self, group):
+        """Blocks that are marked for a group; all groups are there."""
+        return self.status().dirty_columns[group]
+
+    def wait_dirty(self, group, blocks):
+        """Waits until so many blocks are marked."""
+        check.until(lambda: self.dirty(group) >= blocks, HANG_S, f"writes mark blocks of group {group} of {self.letter}", NAP_S)
+
+    def is_whole(self, status, group):
+        """Whether the group is in sync with all channels up."""
+        channels = status.of_group(group)
+        return bool(channels) and not status.mark(group) and all(channel.is_up for channel in channels)
+
+    def wait_whole(self, groups):
+        """Waits until these groups are in sync with all channels up."""
+        self.wait_until(lambda s: all(self.is_whole(s, g) for g in groups), RECOVER_S, f"groups {groups} of {self.letter} are whole")
+
+    def wait_until(self, predicate, seconds, what):
+
+        def look():
+            now = self.status()
+            return now if predicate(now) else None
+
+        return check.until(look, seconds, what, NAP_S)
+
+    def wait_calm(self):
+        """Waits until everything is as if nothing had ever happened."""
+        self.wait_whole(range(len(self.servers)))
+        self.wait_until(lambda s: s.is_clean() and s.pending == 0, RECOVER_S, f"device {self.letter} is clean")
+
+    def compare(self):
+        """Fails unless all stores hold the same. Only while nothing writes."""
+        check_same(self.stores)
+
+    def cut(self):
+        """From now on no group can serve."""
+        self.is_cut = True
+
+    def restored(self):
+        """From now on a group can."""
+        self.served_since = time.monotonic()
+        self.is_cut = False
+
+    def evidence(self):
+        """If the writer saw a difference on the raw disk: what each store has there."""
+        words = (self.writer.trouble or "none").split()
+        if words[0] != "DIFF" or not self.load.RAW:
+            return f"device {self.letter}: the writer saw no difference on the raw disk"
+        block = int(words[2])
+        lines = [f"group {g}: {self.writer.decode(block, s.path, block * 4096)}" for g, s in enumerate(self.stores)]
+        return "what the stores have there now:\n" + "\n".join(lines)
+
+    def kill_load(self):
+        """Ends the load at once."""
+        if self.load:
+            self.load.kill()
+
+    def take_down(self):
+        """Takes it apart; nothing uses the disk any more."""
+        self.disable()
+        self.compare()
+        self.command("reset=1")
+        for server, site in zip(self.servers, self.sites):
+            server.stop()
+            site.remove()
