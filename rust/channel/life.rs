@@ -149,9 +149,10 @@ impl<H: Home> ChannelThreads<H> {
             home: home.clone(),
             index,
         };
-        threads.sender = Some(KThread::spawn(&name, sender)?);
+        // Neither interrupts whoever makes work for it: what comes meanwhile is done in one go.
+        threads.sender = Some(KThread::spawn_batch(&name, sender)?);
         let name = CString::try_from_fmt(fmt!("enbd-{letter}{index}"))?;
-        threads.life = Some(KThread::spawn(&name, Life { home, index, group })?);
+        threads.life = Some(KThread::spawn_batch(&name, Life { home, index, group })?);
         Ok(threads)
     }
 

@@ -38,6 +38,7 @@ unsigned int enbd_noio_save(void);
 void enbd_noio_restore(unsigned int flags);
 int enbd_disk_lock_unless_open(struct gendisk *disk);
 void enbd_disk_unlock(struct gendisk *disk);
+void enbd_task_set_batch(struct task_struct *task);
 void *enbd_inode_pde_data(const struct inode *inode);
 bool enbd_is_same(struct page *a, struct page *b, size_t len);
 

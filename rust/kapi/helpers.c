@@ -6,7 +6,9 @@
 #include <linux/highmem.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <uapi/linux/sched/types.h>
 #include <linux/tcp.h>
 #include <net/sock.h>
 
@@ -119,6 +121,14 @@ int enbd_disk_lock_unless_open(struct gendisk *disk)
 void enbd_disk_unlock(struct gendisk *disk)
 {
 	mutex_unlock(&disk->open_mutex);
+}
+
+/* A thread that does not interrupt whoever runs when it is woken up. */
+void enbd_task_set_batch(struct task_struct *task)
+{
+	struct sched_attr attr = { .size = sizeof(attr), .sched_policy = SCHED_BATCH };
+
+	sched_setattr_nocheck(task, &attr);
 }
 
 void *enbd_inode_pde_data(const struct inode *inode)

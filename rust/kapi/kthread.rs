@@ -48,6 +48,17 @@ struct Start<M: Main> {
 impl<M: Main> KThread<M> {
     /// Starts a thread called `name` (at most 15 bytes are kept).
     pub(crate) fn spawn(name: &CStr, value: M) -> Result<Self> {
+        Self::spawn_with(name, value, false)
+    }
+
+    /// Like [`KThread::spawn`]; when it wakes up, the thread waits until the task that its CPU runs
+    /// sleeps, or has had its slice of time. So what wakes it up can pile up, and is then done in
+    /// one go.
+    pub(crate) fn spawn_batch(name: &CStr, value: M) -> Result<Self> {
+        Self::spawn_with(name, value, true)
+    }
+
+    fn spawn_with(name: &CStr, value: M, batch: bool) -> Result<Self> {
         let done = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
         let start = Start {
             value,
@@ -71,6 +82,10 @@ impl<M: Main> KThread<M> {
         })?;
         // SAFETY: A new kthread stays alive until it has been woken up, which it has not yet been.
         unsafe { bindings::get_task_struct(task) };
+        if batch {
+            // SAFETY: We hold a reference.
+            unsafe { bindings::enbd_task_set_batch(task) };
+        }
         // SAFETY: We hold a reference.
         unsafe { bindings::wake_up_process(task) };
         // INVARIANT: As made above.
