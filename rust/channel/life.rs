@@ -460,6 +460,7 @@ impl<T: Operations> Channel<T> {
             &c.write_done,
             &c.errored,
             &self.load,
+            &self.carried,
         ] {
             count.set(0);
         }

@@ -293,6 +293,8 @@ pub(crate) struct Channel<T: Operations> {
     stop: Atomic<bool>,
     /// Bytes that were given to the channel and are not answered.
     load: Count,
+    /// Transfers that were given to the channel and are not answered.
+    carried: Count,
     /// What it did.
     pub(crate) counters: Counters,
 }
@@ -317,6 +319,7 @@ impl<T: Operations> Channel<T> {
             group: Atomic::new(0),
             stop: Atomic::new(false),
             load: Count::default(),
+            carried: Count::default(),
             counters: Counters::default(),
         })
     }
@@ -387,6 +390,7 @@ impl<T: Operations> Channel<T> {
 
     fn count_in(&self, bytes: u64, side: Command) {
         self.load.add(bytes);
+        self.carried.add(1);
         match side {
             Command::Read => self.counters.read_requested.add(bytes),
             _ => self.counters.write_requested.add(bytes),
@@ -395,6 +399,7 @@ impl<T: Operations> Channel<T> {
 
     fn count_out(&self, bytes: u64) {
         self.load.sub(bytes);
+        self.carried.sub(1);
     }
 
     /// Counts a transfer that left the channel.

@@ -5,11 +5,14 @@
 //! ```text
 //!            kick, something queued            queue found empty
 //!   Idle ----------------------------> Active -------------------> Idle
-//!                                        |  ^
-//!                           socket full  |  | (never: the thread empties the queue itself)
-//!                                        v  |
-//!                                      Thread ---queue found empty---> Idle
+//!     |                                  |
+//!     | kick, and the server             | socket full
+//!     | has much to answer               v
+//!     +------------------------------> Thread ---queue found empty---> Idle
 //! ```
+//!
+//! The thread of a server that has much to answer anyway is not in a hurry: it waits for a processor
+//! that has nothing else to do, and what is queued until then goes out in one piece.
 //!
 //! All of this is decided under the queue's lock, so that what is queued is always seen by the one
 //! who sends, and is left by none: who finds the queue empty becomes idle in the same step.
@@ -29,6 +32,8 @@ pub(super) enum Sender {
     Thread,
 }
 
+/// While the server has at most so many transfers to answer, it would have to wait for the thread.
+const DIRECT: usize = 1;
 /// How many transfers a sender takes from the queue at a time.
 const BATCH: usize = 16;
 
@@ -92,13 +97,19 @@ impl SendQueue {
         true
     }
 
-    /// Becomes the sender if there is something to send and nobody does.
-    pub(super) fn try_activate(&mut self) -> bool {
+    /// Chooses who sends, if there is something to send and nobody does: the caller, or the thread
+    /// if the server has more than [`DIRECT`] transfers to answer. `carried` is the number of those
+    /// that the channel has, in the queue or sent.
+    pub(super) fn choose_sender(&mut self, carried: usize) -> Option<Sender> {
         if self.sender != Sender::Idle || self.len == 0 {
-            return false;
+            return None;
         }
-        self.sender = Sender::Active;
-        true
+        self.sender = if carried.saturating_sub(self.len) > DIRECT {
+            Sender::Thread
+        } else {
+            Sender::Active
+        };
+        Some(self.sender)
     }
 
     /// The sender takes the next transfers. If there are none, and `idle_if_empty`, it is the
