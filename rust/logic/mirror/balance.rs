@@ -5,10 +5,15 @@
 use super::World;
 use crate::logic::group::GroupSet;
 
+/// The channel that was taken last is taken again until it has so many bytes more to carry than
+/// another one: what goes over one socket is sent, carried out and answered in fewer and larger
+/// pieces than what goes over several.
+const STICKY: u64 = 64 << 10;
+
 /// The choices among what is equally right.
 pub trait Balance: World {
-    /// The channel of `group` for the next transfer: the one with the fewest bytes on it, and among
-    /// equals each in turn.
+    /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
+    /// last one has [`STICKY`] bytes of advantage, and among equals each in turn.
     fn pick_channel(&self, group: usize) -> Option<u32> {
         let core = self.core();
         let g = core.groups.get(group)?;
@@ -24,17 +29,24 @@ pub trait Balance: World {
         }
         let count = up.count_ones();
         let first = core.next_turn() % count;
+        let current = g.last_taken();
         let mut best: Option<((u64, u32), u32)> = None;
         let mut left = up;
         for at in 0..count {
             let channel = left.trailing_zeros();
             left &= left.wrapping_sub(1);
-            let key = (self.load(channel), (at + count - first) % count);
+            let key = if channel == current {
+                (self.load(channel).saturating_sub(STICKY), 0)
+            } else {
+                (self.load(channel), 1 + (at + count - first) % count)
+            };
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, channel));
             }
         }
-        best.map(|(_, channel)| channel)
+        let (_, channel) = best?;
+        g.take(channel);
+        Some(channel)
     }
 
     /// The group whose next channel has the fewest bytes on it, and among equals each in turn;

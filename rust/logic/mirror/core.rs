@@ -122,7 +122,7 @@ pub struct GroupCore {
     /// Not 0: one channel works and the others stand by, since the server does not promise that a
     /// flush on one covers all.
     single: Word,
-    /// The channel that works then.
+    /// The channel that works then; else the one that was taken last.
     working: Word,
     /// Requests that were refused since the group joined.
     refused: Word,
@@ -201,6 +201,18 @@ impl GroupCore {
         let next = up.trailing_zeros();
         self.working.store(u64::from(next));
         next
+    }
+
+    /// The channel that was taken last.
+    pub(super) fn last_taken(&self) -> u32 {
+        self.working.load() as u32
+    }
+
+    /// A channel is taken.
+    pub(super) fn take(&self, channel: u32) {
+        if self.last_taken() != channel {
+            self.working.store(u64::from(channel));
+        }
     }
 
     /// Counts a refused request; whether this one is to be told, which get rarer the more there
