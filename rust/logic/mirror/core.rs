@@ -356,8 +356,11 @@ impl Pdu {
         GroupSet::from_bits(self.refused_by.load() as u8)
     }
 
-    /// It failed with this positive errno.
+    /// It failed with this positive errno. What a server said tells more than that one was lost.
     pub(super) fn fail(&self, errno: i32) {
+        if errno == EIO && self.errno.load() != 0 {
+            return;
+        }
         self.errno.store(u64::from(errno.unsigned_abs()));
     }
 
