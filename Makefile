@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test test test-debug demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test simulate test test-debug demo vm bench torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -32,6 +32,9 @@ shellcheck: ## the scripts, by shellcheck
 
 logic-test: ## the decisions (rust/logic), on this machine
 	@scripts/check logic-test
+
+simulate: ## the decisions under faults and a seeded schedule, for STEPS=n from SEED=n on
+	@scripts/check simulator
 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test

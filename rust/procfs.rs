@@ -71,7 +71,7 @@ impl TextFile for Registry {
         require_admin()?;
         if len > WRITE_MAX {
             let failure = Failure::new(E2BIG, "more than 4096 bytes at once");
-            return Err(Self::refuse(None, None, 1, failure));
+            return Err(self.refuse(None, None, 1, failure));
         }
         Ok(())
     }
@@ -81,8 +81,8 @@ impl TextFile for Registry {
             if let Err(reason) = parse_line(line.text) {
                 let error = Error::from_errno(reason.errno().saturating_neg());
                 let failure = Failure::new(error, reason.as_str());
-                let device = device_of(line.text).and_then(|id| self.find(id));
-                return Err(Self::refuse(device, None, line.number, failure));
+                let device = device_of(line.text);
+                return Err(self.refuse(device, None, line.number, failure));
             }
         }
         for line in lines(text) {
@@ -91,8 +91,8 @@ impl TextFile for Registry {
                 continue;
             };
             if let Err(failure) = self.carry_out(&command) {
-                let device = self.find(command.device);
-                return Err(Self::refuse(device, Some(&command), line.number, failure));
+                let name = Some(command.verb.name());
+                return Err(self.refuse(Some(command.device), name, line.number, failure));
             }
         }
         Ok(())
@@ -187,27 +187,25 @@ impl Registry {
         }
     }
 
-    /// Tells the log, the status and the writer why a line was refused.
+    /// Tells the log, the status and the writer why a line was refused, as far as it can be told
+    /// what it was about.
     fn refuse(
-        device: Option<Arc<Device>>,
-        command: Option<&Command<'_>>,
+        &self,
+        device: Option<DeviceId>,
+        verb: Option<&str>,
         line: usize,
         failure: Failure,
     ) -> Error {
-        if let Some(device) = device {
+        if let Some(device) = device.and_then(|id| self.find(id)) {
             device.note(&failure);
         }
-        let errno = failure.error.to_errno();
-        match command {
-            Some(command) => pr_info!(
-                "[{}] {} refused (line {}): {} ({})\n",
-                command.device.letter(),
-                command.verb.name(),
-                line,
-                failure.reason,
-                errno
-            ),
-            None => pr_info!("line {} refused: {} ({})\n", line, failure.reason, errno),
+        let (errno, reason) = (failure.error.to_errno(), failure.reason);
+        let verb = verb.unwrap_or("command");
+        match device.map(DeviceId::letter) {
+            Some(letter) => {
+                pr_info!("[{letter}] {verb} refused (line {line}): {reason} ({errno})\n");
+            }
+            None => pr_info!("{verb} refused (line {line}): {reason} ({errno})\n"),
         }
         failure.error
     }

@@ -28,7 +28,8 @@ void enbd_put_net(struct net *net)
 /*
  * Makes a fresh kernel socket fit to carry block I/O: it may dip into the reserves while memory is being freed through
  * it, it must not start I/O to get memory, and it must not use the page fragment of the task that happens to send.
- * It also holds its network namespace, since what TCP does after the release still needs it.
+ * It also holds its network namespace, since what TCP does after the release still needs it. A connection without
+ * requests is asked now and then whether it is there still, so that a lost server is noticed before it is needed.
  */
 void enbd_sock_prepare(struct socket *sock)
 {
@@ -38,8 +39,13 @@ void enbd_sock_prepare(struct socket *sock)
 	sk->sk_allocation = GFP_NOIO | __GFP_MEMALLOC;
 	sk->sk_use_task_frag = false;
 	sk_set_memalloc(sk);
-	if (sk_is_tcp(sk))
+	if (sk_is_tcp(sk)) {
 		tcp_sock_set_nodelay(sk);
+		sock_set_keepalive(sk);
+		tcp_sock_set_keepidle(sk, 10);
+		tcp_sock_set_keepintvl(sk, 5);
+		tcp_sock_set_keepcnt(sk, 3);
+	}
 }
 
 /*
