@@ -45,7 +45,10 @@ demo: ## the resync of 2003 replayed in the VM, from nothing
 vm: ## a shell in the VM, with the module loaded
 	@scripts/vm --interactive
 
-bench torture:
+bench: ## the comparison with nbd.ko, md, DRBD and nbdcopy: table, JSON, picture in results/; QUICK=1: 10 minutes
+	@QUICK="$(QUICK)" tools/bench/compare
+
+torture:
 	@echo "make $@: not there yet" >&2; exit 1
 
 help: ## this list
