@@ -53,4 +53,5 @@ def _bar(x, y, figure, most, colour):
     middle = y + (BAR - 1) / 2
     return [f'<rect x="{x}" y="{y}" width="{value * scale:.1f}" height="{BAR - 1}" fill="{colour}"/>',
             f'<line x1="{low:.1f}" y1="{middle}" x2="{min(high, x + WIDTH - 60):.1f}" y2="{middle}" stroke="black"/>',
-            f'<text x="{max(high, x + value * scale) + 4:.1f}" y="{y + BAR - 1}" font-size="8">{figure.median:,.0f}</text>']
+            f'<text x="{max(high, x + value * scale) + 4:.1f}" y="{y + BAR - 1}" font-size="8">'
+            f'{figure.median:,.0f}</text>']

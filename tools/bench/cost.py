@@ -21,7 +21,7 @@ MORE_OF_FLOOR = 8
 
 
 def measure(peer, servers, wanted, rounds, share=1):
-    """The cost of a request to a peer: for each workload one dictionary a round. `share` is that of the usual length."""
+    """The cost of a request to a peer: for each workload one dictionary a round. `share` is of the usual length."""
     pids = {server.process.pid for server in servers}
     threads = counter.Threads(pids, peer.is_server_thread)
     script = os.path.abspath("snapshot")

@@ -14,7 +14,7 @@ RAN = 7
 
 
 class Threads:
-    """The threads that are told apart: those of servers, and those of the kernel. What is left is the load generator."""
+    """The threads that are told apart: servers' and the kernel's. What is left is the load generator."""
 
     def __init__(self, server_pids, is_server_thread):
         self.names = {}

@@ -48,7 +48,36 @@ def _speed(found):
     yield goal(f"throughput of {name}, two groups to md with bitmap", value, 1.5, at_most=False)
 
 
-JUDGES = (_cost, _speed)
+def _scale(found):
+    name = "4k-randread-d32"
+    value = ratio(found.scaled("limited servers", "enbd-2", name), found.scaled("limited servers", "enbd-1", name))
+    yield goal("reads from two groups to one, where servers are the limit", value, 1.6, at_most=False)
+
+
+def _resync(found):
+    for case in ("post", "scattered"):
+        value = ratio(found.resync("enbd-2", case, "moved"), found.resync("enbd-2", case, "dirty"))
+        yield goal(f"bytes moved to dirty bytes, {case}", value, 1.05)
+    value = ratio(found.resync("enbd-2", "scattered", "seconds"), found.resync("md+bitmap", "scattered", "seconds"))
+    yield goal("time of a resync of scattered blocks to md's", value, 0.1)
+    value = ratio(found.resync_rate("enbd-2"), found.resync_rate("nbdcopy"))
+    yield goal("speed of a full resync to nbdcopy's", value, 0.9, at_most=False)
+    for case in ("scattered", "full"):
+        for side in ("read", "write"):
+            figure = found.slowdown("enbd-2", case, side)
+            yield goal(f"p99 of {side}s during a resync to without, {case}", figure and figure.median, 2)
+
+
+def _memory(found):
+    tables, pages = found.last("memory", what="table"), found.maps()
+    clustered = [line["tib"] / (line["share"] * (1 << 20)) for line in pages
+                 if line["how"] == "clustered" and line["share"] >= 0.01]
+    yield goal("bytes of dirty map a MiB of clustered dirt, from 1 % of a TiB on", max(clustered, default=None), 40)
+    worst = max((line["tib"] / (1 << 20) for line in pages), default=None)
+    yield goal("MiB of dirty map a TiB at worst", worst if tables else None, 33)
+
+
+JUDGES = (_cost, _speed, _scale, _resync, _memory)
 
 
 def judge(found):

@@ -19,7 +19,7 @@ def job(name, *lines):
 
 
 def run(device, *jobs, common=()):
-    """Runs the jobs, on this device if they name none: the directory where it ran, and what fio says of each by name."""
+    """Runs the jobs, on this device if they name none: the directory where it ran, what fio says of each by name."""
     directory = tempfile.mkdtemp(prefix="fio-")
     lines = ["[global]", *GLOBAL, *common] + ([f"filename={device}"] if device else [])
     path = os.path.join(directory, "jobs.fio")

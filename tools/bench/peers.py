@@ -5,7 +5,9 @@ A peer in a `with` is ready for I/O at `device`. Those over the network use the 
 scheduler could be chosen it is `none`: each hands requests on as they come.
 """
 
+import errno
 import os
+import re
 
 from lib import check, nbdinfo, program
 
@@ -77,6 +79,24 @@ class Peer:
         """Removes it."""
         raise NotImplementedError
 
+    # Those that mirror have these too.
+
+    def set_aside(self):
+        """Stops writing to the last copy, and notes from now on what it misses."""
+        raise NotImplementedError
+
+    def take_back(self, full):
+        """Begins to bring it back: what it missed, or all of it."""
+        raise NotImplementedError
+
+    def is_whole(self):
+        """Whether all copies are equal again."""
+        raise NotImplementedError
+
+    def moved(self):
+        """Bytes that were written to the last copy since some time in the past."""
+        raise NotImplementedError
+
 
 class NullBlk(Peer):
     """Completes each request where it was submitted: what is left is the load generator and the block layer."""
@@ -133,9 +153,10 @@ class Md(Peer):
 
     kind = "mirror"
 
-    def __init__(self, servers, bitmap, channels=2, number=0):
+    def __init__(self, servers, bitmap, channels=2, number=0, size=None):
         super().__init__()
         self.device = f"/dev/md{number}"
+        self.size = size
         self.name = "md+bitmap" if bitmap else "md"
         self.bitmap = "internal" if bitmap else "none"
         # /dev/nbd0 and /dev/nbd1 are others'.
@@ -147,7 +168,32 @@ class Md(Peer):
             leg.set_up()
             self.settings += leg.settings
         self.run("mdadm", "--create", self.device, "--run", "--level=1", f"--raid-devices={len(self.legs)}",
-                 "--assume-clean", f"--bitmap={self.bitmap}", "--metadata=1.2", *(leg.device for leg in self.legs))
+                 "--assume-clean", f"--bitmap={self.bitmap}", "--metadata=1.2",
+                 *([f"--size={self.size >> 10}"] if self.size else []), *(leg.device for leg in self.legs))
+        # As fast as it can while nobody uses it. What it leaves to users is its own default.
+        write("/proc/sys/dev/raid/speed_limit_max", 10 ** 7)
+        self.settings.append("dev.raid.speed_limit_max=10000000")
+
+    def _attribute(self, name):
+        return read(f"/sys/block/{os.path.basename(self.device)}/md/{name}")
+
+    def set_aside(self):
+        leg = self.legs[-1].device
+        run("mdadm", self.device, "--fail", leg)
+        check.until(lambda: attempt("mdadm", self.device, "--remove", leg).returncode == 0, 30, f"{leg} can be removed")
+
+    def take_back(self, full):
+        leg = self.legs[-1].device
+        if full:
+            run("mdadm", "--zero-superblock", leg)
+        run("mdadm", self.device, "--add" if full else "--re-add", leg)
+
+    def is_whole(self):
+        return self._attribute("degraded") == "0" and self._attribute("sync_action") == "idle"
+
+    def moved(self):
+        # The seventh figure: sectors written.
+        return int(read(f"/sys/block/{os.path.basename(self.legs[-1].device)}/stat").split()[6]) * 512
 
     def take_down(self):
         run("mdadm", "--stop", self.device)
@@ -164,7 +210,8 @@ class Drbd(Peer):
     # Nothing but memory is below: there is no cache to flush and no order to keep.
     DISK = ("--disk-barrier=no", "--disk-flushes=no", "--md-flushes=no", "--al-extents=6007",
             "--c-max-rate=4194304", "--c-plan-ahead=20", "--c-fill-target=1M")
-    NET = ("--protocol=C", "--max-buffers=8000", "--max-epoch-size=8000", "--sndbuf-size=0", "--rcvbuf-size=0")
+    NET = ("--protocol=C", "--max-buffers=8000", "--max-epoch-size=8000", "--sndbuf-size=0", "--rcvbuf-size=0",
+           "--connect-int=1")
 
     def __init__(self, size):
         super().__init__()
@@ -179,7 +226,8 @@ class Drbd(Peer):
 
     def set_up(self):
         self.run("modprobe", "brd", "rd_nr=2", f"rd_size={self.size >> 10}")
-        self.run("modprobe", "drbd", "minor_count=2")
+        # The kernel would ask drbdadm, which knows nothing of these two.
+        self.run("modprobe", "drbd", "minor_count=2", "usermode_helper=disabled")
         for name, minor, here, there in self.NODES:
             disk = f"/dev/ram{minor}"
             self._fill(disk)
@@ -203,6 +251,23 @@ class Drbd(Peer):
         """`cstate` or `dstate` of the near node."""
         return run(DRBD, what, "0").strip()
 
+    def set_aside(self):
+        _, _, here, there = self.NODES[0]
+        run(DRBD, "disconnect", here, there)
+
+    def take_back(self, full):
+        name, minor, here, there = self.NODES[0]
+        if full:
+            run(DRBD, "invalidate-remote", minor)
+        run(DRBD, "connect", name, here, there, *self.NET)
+
+    def is_whole(self):
+        return self.state("cstate") == "Connected" and self.state("dstate") == "UpToDate/UpToDate"
+
+    def moved(self):
+        # Of the far node, the second line in /proc/drbd: KiB that it wrote to its disk.
+        return int(re.search(r"^ 1: .*\n.* dw:(\d+)", read("/proc/drbd"), re.MULTILINE)[1]) << 10
+
     def take_down(self):
         for name, _, _, _ in self.NODES:
             attempt(DRBD, "down", name)
@@ -213,8 +278,9 @@ class Drbd(Peer):
 class Enbd(Peer):
     """enbd with a group for each server."""
 
-    def __init__(self, servers, channels=2, name=None, letter="a"):
+    def __init__(self, servers, channels=2, name=None, letter="a", blocksize=None):
         super().__init__()
+        self.blocksize = blocksize
         self.letter, self.device = letter, f"/dev/nd{letter}"
         self.servers, self.channels = servers, channels
         self.name = name or f"enbd-{len(servers)}"
@@ -229,10 +295,35 @@ class Enbd(Peer):
 
     def set_up(self):
         self.run("modprobe", "enbd")
+        if self.blocksize:
+            self.command(f"blocksize={self.blocksize}")
         for group, server in enumerate(self.servers):
             self.command(f"connect={group} {server.endpoint} channels={self.channels}")
         self.command("enable=1")
         unscheduled(self.device)
+
+    def set_aside(self):
+        nbdinfo.command(f"setfaulty[{self.letter}]={len(self.servers) - 1}")
+
+    def take_back(self, full):
+        check.until(lambda: self._try_back(full), 30, "the group can be brought back")
+
+    def _try_back(self, full):
+        try:
+            nbdinfo.command(f"hotadd[{self.letter}]={len(self.servers) - 1}{' full' if full else ''}")
+        except OSError as error:
+            # It is on its way out still.
+            if error.errno != errno.EBUSY:
+                raise
+            return False
+        return True
+
+    def is_whole(self):
+        return nbdinfo.status(self.letter).is_clean()
+
+    def moved(self):
+        pattern = rf"\[{self.letter}\] nbd_resync of group \d by pid \d+ copied \d+ blocks \((\d+) bytes\)"
+        return sum(map(int, re.findall(pattern, run("dmesg"))))
 
     def take_down(self):
         check.until(self._reset, 30, "the device can be reset")

@@ -80,3 +80,35 @@ class Results:
         """Throughput, or a latency."""
         lines = [line for line in self.of("speed", workload=workload) if peer in line["rounds"]]
         return Figure(one[key] for one in lines[-1]["rounds"][peer]) if lines else None
+
+    def last(self, stage, **wanted):
+        """The last such line, or None."""
+        return (self.of(stage, **wanted) or [None])[-1]
+
+    def resync(self, peer, case, key):
+        """`moved`, `dirty`, `wire`, `seconds` of a resync that nobody disturbed."""
+        line = self.last("resync", peer=peer, case=case)
+        if line is None or any(key not in one for one in line["rounds"]):
+            return None
+        return Figure(one[key] for one in line["rounds"])
+
+    def resync_rate(self, peer):
+        """Bytes a second of a full resync."""
+        line = self.last("resync", peer=peer, case="full")
+        return Figure(one["moved"] / one["seconds"] for one in line["rounds"]) if line else None
+
+    def slowdown(self, peer, case, side):
+        """An application's p99 during a resync, to the same without."""
+        line = self.last("resync", peer=peer, case=case)
+        if line is None or "used" not in line:
+            return None
+        return Figure(one["busy"][side] / one["quiet"][side] for one in line["used"])
+
+    def scaled(self, case, peer, workload, key="iops"):
+        """A figure of the stage that varies channels, groups and the network."""
+        line = self.last("scale", case=case, workload=workload)
+        return Figure(one[key] for one in line["rounds"][peer]) if line and peer in line["rounds"] else None
+
+    def maps(self):
+        """The dirty maps that were measured."""
+        return self.of("memory", what="map")

@@ -17,6 +17,12 @@ def memory_server(size):
     return Nbdkit(None, Endpoint(), plugin=plugin)
 
 
+def limited(size, bits):
+    """The same, but it gives out no more than so many bits a second."""
+    plugin = ["memory", str(size), "allocator=malloc", f"rate={bits}"]
+    return Nbdkit(None, Endpoint(), plugin=plugin, filters=["rate"])
+
+
 def fill(server, size):
     """Writes all of a store, so that no request is the first to touch a page, and none finds zeroes."""
     handle = nbd.NBD()

@@ -46,8 +46,8 @@ def show(workload, result):
     """A line for people, a peer."""
     for name, rounds in result.items():
         middle = {key: median_of(rounds, key) for key in rounds[0]}
-        print(f"{workload:20} {name:14} {middle['iops']:9.0f} IO/s {middle['mib_s']:8.1f} MiB/s   p50 {middle['p50']:7.0f}"
-              f"  p99 {middle['p99']:7.0f}  p99.9 {middle['p999']:8.0f} us", flush=True)
+        print(f"{workload:20} {name:14} {middle['iops']:9.0f} IO/s {middle['mib_s']:8.1f} MiB/s"
+              f"   p50 {middle['p50']:7.0f}  p99 {middle['p99']:7.0f}  p99.9 {middle['p999']:8.0f} us", flush=True)
 
 
 def run(options):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The tables that people read, in Markdown."""
 
+from bench.results import Figure
 from bench.workloads import WORKLOADS
 
 SINGLE = ("nbd.ko", "enbd-1")
@@ -55,8 +56,8 @@ def cost(found):
     if not found.of("cost"):
         return []
     lines = ["## Instructions a request", "",
-             "One processor. The whole path on one machine: client, servers, both ends of TCP. What null_blk needs for the"
-             " same requests, which is the load generator's part, is subtracted. A copy by `rep movsb` counts an"
+             "One processor. The whole path on one machine: client, servers, both ends of TCP. What null_blk needs for"
+             " the same requests, which is the load generator's part, is subtracted. A copy by `rep movsb` counts an"
              " instruction a byte.", ""]
     lines += against(found.net_cost)
     lines += ["", "The client's side alone: the same without the threads of the servers, and without DRBD's peer.", ""]
@@ -77,7 +78,76 @@ def speed(found):
     return lines
 
 
-SECTIONS = (cost, speed)
+def resync(found):
+    """Bringing a copy back."""
+    if not found.of("resync"):
+        return []
+    rows = []
+    for case in ("post", "scattered", "full"):
+        for peer in ("md+bitmap", "drbd", "enbd-2", "nbdcopy"):
+            if found.resync(peer, case, "seconds") is None:
+                continue
+            size = found.last("resync", peer=peer, case=case)["size"]
+            row = [f"{case}, {size >> 20} MiB", peer]
+            for key in ("dirty", "moved", "wire"):
+                figure = found.resync(peer, case, key)
+                row.append(f"{figure.median / (1 << 20):.2f}" if figure else "")
+            row.append(f"{found.resync(peer, case, 'seconds').median:.2f}")
+            row += [cell(found.slowdown(peer, case, side)) for side in ("read", "write")]
+            used = found.last("resync", peer=peer, case=case).get("used")
+            rows.append(row + [f"{Figure(one['seconds'] for one in used).median:.2f}" if used else ""])
+    head = ["case", "peer", "MiB dirty", "MiB moved", "MiB on the wire", "s", "p99 of reads ×", "p99 of writes ×",
+            "s under use"]
+    return ["## Resync", "", "Moved: written to the returning copy. On the wire: all that went through the loopback"
+            " device meanwhile. ×: an application's p99 during the resync to its p99 without one.", ""] + table(head, rows)
+
+
+def failover(found):
+    """Losing connections and servers."""
+    lines = found.of("failover")
+    if not lines:
+        return []
+    rows = []
+    for line in lines:
+        for peer, rounds in line["rounds"].items():
+            failed = "yes" if any(one["failed"] for one in rounds) else "no"
+            rows.append([line["case"], peer, cell(Figure(one["stall_ms"] for one in rounds)), failed])
+    return ["## Failover", "", "The longest that a request of an application took, in ms.", ""] + table(
+        ["what happened", "peer", "ms", "errors"], rows)
+
+
+def scale(found):
+    """Channels, groups, delays."""
+    lines = [line for line in found.of("scale") if "rounds" in line]
+    rows = []
+    for line in lines:
+        for peer, rounds in line["rounds"].items():
+            row = [line["case"], line["workload"], peer]
+            rows.append(row + [cell(Figure(one[key] for one in rounds)) for key in ("iops", "mib_s", "p50", "p99")])
+    head = ["case", "workload", "peer", "requests/s", "MiB/s", "p50 µs", "p99 µs"]
+    return ["## Channels, groups, delays", ""] + table(head, rows) if rows else []
+
+
+def memory(found):
+    """Memory."""
+    if not found.of("memory"):
+        return []
+    rows = [[f"module: {who}", f"{size / 1024:.0f} KiB"] for line in found.of("memory", what="modules")
+            for who, size in line["bytes"].items()]
+    rows += [[f"device: {line['peer']}", f"{line['bytes'] / 1024:.0f} KiB"]
+             for line in found.of("memory", what="device")]
+    for line in found.maps():
+        per_mib = ""
+        if line["how"] == "clustered":
+            per_mib = f", {line['tib'] / (line['share'] * (1 << 20)):.1f} bytes a dirty MiB"
+        rows.append([f"enbd's map of a TiB, {line['share'] * 100:g} % dirty, {line['how']}",
+                     f"{line['tib'] / (1 << 20):.2f} MiB{per_mib}"])
+    rows += [[f"{line['peer']}, a TiB", f"{line['bytes'] / (1 << 20):.2f} MiB"]
+             for line in found.of("memory", what="peer")]
+    return ["## Memory", ""] + table(["what", "memory"], rows)
+
+
+SECTIONS = (cost, speed, scale, resync, failover, memory)
 
 
 def sections(found):
