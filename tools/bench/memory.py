@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Memory: of modules, of a device, and of what notes the dirty blocks of a TiB."""
 
+import contextlib
+import glob
 import os
 import random
 import re
+import statistics
+import time
 
 from bench import calm, peers
 from bench.resync import opened
@@ -18,11 +22,14 @@ GIB, TIB = 1 << 30, 1 << 40
 BLOCK = 4096
 SHARES = (0.001, 0.01, 1)
 # Random marks are made in a part of the TiB, and what they need is multiplied: a map page belongs to 128 MiB.
-PART = TIB // 64
+PART = TIB // 16
 # A stretch of clustered blocks.
 CLUSTER = GIB
 # Large enough that a table by its size stands out of everything else that takes memory.
 VAST = 128 * TIB
+# Devices at once, and how often: memory comes and goes for other reasons too.
+SEVERAL, ROUNDS, LOOKS = 3, 3, 4
+STACK = 16384
 MODULES = {
     "enbd": ("enbd",), "nbd.ko": ("nbd",), "md over nbd.ko": ("md_mod", "raid1", "nbd"),
     "drbd": ("drbd", "lru_cache", "libcrc32c"),
@@ -39,9 +46,22 @@ def module_sizes():
 
 
 def kernel_memory():
-    """What the kernel has taken: all memory but what is free and that of programs and of the page cache."""
+    """What the kernel has taken: all memory but what is free and that of programs and of the page cache.
+
+    What is freed with a delay is gone after a moment, so the least of some looks is it.
+    """
     os.sync()
     peers.write("/proc/sys/vm/drop_caches", 3)
+    return min(_look() for _ in range(LOOKS))
+
+
+def _look():
+    time.sleep(0.1)
+    shrink("*")
+    # Also gives back the free pages that processors keep for themselves.
+    peers.write("/proc/sys/vm/compact_memory", 1)
+    # Folds what processors have counted for themselves into what is shown.
+    peers.write("/proc/sys/vm/stat_refresh", 1)
     values = dict(re.findall(r"^(\w+):\s+(\d+) kB", peers.read("/proc/meminfo"), re.MULTILINE))
     taken = int(values["MemTotal"]) - int(values["MemFree"])
     for name in ("AnonPages", "Cached", "Buffers", "PageTables"):
@@ -49,8 +69,15 @@ def kernel_memory():
     return taken << 10
 
 
+def shrink(caches):
+    """Takes back what processors keep of these caches for themselves, which would be counted."""
+    for path in glob.glob(f"/sys/kernel/slab/{caches}/shrink"):
+        peers.write(path, 1)
+
+
 def map_pages():
     """Objects of 4 KiB that the kernel has allocated: the pages of a dirty map are such."""
+    shrink("kmalloc*-4k")
     lines = peers.read("/proc/slabinfo").splitlines()
     rows = [line.split() for line in lines if re.match(r"kmalloc(-\w+)*-4k ", line)]
     check.that(rows, "the kernel tells of its objects of 4 KiB")
@@ -72,8 +99,9 @@ class Map:
     def __enter__(self):
         for server in self.servers:
             server.start()
+        before = kernel_memory()
         self.device.set_up()
-        self.before = kernel_memory()
+        self.taken = kernel_memory() - before
         self.device.set_aside()
         self.pages = map_pages()
         return self
@@ -83,10 +111,6 @@ class Map:
         for server in self.servers:
             server.stop()
 
-    def table(self):
-        """Bytes that the map took when it was empty."""
-        return kernel_memory() - self.before
-
     def grown(self):
         """Bytes of its pages."""
         return (map_pages() - self.pages) * BLOCK
@@ -94,6 +118,19 @@ class Map:
     def marked(self):
         """Bytes that are marked, as the status says."""
         return nbdinfo.status("a").dirty * BLOCK
+
+
+def table():
+    """Bytes that the table of a TiB's map takes: of a device of 128 TiB, less what one of a TiB takes otherwise."""
+    found = []
+    for _ in range(ROUNDS):
+        with Map(TIB) as small:
+            pass
+        with Map(VAST) as vast:
+            pass
+        # Each of the two groups has one.
+        found.append((vast.taken - small.taken) / (VAST // TIB - 1) / 2)
+    return statistics.median(found)
 
 
 def mark_random(device, share):
@@ -114,69 +151,76 @@ def mark_clusters(device, share):
 
 def dirty_maps(options):
     """The map of a TiB, by how much of it is dirty."""
-    with Map(VAST) as vast:
-        table = vast.table() * TIB // VAST
-    emit("memory", what="table", tib=table)
+    slots = table()
+    emit("memory", what="table", tib=slots)
+    print(f"dirty map: table of {slots / 1024:.0f} KiB a TiB", flush=True)
     for share in SHARES:
         with Map(TIB) as one:
             mark_clusters(one.device.device, share)
-            _tell("clustered", share, one.grown(), one.marked(), table, one.grown())
+            _tell("clustered", share, slots, one, TIB)
+        # All of it at random is all of it.
         if share == 1 or options.quick and share > 0.001:
             continue
         with Map(TIB) as one:
             mark_random(one.device.device, share)
-            _tell("random", share, one.grown(), one.marked(), table, one.grown() * TIB // PART)
-    # All of it at random is all of it.
+            _tell("random", share, slots, one, PART)
 
 
-def _tell(how, share, pages, marked, table, scaled):
-    emit("memory", what="map", how=how, share=share, pages=pages, marked=marked, tib=table + scaled)
+def _tell(how, share, slots, one, part):
+    pages, marked = one.grown(), one.marked()
+    scaled = slots + pages * TIB / part
+    emit("memory", what="map", how=how, share=share, pages=pages, marked=marked, part=part, tib=scaled)
     print(f"dirty map, {share * 100:g} % {how}: {marked / MIB:.0f} MiB marked, {pages / 1024:.0f} KiB of pages,"
-          f" {(table + scaled) / MIB:.2f} MiB a TiB, {pages * MIB / marked:.1f} bytes a MiB", flush=True)
+          f" {scaled / MIB:.2f} MiB a TiB", flush=True)
 
 
 def devices():
-    """What a ready device of 64 MiB takes, sockets of both ends included."""
+    """What a ready device of 64 MiB takes, sockets of both ends included: several at once, by their number."""
     size = 64 * MIB
-    with bank(2, size) as servers:
-        for make in (lambda: peers.NbdKo(servers[0]), lambda: peers.Enbd(servers[:1]),
-                     lambda: peers.Md(servers, bitmap=True), lambda: peers.Enbd(servers)):
-            peer = make()
-            with peer:
-                # The first time loads modules and fills caches that stay.
-                pass
-            before, threads = kernel_memory(), _threads(servers)
-            with make() as peer:
-                # A thread of a server has a stack in the kernel: that is the server's.
-                taken = kernel_memory() - before - (_threads(servers) - threads) * 16384
-            emit("memory", what="device", peer=peer.name, bytes=taken)
-            print(f"device of {peer.name}: {taken / 1024:.0f} KiB", flush=True)
+    with bank(2 * SEVERAL, size, filled=False) as servers:
+        makers = (
+            lambda index: peers.NbdKo(servers[index], number=index),
+            lambda index: peers.Enbd(servers[index:index + 1], letter="abcdefgh"[index]),
+            lambda index: peers.Md(servers[2 * index:2 * index + 2], bitmap=True, number=index),
+            lambda index: peers.Enbd(servers[2 * index:2 * index + 2], letter="abcdefgh"[index]),
+        )
+        for make in makers:
+            found = [_taken(make, servers) for _ in range(ROUNDS + 1)]
+            # The first time loads modules and fills caches that stay.
+            name = make(0).name
+            emit("memory", what="device", peer=name, bytes=statistics.median(found[1:]), rounds=found)
+            print(f"device of {name}: {statistics.median(found[1:]) / 1024:.0f} KiB", flush=True)
+
+
+def _taken(make, servers):
+    """Of one device. A thread of a server has a stack in the kernel: that is the server's."""
+    before, threads = kernel_memory(), _threads(servers)
+    with contextlib.ExitStack() as stack:
+        for index in range(SEVERAL):
+            stack.enter_context(make(index))
+        return (kernel_memory() - before - (_threads(servers) - threads) * STACK) / SEVERAL
 
 
 def _threads(servers):
     return sum(len(os.listdir(f"/proc/{server.process.pid}/task")) for server in servers)
 
 
-def peers_maps():
-    """What md and DRBD take for a TiB, dirty or not."""
-    # One that keeps what is written: md wants to find its superblock again.
+def md_map():
+    """What md takes for a TiB, dirty or not. Servers keep what is written: md wants to find its superblock again."""
+    found, chunk = [], None
     legs = [Nbdkit(None, Endpoint(), plugin=["memory", str(TIB + GIB)]) for _ in range(2)]
-    for leg in legs:
-        leg.start()
-    md = peers.Md(legs, bitmap=True)
-    for leg in md.legs:
-        leg.set_up()
-    before = kernel_memory()
-    peers.run("mdadm", "--create", md.device, "--run", "--level=1", "--raid-devices=2", "--assume-clean",
-              "--bitmap=internal", "--metadata=1.2", *(leg.device for leg in md.legs))
-    chunk = re.search(r"Chunksize : (.*)", peers.run("mdadm", "--examine-bitmap", md.legs[0].device))[1]
-    taken = kernel_memory() - before
-    emit("memory", what="peer", peer="md+bitmap", bytes=taken, chunk=chunk)
-    print(f"md of a TiB: {taken / MIB:.2f} MiB, bitmap chunk {chunk}", flush=True)
-    md.take_down()
-    for leg in legs:
-        leg.stop()
-    drbd_map()
+    with legs[0], legs[1]:
+        for _ in range(ROUNDS):
+            md = peers.Md(legs, bitmap=True)
+            for leg in md.legs:
+                leg.set_up()
+            before = kernel_memory()
+            md.create()
+            found.append(kernel_memory() - before)
+            chunk = re.search(r"Chunksize : (.*)", peers.run("mdadm", "--examine-bitmap", md.legs[0].device))[1]
+            md.take_down()
+    emit("memory", what="peer", peer="md+bitmap", bytes=statistics.median(found), chunk=chunk, rounds=found)
+    print(f"md of a TiB: {statistics.median(found) / MIB:.2f} MiB, bitmap chunk {chunk}", flush=True)
 
 
 def drbd_map():
@@ -217,4 +261,5 @@ def run(options):
         attempt("modprobe", "-r", module)
     devices()
     dirty_maps(options)
-    peers_maps()
+    md_map()
+    drbd_map()

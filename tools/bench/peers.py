@@ -128,15 +128,16 @@ class NbdKo(Peer):
 
     kind = "single"
 
-    def __init__(self, server, channels=2, number=0, name="nbd.ko"):
+    def __init__(self, server, channels=2, number=0, name="nbd.ko", timeout=None):
         super().__init__()
+        self.options = ["-t", timeout] if timeout else []
         self.name, self.server, self.channels = name, server, channels
         self.device = f"/dev/nbd{number}"
 
     def set_up(self):
         self.run("modprobe", "nbd")
         endpoint = self.server.endpoint
-        self.run("nbd-client", "-C", self.channels, endpoint.host, endpoint.port, self.device)
+        self.run("nbd-client", "-C", self.channels, *self.options, endpoint.host, endpoint.port, self.device)
         check.until(self._size, 20, f"{self.device} has a size")
         unscheduled(self.device)
 
@@ -153,20 +154,24 @@ class Md(Peer):
 
     kind = "mirror"
 
-    def __init__(self, servers, bitmap, channels=2, number=0, size=None):
+    def __init__(self, servers, bitmap, channels=2, number=0, size=None, timeout=None):
         super().__init__()
         self.device = f"/dev/md{number}"
         self.size = size
-        self.name = "md+bitmap" if bitmap else "md"
+        self.name = ("md+bitmap" if bitmap else "md") + (f", nbd -t {timeout}" if timeout else "")
         self.bitmap = "internal" if bitmap else "none"
         # /dev/nbd0 and /dev/nbd1 are others'.
         first = 2 + 4 * number
-        self.legs = [NbdKo(server, channels, first + leg) for leg, server in enumerate(servers)]
+        self.legs = [NbdKo(server, channels, first + leg, timeout=timeout) for leg, server in enumerate(servers)]
 
     def set_up(self):
         for leg in self.legs:
             leg.set_up()
             self.settings += leg.settings
+        self.create()
+
+    def create(self):
+        """Makes the array of the two, which are there."""
         self.run("mdadm", "--create", self.device, "--run", "--level=1", f"--raid-devices={len(self.legs)}",
                  "--assume-clean", f"--bitmap={self.bitmap}", "--metadata=1.2",
                  *([f"--size={self.size >> 10}"] if self.size else []), *(leg.device for leg in self.legs))

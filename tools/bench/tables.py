@@ -99,7 +99,8 @@ def resync(found):
     head = ["case", "peer", "MiB dirty", "MiB moved", "MiB on the wire", "s", "p99 of reads ×", "p99 of writes ×",
             "s under use"]
     return ["## Resync", "", "Moved: written to the returning copy. On the wire: all that went through the loopback"
-            " device meanwhile. ×: an application's p99 during the resync to its p99 without one.", ""] + table(head, rows)
+            " device meanwhile. ×: an application's p99 during the resync to its p99 without one.", "",
+            *table(head, rows)]
 
 
 def failover(found):
