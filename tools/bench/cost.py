@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Instructions a request, in a VM whose clock counts instructions.
+
+A job with N requests and one with 9 N are run in turn. The difference of what they cost is what 8 N requests cost:
+starting and ending fio and reading the counters cancel out. What null_blk needs for the same is the load generator's.
+"""
+
+import os
+
+from bench import calm, counter, load
+from bench.servers import MIB, bank
+from bench.stages import chosen, emit, everybody, median_of, workloads
+
+SIZE = 64 * MIB
+# Requests of the short job. Bulk workloads are cheaper by the byte, and cost a thousand times more each.
+SHORT = 250
+SHORT_BULK = 12
+FACTOR = 9
+# What costs next to nothing is repeated more often, or chance would be as large.
+MORE_OF_FLOOR = 8
+
+
+def measure(peer, servers, wanted, rounds, share=1):
+    """The cost of a request to a peer: for each workload one dictionary a round. `share` is of the usual length."""
+    pids = {server.process.pid for server in servers}
+    threads = counter.Threads(pids, peer.is_server_thread)
+    script = os.path.abspath("snapshot")
+    threads.script(script)
+    jobs = []
+    for workload in wanted:
+        short = int((SHORT_BULK if workload.is_bulk else SHORT) * share)
+        if peer.kind == "floor":
+            short *= MORE_OF_FLOOR
+        jobs.append(_job(f"{workload.name}.warm", workload, short))
+        for number in range(rounds):
+            jobs.append(_job(f"{workload.name}.short{number}", workload, short, script))
+            jobs.append(_job(f"{workload.name}.long{number}", workload, short * FACTOR, script))
+    directory, reports = load.run(peer.device, *jobs, common=["gtod_reduce=1"])
+    return {
+        workload.name: [_round(directory, reports, threads, workload, number) for number in range(rounds)]
+        for workload in wanted
+    }
+
+
+def _job(name, workload, count, script=None):
+    lines = workload.lines() + [f"number_ios={count}", "stonewall"]
+    if script:
+        lines += [f"exec_prerun={script}", f"exec_postrun={script}"]
+    return load.job(name, *lines)
+
+
+def _round(directory, reports, threads, workload, number):
+    spent, requests = [], []
+    for name in (f"{workload.name}.short{number}", f"{workload.name}.long{number}"):
+        spent.append(threads.between(f"{directory}/{name}.prerun.txt", f"{directory}/{name}.postrun.txt"))
+        requests.append(reports[name][workload.side]["total_ios"])
+    count = requests[1] - requests[0]
+    short, long = spent
+    names = set(short["threads"]) | set(long["threads"])
+    by_thread = {name: (long["threads"].get(name, 0) - short["threads"].get(name, 0)) / count for name in names}
+    return {
+        "requests": count,
+        "all": (long["busy"] - short["busy"]) / count,
+        "server": (long["server"] - short["server"]) / count,
+        "threads": {name: round(cost) for name, cost in sorted(by_thread.items()) if abs(cost) >= 50},
+    }
+
+
+def run(options):
+    """Each peer, each workload. One peer at a time: what others do when they idle would be counted too."""
+    emit("cost", calm=calm.settle(time_leaps=True))
+    with bank(2, SIZE) as servers:
+        for peer in chosen(options, everybody(lambda count: servers[:count], SIZE)):
+            with peer:
+                emit("cost", peer=peer.name, kind=peer.kind, settings=peer.settings)
+                measured = measure(peer, servers, workloads(options), *((2, 0.4) if options.quick else (7, 1)))
+                for name, rounds in measured.items():
+                    emit("cost", peer=peer.name, workload=name, rounds=rounds)
+                    _show(peer, name, rounds)
+
+
+def _show(peer, name, rounds):
+    total, server = median_of(rounds, "all"), median_of(rounds, "server")
+    print(f"{peer.name:12} {name:18} {total:10.0f} instructions a request, by servers {server:10.0f},"
+          f" by all else {total - server:10.0f}", flush=True)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How throughput grows with channels and groups, over a slow network, and where servers are the limit."""
+
+import contextlib
+
+from bench import calm, peers
+from bench.servers import MIB, bank, limited
+from bench.speed import measure, show
+from bench.stages import chosen, emit
+from bench.workloads import named
+
+SIZE = 64 * MIB
+CHANNELS = (1, 2, 4, 8)
+DELAYS_MS = (0.5, 5, 50)
+# What a server may give out, so that it and not the processor is the limit.
+LIMIT_BITS = 32 << 20
+
+
+@contextlib.contextmanager
+def delay(milliseconds):
+    """Each packet takes so long, in either direction: an answer takes twice that."""
+    peers.run("tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", f"{milliseconds}ms", "limit", "100000")
+    try:
+        yield
+    finally:
+        peers.run("tc", "qdisc", "del", "dev", "lo", "root")
+
+
+def by_channels(stack):
+    """nbd.ko and enbd with one server, for each number of channels."""
+    for index, channels in enumerate(CHANNELS):
+        (one,), (other,) = stack.enter_context(bank(1, SIZE)), stack.enter_context(bank(1, SIZE))
+        yield peers.NbdKo(one, channels, index, name=f"nbd.ko-{channels}ch")
+        yield peers.Enbd([other], channels, name=f"enbd-1-{channels}ch", letter="abcd"[index])
+
+
+def by_groups(stack):
+    """enbd with one, two and three servers."""
+    for count in (1, 2, 3):
+        servers = stack.enter_context(bank(count, SIZE))
+        yield peers.Enbd(servers, name=f"enbd-{count}", letter="abc"[count - 1])
+
+
+def by_limited_servers(stack):
+    """enbd and md over servers that give out no more than a certain number of bytes a second."""
+    for count in (1, 2, 3):
+        servers = [stack.enter_context(limited(SIZE, LIMIT_BITS)) for _ in range(count)]
+        yield peers.Enbd(servers, name=f"enbd-{count}", letter="abc"[count - 1])
+    servers = [stack.enter_context(limited(SIZE, LIMIT_BITS)) for _ in range(2)]
+    yield peers.Md(servers, bitmap=False)
+
+
+def compare(options, case, make, workloads, rounds, seconds, pause=None):
+    """All peers that `make` gives, at the same time, with each of the workloads."""
+    with contextlib.ExitStack() as stack:
+        everybody = chosen(options, list(make(stack)))
+        for peer in everybody:
+            stack.enter_context(peer)
+            emit("scale", case=case, peer=peer.name, settings=peer.settings)
+        if pause:
+            stack.enter_context(delay(pause))
+        for workload in workloads:
+            result = measure([(peer.name, peer.device) for peer in everybody], workload, rounds, seconds)
+            emit("scale", case=case, workload=workload.name, rounds=result)
+            print(f"-- {case}")
+            show(workload.name, result)
+
+
+def run(options):
+    """All cases."""
+    emit("scale", calm=calm.settle())
+    rounds, seconds = (1, 1) if options.quick else (3, 2)
+    small = named("4k-randread-d32", "4k-randwrite-d32")
+    few = small[:1] if options.quick else small
+    bulk = named("256k-read-d8", "256k-write-d8")
+    compare(options, "channels", by_channels, few, rounds, seconds)
+    compare(options, "groups", by_groups, small, rounds, seconds)
+    compare(options, "limited servers", by_limited_servers, named("4k-randread-d32"), rounds, 3 * seconds)
+    for pause in DELAYS_MS:
+        loads = bulk[1:] if options.quick else small + bulk
+        compare(options, f"delay {pause} ms", by_channels, loads, rounds, 2 * seconds, pause)

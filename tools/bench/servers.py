@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The NBD servers that all peers share: nbdkit, with the store in its memory."""
+
+import contextlib
+import os
+
+import nbd
+from lib.endpoint import Endpoint
+from lib.server import Nbdkit
+
+MIB = 1 << 20
+
+
+def memory_server(size):
+    """A server whose store is plain memory. It has 16 threads for each connection, nbdkit's default."""
+    plugin = ["memory", str(size), "allocator=malloc"]
+    return Nbdkit(None, Endpoint(), plugin=plugin)
+
+
+def limited(size, bits):
+    """The same, but it gives out no more than so many bits a second."""
+    plugin = ["memory", str(size), "allocator=malloc", f"rate={bits}"]
+    return Nbdkit(None, Endpoint(), plugin=plugin, filters=["rate"])
+
+
+def fill(server, size):
+    """Writes all of a store, so that no request is the first to touch a page, and none finds zeroes."""
+    handle = nbd.NBD()
+    handle.connect_uri(uri(server))
+    chunk = os.urandom(MIB)
+    for offset in range(0, size, MIB):
+        handle.pwrite(chunk[:min(MIB, size - offset)], offset)
+    handle.shutdown()
+
+
+def uri(server):
+    """How libnbd's tools name it."""
+    return f"nbd://{server.endpoint}"
+
+
+@contextlib.contextmanager
+def bank(count, size, filled=True):
+    """So many servers, with equal stores."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(memory_server(size)) for _ in range(count)]
+        for server in servers if filled else ():
+            fill(server, size)
+        yield servers

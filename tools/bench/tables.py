@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tables that people read, in Markdown."""
+
+from bench.results import Figure
+from bench.workloads import WORKLOADS
+
+SINGLE = ("nbd.ko", "enbd-1")
+MIRROR = ("md+bitmap", "md", "drbd", "enbd-2")
+
+
+def short(value):
+    """A number with three digits that count."""
+    if value is None:
+        return ""
+    for limit, divisor, suffix in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= limit:
+            scaled = value / divisor
+            return f"{scaled:.{0 if abs(scaled) >= 100 else 1 if abs(scaled) >= 10 else 2}f}{suffix}"
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def cell(figure):
+    """The median, and how far the rounds lie around it."""
+    return "" if figure is None else f"{short(figure.median)} ±{100 * figure.spread:.0f}%"
+
+
+def ratio(one, other):
+    """How they compare."""
+    return "" if one is None or other is None or not other.median else f"**{one.median / other.median:.2f}**"
+
+
+def table(head, rows):
+    """A table; the first column is text, the others are numbers."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "--:|" * (len(head) - 1)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def against(figure_of):
+    """A row a workload: the two that have one server, and those that mirror; ratios of enbd to each."""
+    head = ["workload", "nbd.ko", "enbd-1", "to nbd.ko", "md+bitmap", "md", "drbd", "enbd-2", "to md+bitmap", "to md",
+            "to drbd"]
+    rows = []
+    for workload in WORKLOADS:
+        found = {peer: figure_of(peer, workload.name) for peer in SINGLE + MIRROR}
+        if not any(found.values()):
+            continue
+        row = [workload.name, cell(found["nbd.ko"]), cell(found["enbd-1"]), ratio(found["enbd-1"], found["nbd.ko"])]
+        row += [cell(found[peer]) for peer in MIRROR]
+        row += [ratio(found["enbd-2"], found[peer]) for peer in ("md+bitmap", "md", "drbd")]
+        rows.append(row)
+    return table(head, rows) if rows else []
+
+
+def cost(found):
+    """Instructions a request."""
+    if not found.of("cost"):
+        return []
+    lines = ["## Instructions a request", "",
+             "One processor. The whole path on one machine: client, servers, both ends of TCP. What null_blk needs for"
+             " the same requests, which is the load generator's part, is subtracted. A copy by `rep movsb` counts an"
+             " instruction a byte.", ""]
+    lines += against(found.net_cost)
+    lines += ["", "The client's side alone: the same without the threads of the servers, and without DRBD's peer.", ""]
+    lines += against(lambda peer, workload: found.net_cost(peer, workload, "client"))
+    floor = [[workload.name, cell(found.cost("null_blk", workload.name))] for workload in WORKLOADS]
+    return lines + ["", "What was subtracted:", ""] + table(["workload", "null_blk"], floor)
+
+
+def speed(found):
+    """Throughput and latency."""
+    if not found.of("speed"):
+        return []
+    lines = ["## Throughput, requests a second", ""]
+    lines += against(found.speed)
+    for key, title in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
+        lines += ["", f"## Latency, {title}, microseconds", ""]
+        lines += against(lambda peer, workload, key=key: found.speed(peer, workload, key))
+    return lines
+
+
+def resync(found):
+    """Bringing a copy back."""
+    if not found.of("resync"):
+        return []
+    rows = []
+    for case in ("post", "scattered", "full"):
+        for peer in ("md+bitmap", "drbd", "enbd-2", "nbdcopy"):
+            if found.resync(peer, case, "seconds") is None:
+                continue
+            size = found.last("resync", peer=peer, case=case)["size"]
+            row = [f"{case}, {size >> 20} MiB", peer]
+            for key in ("dirty", "moved", "wire"):
+                figure = found.resync(peer, case, key)
+                row.append(f"{figure.median / (1 << 20):.2f}" if figure else "")
+            row.append(f"{found.resync(peer, case, 'seconds').median:.2f}")
+            row += [cell(found.slowdown(peer, case, side)) for side in ("read", "write")]
+            used = found.last("resync", peer=peer, case=case).get("used")
+            rows.append(row + [f"{Figure(one['seconds'] for one in used).median:.2f}" if used else ""])
+    head = ["case", "peer", "MiB dirty", "MiB moved", "MiB on the wire", "s", "p99 of reads ×", "p99 of writes ×",
+            "s under use"]
+    return ["## Resync", "", "Moved: written to the returning copy. On the wire: all that went through the loopback"
+            " device meanwhile. ×: an application's p99 during the resync to its p99 without one.", "",
+            *table(head, rows)]
+
+
+def failover(found):
+    """Losing connections and servers."""
+    lines = found.of("failover")
+    if not lines:
+        return []
+    rows = []
+    for line in lines:
+        for peer, rounds in line["rounds"].items():
+            failed = "yes" if any(one["failed"] for one in rounds) else "no"
+            rows.append([line["case"], peer, cell(Figure(one["stall_ms"] for one in rounds)), failed])
+    return ["## Failover", "", "The longest that a request of an application took, in ms.", ""] + table(
+        ["what happened", "peer", "ms", "errors"], rows)
+
+
+def scale(found):
+    """Channels, groups, delays."""
+    lines = [line for line in found.of("scale") if "rounds" in line]
+    rows = []
+    for line in lines:
+        for peer, rounds in line["rounds"].items():
+            row = [line["case"], line["workload"], peer]
+            rows.append(row + [cell(Figure(one[key] for one in rounds)) for key in ("iops", "mib_s", "p50", "p99")])
+    head = ["case", "workload", "peer", "requests/s", "MiB/s", "p50 µs", "p99 µs"]
+    return ["## Channels, groups, delays", ""] + table(head, rows) if rows else []
+
+
+def memory(found):
+    """Memory."""
+    if not found.of("memory"):
+        return []
+    rows = [[f"module: {who}", f"{size / 1024:.0f} KiB"] for line in found.of("memory", what="modules")
+            for who, size in line["bytes"].items()]
+    rows += [[f"device: {line['peer']}", f"{line['bytes'] / 1024:.0f} KiB"]
+             for line in found.of("memory", what="device")]
+    for line in found.maps():
+        per_mib = ""
+        if line["how"] == "clustered":
+            per_mib = f", {line['tib'] / (line['share'] * (1 << 20)):.1f} bytes a dirty MiB"
+        rows.append([f"enbd's map of a TiB, {line['share'] * 100:g} % dirty, {line['how']}",
+                     f"{line['tib'] / (1 << 20):.2f} MiB{per_mib}"])
+    rows += [[f"{line['peer']}, a TiB", f"{line['bytes'] / (1 << 20):.2f} MiB"]
+             for line in found.of("memory", what="peer")]
+    return ["## Memory", ""] + table(["what", "memory"], rows)
+
+
+SECTIONS = (cost, speed, scale, resync, failover, memory)
+
+
+def sections(found):
+    """All that there are results for."""
+    return [lines for lines in (section(found) for section in SECTIONS) if lines]
+
+
+def goal_table(judged):
+    """What was to be reached."""
+    mark = {True: "yes", False: "**no**", None: "not measured"}
+    rows = [[goal["what"], goal["figure"] or "", goal["limit"], mark[goal["met"]]] for goal in judged]
+    return ["## Goals", ""] + table(["goal", "measured", "limit", "reached"], rows)
+
+
+def circumstances(found):
+    """What is needed to repeat it."""
+    lines = ["## Circumstances", ""] + [f"- {key}: {value}" for key, value in found.host.items()]
+    for facts in found.facts[:1]:
+        lines += [f"- kernel: {facts['kernel']} {facts['built']}", f"- memory of the VM: {facts['memory']}"]
+        lines += [f"- {name}: {version}" for name, version in facts["versions"].items()]
+    for facts in found.facts:
+        lines += [f"- VM with {facts['cpus']} processors ({facts['cpu']}), clock {facts['clock']}"]
+    lines += ["", "How each was set up:", ""]
+    for peer, settings in found.settings().items():
+        lines += [f"- {peer}: " + "; ".join(f"`{setting}`" for setting in settings)]
+    return lines
+
+
+def document(found, parts, judged):
+    """All of it."""
+    lines = ["# enbd and its peers", "",
+             "Medians, ± half the distance of the extremes. Ratios are enbd's figure to the peer's."]
+    for part in parts:
+        lines += [""] + part
+    return "\n".join(lines + [""] + goal_table(judged) + [""] + circumstances(found)) + "\n"
