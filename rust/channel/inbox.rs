@@ -51,6 +51,11 @@ impl Inbox {
         bytes.try_into().ok()
     }
 
+    /// Whether a reply's header is there whole.
+    pub(super) fn has_header(&self) -> bool {
+        self.end.saturating_sub(self.start) >= REPLY_LEN
+    }
+
     /// Takes at most `max` bytes of what is there.
     pub(super) fn take(&mut self, max: usize) -> &[u8] {
         let first = self.start;

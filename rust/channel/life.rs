@@ -10,11 +10,14 @@
 //! Lock order: see the head of the room.
 
 use super::{
-    inbox::Inbox, receive::End, receive::TICK_MS, Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
+    inbox::Inbox,
+    owed::Owed,
+    receive::{End, Receiver, TICK_MS},
+    Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
 };
 use crate::kapi::{
     block::mq::Operations,
-    iovec::{Incoming, Outgoing},
+    iovec::{Incoming, Outgoing, MESSAGES},
     kthread::{KThread, Main},
     net::Socket,
     scope::NoIo,
@@ -38,8 +41,8 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-/// How long to wait, in seconds, after the server's host has reset the connection.
-const RESET_QUARANTINE_S: u32 = 5;
+/// How long to wait, in seconds, after the server's host has reset or closed the connection.
+const GONE_QUARANTINE_S: u32 = 5;
 /// ECONNRESET as a positive number.
 const ECONNRESET_NO: i32 = 104;
 /// How long a channel that is down sleeps at most before it looks after its group.
@@ -55,8 +58,9 @@ struct Line<'a, H: Home> {
     channel: &'a Channel<H::Ops>,
     home: &'a H,
     group: u8,
-    sock: &'a Socket,
     end: End,
+    receiver: Receiver<'a, H>,
+    owed: Owed,
 }
 
 impl<H: Home> HangUp for Line<'_, H> {
@@ -64,13 +68,54 @@ impl<H: Home> HangUp for Line<'_, H> {
         self.channel.has_unanswered_writes(self.home, self.group)
     }
 
-    fn give_back(&self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
-        self.channel.give_back(self.home, self.group, fence, wanted);
+    fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
+        let Some(table) = self.home.table(self.group) else {
+            return;
+        };
+        for number in 0..SLOTS as u32 {
+            let taken = table.take(number, self.channel.index, &wanted);
+            let Some((transfer, cookie)) = taken else {
+                continue;
+            };
+            let was_sent =
+                cookie.is_some_and(|c| self.owed.note(c, transfer.command, transfer.len));
+            // What was not sent cannot be carried out.
+            let outcome = Outcome::Lost(if was_sent { fence } else { Fence::Fenced });
+            self.channel.count_done(&transfer, outcome);
+            self.home.done(self.group, number, transfer, outcome);
+        }
     }
 
-    fn await_fence(&self, pressing: bool) -> u32 {
-        self.channel
-            .await_fence(self.home, self.sock, self.end, pressing)
+    fn await_fence(&mut self, pressing: bool) -> u32 {
+        let (channel, home) = (self.channel, self.home);
+        let request_s = home.request_timeout_s();
+        let mut alive = self.end.alive;
+        // The server's host does not know the connection any more, so the process that had it has
+        // closed it, or is gone; what it had begun it soon has done.
+        let mut seconds = match self.end.reason {
+            DownReason::System(ECONNRESET_NO) => request_s.min(GONE_QUARANTINE_S),
+            _ => request_s,
+        };
+        let mut began = Instant::<Monotonic>::now();
+        let limit_ms = |seconds: u32| i64::from(seconds).saturating_mul(1000);
+        while (alive && !pressing) || began.elapsed().as_millis() < limit_ms(seconds) {
+            if alive && self.owed.is_settled() && !self.has_unanswered_writes() {
+                return 0;
+            }
+            if channel.is_stopping() {
+                return seconds.saturating_mul(1000).max(1);
+            }
+            home.while_down(channel.group());
+            if !alive {
+                home.sleep(DOWN_TICK_MS, &mut || channel.is_stopping());
+            } else if self.receiver.collect(&mut self.owed).is_err() {
+                // As with a reset.
+                alive = false;
+                seconds = request_s.min(GONE_QUARANTINE_S);
+                began = Instant::now();
+            }
+        }
+        0
     }
 
     fn suspect(&self, suspect: bool) {
@@ -235,25 +280,20 @@ impl<T: Operations> Channel<T> {
     /// Carries requests until the connection ends.
     fn serve<H: Home<Ops = T>>(&self, home: &H, spec: &Spec, sock: Arc<Socket>) {
         let group = spec.group;
-        sock.set_timeouts(TICK_MS, 0);
-        let parts = || -> Result<_> {
-            Ok((
-                Arc::new(Atomic::new(false), GFP_KERNEL)?,
-                Outgoing::new()?,
-                (Inbox::new()?, Incoming::new()?),
-            ))
+        sock.set_timeouts(TICK_MS, TICK_MS);
+        let broken = match self.prepare(group, &sock) {
+            Ok(broken) => broken,
+            Err(e) => {
+                let reason = DownReason::System(e.to_errno().saturating_neg());
+                return self.not_up(home, group, ChannelEvent::Failed, reason);
+            }
         };
-        let Ok((broken, out, incoming)) = parts() else {
+        let parts = Inbox::new().and_then(|inbox| Ok((inbox, Incoming::new()?, Owed::new()?)));
+        let Ok((inbox, incoming, owed)) = parts else {
+            drop(self.tx.lock().take());
             let reason = DownReason::System(ENOMEM.to_errno().saturating_neg());
             return self.not_up(home, group, ChannelEvent::Failed, reason);
         };
-        *self.tx.lock() = Some(Tx {
-            group,
-            sock: sock.clone(),
-            broken: broken.clone(),
-            out,
-            backlog: Default::default(),
-        });
         if self.is_stopping() {
             // Whoever stopped the channel may have shut the socket already.
             drop(self.tx.lock().take());
@@ -270,7 +310,8 @@ impl<T: Operations> Channel<T> {
         }
         home.came_up(self.index, group);
         home.changed();
-        let end = self.receive(home, group, &sock, incoming, &broken);
+        let mut receiver = Receiver::new(self, home, group, &sock, inbox, &broken);
+        let end = receiver.run(incoming);
         let reason = if self.is_stopping() {
             DownReason::Removed
         } else {
@@ -279,53 +320,55 @@ impl<T: Operations> Channel<T> {
         home.leave(self.index, group);
         home.went_down(group, end.fence);
         self.not_up(home, group, ChannelEvent::Lost, reason);
-        self.hang_up(home, group, &sock, end);
+        self.hang_up(home, group, end, receiver, owed);
+    }
+
+    /// Makes ready for sending on a new connection.
+    fn prepare(&self, group: u8, sock: &Arc<Socket>) -> Result<Arc<Atomic<bool>>> {
+        let broken = Arc::new(Atomic::new(false), GFP_KERNEL)?;
+        let tx = Tx {
+            group,
+            sock: sock.clone(),
+            broken: broken.clone(),
+            out: Outgoing::new()?,
+            cookies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
+            backlog: Default::default(),
+        };
+        *self.tx.lock() = Some(tx);
+        Ok(broken)
     }
 
     /// Takes the socket away and gives back all that was not answered.
-    fn hang_up<H: Home<Ops = T>>(&self, home: &H, group: u8, sock: &Socket, end: End) {
-        self.queue.lock().close();
-        if end.alive {
-            sock.shutdown_send();
-        } else {
-            sock.shutdown();
-        }
-        // Whoever sends finds the socket shut and lets go of it.
-        let tx = self.tx.lock().take();
-        drop(tx);
-        self.queue.lock().give_up();
-        let line = Line {
-            channel: self,
-            home,
-            group,
-            sock,
-            end,
-        };
-        hang_up(&line, end.fence);
-        home.changed();
-    }
-
-    /// Gives back the channel's transfers that `wanted`, given command and whether it was sent,
-    /// wants.
-    fn give_back<H: Home<Ops = T>>(
+    fn hang_up<H: Home<Ops = T>>(
         &self,
         home: &H,
         group: u8,
-        fence: Fence,
-        wanted: impl Fn(Command, bool) -> bool,
+        end: End,
+        receiver: Receiver<'_, H>,
+        mut owed: Owed,
     ) {
-        let Some(table) = home.table(group) else {
-            return;
-        };
-        for number in 0..SLOTS as u32 {
-            let Some((transfer, sent)) = table.take(number, self.index, &wanted) else {
-                continue;
-            };
-            // What was not sent cannot be carried out.
-            let outcome = Outcome::Lost(if sent { fence } else { Fence::Fenced });
-            self.count_done(&transfer, outcome);
-            home.done(group, number, transfer, outcome);
+        self.queue.lock().close();
+        if !end.alive {
+            receiver.sock.shutdown();
         }
+        // Whoever sends finds the socket shut, or the queue closed, and lets go of it.
+        let tx = self.tx.lock().take();
+        if let Some(tx) = &tx {
+            let sent = tx.cookies.len().saturating_sub(tx.out.unsent());
+            owed.note_unsent(tx.cookies.get(sent..).unwrap_or_default());
+        }
+        drop(tx);
+        self.queue.lock().give_up();
+        let mut line = Line {
+            channel: self,
+            home,
+            group,
+            end,
+            receiver,
+            owed,
+        };
+        hang_up(&mut line, end.fence);
+        home.changed();
     }
 
     fn has_unanswered_writes<H: Home<Ops = T>>(&self, home: &H, group: u8) -> bool {
@@ -336,46 +379,6 @@ impl<T: Operations> Channel<T> {
                 })
             })
         })
-    }
-
-    /// See [`HangUp::await_fence`].
-    fn await_fence<H: Home<Ops = T>>(
-        &self,
-        home: &H,
-        sock: &Socket,
-        end: End,
-        pressing: bool,
-    ) -> u32 {
-        let seconds = match end.reason {
-            // The server's host does not know the connection any more, so the process that had it
-            // has closed it, or is gone; what it had begun it soon has done.
-            DownReason::System(ECONNRESET_NO) => home.request_timeout_s().min(RESET_QUARANTINE_S),
-            _ => home.request_timeout_s(),
-        };
-        let limit = i64::from(seconds).saturating_mul(1000);
-        let began = Instant::<Monotonic>::now();
-        let mut alive = end.alive;
-        let mut scrap = [0u8; 64];
-        while (alive && !pressing) || began.elapsed().as_millis() < limit {
-            if self.is_stopping() {
-                return seconds.saturating_mul(1000).max(1);
-            }
-            if !alive {
-                home.sleep(DOWN_TICK_MS, &mut || self.is_stopping());
-            }
-            home.while_down(self.group());
-            if !alive {
-                continue;
-            }
-            match sock.recv(&mut scrap) {
-                Ok(0) if sock.peer_closed() => return 0,
-                Ok(0) => alive = false,
-                Ok(_) => {}
-                Err(e) if e == EAGAIN => {}
-                Err(_) => alive = false,
-            }
-        }
-        0
     }
 
     /// Notes why the channel is not up.
@@ -424,24 +427,26 @@ impl<T: Operations> Channel<T> {
     }
 
     /// Makes the receiver notice that the channel is to end. While it connects nothing was asked of
-    /// the server yet; later the server is let finish what it got. Where a message is half sent the
-    /// receiver's next look at the clock does this.
+    /// the server yet; later the server is let answer what it got, and the receiver's next look at
+    /// the clock, or the next reply, does this.
     fn wake_receiver(&self) {
-        if let Some(tx) = self.tx.try_lock() {
-            match &*tx {
-                Some(tx) if tx.out.is_empty() && tx.backlog.is_empty() => {
-                    // Good manners only: the end of what we send says the same.
-                    let _ = tx.sock.send(&farewell());
-                    return tx.sock.shutdown_send();
-                }
-                Some(_) => return,
-                None => {}
-            }
-        } else {
+        let Some(tx) = self.tx.try_lock() else {
             return;
-        }
-        if let Some(sock) = &self.link.lock().sock {
-            sock.shutdown();
+        };
+        match &*tx {
+            // Counted before it is sent, which takes the lock that we have.
+            Some(tx) if self.carried.get() == 0 => {
+                // Good manners only: the end of what we send says the same.
+                let _ = tx.sock.send(&farewell());
+                tx.sock.shutdown_send();
+            }
+            Some(_) => {}
+            None => {
+                drop(tx);
+                if let Some(sock) = &self.link.lock().sock {
+                    sock.shutdown();
+                }
+            }
         }
     }
 

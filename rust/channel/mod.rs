@@ -10,6 +10,7 @@
 //! | [`send`] | the sending: by the submitter if it can, else by the sender thread |
 //! | [`connect`] | connecting and negotiating |
 //! | [`receive`], [`inbox`] | the replies |
+//! | [`owed`] | the replies that are still to come when nobody waits for them any more |
 //! | [`life`] | the thread that connects, receives, and starts over |
 //!
 //! A transfer's life: the mirror puts it into the table of its group for a channel
@@ -24,6 +25,7 @@
 mod connect;
 mod inbox;
 mod life;
+mod owed;
 mod queue;
 mod receive;
 mod send;
@@ -265,6 +267,8 @@ struct Tx<T: Operations> {
     /// Sending failed: what the receiver sees next is not the server's doing.
     broken: Arc<Atomic<bool>>,
     out: Outgoing<T>,
+    /// The cookies of the messages in `out`, in order.
+    cookies: KVec<u64>,
     /// Transfers that were taken from the queue and not yet collected.
     backlog: queue::Batch,
 }

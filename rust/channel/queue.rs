@@ -46,11 +46,6 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Whether none is left.
-    pub(super) fn is_empty(&self) -> bool {
-        self.next >= self.len
-    }
-
     /// The next transfer.
     pub(super) fn pop(&mut self) -> Option<u32> {
         if self.next >= self.len {

@@ -5,11 +5,11 @@
 //! Context: the channel's own thread, the only one that receives. Every [`TICK_MS`] of silence, and
 //! every [`BUSY_TICK`] replies, it looks whether a request has gone unanswered for too long.
 
-use super::{inbox::Inbox, Channel, Fence, Home, Outcome, Transfer};
-use crate::kapi::{block::mq::Operations, iovec::Incoming, net::Socket};
+use super::{inbox::Inbox, owed::Owed, Channel, Fence, Home, Outcome, Transfer};
+use crate::kapi::{iovec::Incoming, net::Socket};
 use crate::logic::channel::DownReason;
 use crate::logic::wire::{
-    reply::{self, NbdError, REPLY_LEN},
+    reply::{self, NbdError, Reply, REPLY_LEN},
     request::Command,
 };
 use kernel::{
@@ -22,7 +22,8 @@ use kernel::{
 pub(super) const TICK_MS: u32 = 500;
 /// Replies between two looks at the time.
 const BUSY_TICK: u32 = 256;
-/// How long the server may take to close after we have closed our side, in milliseconds.
+/// How long the server may take to answer what it has when the channel is to end, or to close after
+/// we have closed our side, in milliseconds.
 const DRAIN_MS: i64 = 5000;
 
 /// How a connection ended.
@@ -36,19 +37,40 @@ pub(super) struct End {
     pub(super) alive: bool,
 }
 
-impl<T: Operations> Channel<T> {
-    /// Serves replies until the connection ends. `broken` says that sending has failed.
-    pub(super) fn receive<H: Home<Ops = T>>(
-        &self,
-        home: &H,
+/// The receiving side of a connection.
+pub(super) struct Receiver<'a, H: Home> {
+    channel: &'a Channel<H::Ops>,
+    home: &'a H,
+    group: u8,
+    pub(super) sock: &'a Socket,
+    inbox: Inbox,
+    /// Since when the channel takes no more requests, and waits for the answers to those it has.
+    draining_since: Option<Instant<Monotonic>>,
+    /// Replies until the next look at the clock.
+    until_tick: u32,
+    last_tick: Instant<Monotonic>,
+    /// Since when the data of a read is being received, which is in no table then.
+    data_since: Option<Instant<Monotonic>>,
+    /// Bytes of a read's data that nobody wants any more.
+    unwanted: usize,
+    /// Sending has failed.
+    broken: &'a Atomic<bool>,
+    /// The doubt about the group's server that this connection has last seen.
+    seen_doubt: u64,
+}
+
+impl<'a, H: Home> Receiver<'a, H> {
+    /// A receiver of `sock`; `broken` says that sending has failed.
+    pub(super) fn new(
+        channel: &'a Channel<H::Ops>,
+        home: &'a H,
         group: u8,
-        sock: &Socket,
-        parts: (Inbox, Incoming),
-        broken: &Atomic<bool>,
-    ) -> End {
-        let (inbox, mut incoming) = parts;
-        let mut receiver = Receiver {
-            channel: self,
+        sock: &'a Socket,
+        inbox: Inbox,
+        broken: &'a Atomic<bool>,
+    ) -> Self {
+        Self {
+            channel,
             home,
             group,
             sock,
@@ -57,18 +79,25 @@ impl<T: Operations> Channel<T> {
             until_tick: BUSY_TICK,
             last_tick: Instant::now(),
             data_since: None,
+            unwanted: 0,
             broken,
             seen_doubt: home.doubt(group),
-        };
-        let reason = receiver.serve(&mut incoming);
+        }
+    }
+
+    /// Serves replies until the connection ends.
+    pub(super) fn run(&mut self, mut incoming: Incoming) -> End {
+        let reason = self.serve(&mut incoming);
         let fence = match reason {
             // The server closed by itself: what it received was carried out before, or is not
             // carried out at all.
-            DownReason::Closed | DownReason::Cut if sock.peer_closed() => Fence::Fenced,
+            DownReason::Closed | DownReason::Cut if self.sock.peer_closed() => Fence::Fenced,
+            // Nothing is unanswered.
+            DownReason::Removed => Fence::Fenced,
             // What it sent made no sense, but its closing still tells when it is through with what
             // it received.
             DownReason::Reply(_) | DownReason::UnknownCookie | DownReason::ServerShutdown => {
-                receiver.drain_blindly()
+                self.drain_blindly()
             }
             _ => Fence::Open,
         };
@@ -79,28 +108,7 @@ impl<T: Operations> Channel<T> {
             alive,
         }
     }
-}
 
-struct Receiver<'a, H: Home> {
-    channel: &'a Channel<H::Ops>,
-    home: &'a H,
-    group: u8,
-    sock: &'a Socket,
-    inbox: Inbox,
-    /// Since when we have closed our side, and wait for the server to close its own.
-    draining_since: Option<Instant<Monotonic>>,
-    /// Replies until the next look at the clock.
-    until_tick: u32,
-    last_tick: Instant<Monotonic>,
-    /// Since when the data of a read is being received, which is in no table then.
-    data_since: Option<Instant<Monotonic>>,
-    /// Sending has failed.
-    broken: &'a Atomic<bool>,
-    /// The doubt about the group's server that this connection has last seen.
-    seen_doubt: u64,
-}
-
-impl<H: Home> Receiver<'_, H> {
     fn serve(&mut self, incoming: &mut Incoming) -> DownReason {
         loop {
             let result = self.reply(incoming).and_then(|()| self.tick_if_due());
@@ -112,14 +120,7 @@ impl<H: Home> Receiver<'_, H> {
 
     /// Takes one reply.
     fn reply(&mut self, incoming: &mut Incoming) -> Result<(), DownReason> {
-        let header = self.header()?;
-        let reply = reply::parse(&header).map_err(DownReason::Reply)?;
-        let doubt = self.home.doubt(self.group);
-        if doubt != self.seen_doubt {
-            // We were connected before the loss that raised it, and the server answers still.
-            self.seen_doubt = doubt;
-            self.home.dispel(self.group, doubt);
-        }
+        let reply = self.next()?;
         let table = self
             .home
             .table(self.group)
@@ -153,6 +154,49 @@ impl<H: Home> Receiver<'_, H> {
         Ok(())
     }
 
+    /// Receives the next reply, without its data.
+    fn next(&mut self) -> Result<Reply, DownReason> {
+        let header = self.header()?;
+        let reply = reply::parse(&header).map_err(DownReason::Reply)?;
+        let doubt = self.home.doubt(self.group);
+        if doubt != self.seen_doubt {
+            // We were connected before the loss that raised it, and the server answers still.
+            self.seen_doubt = doubt;
+            self.home.dispel(self.group, doubt);
+        }
+        Ok(reply)
+    }
+
+    /// Waits a moment for what the server owes. A write that was not given back yet ends as its
+    /// reply says. An error if nothing more will come.
+    pub(super) fn collect(&mut self, owed: &mut Owed) -> Result<(), DownReason> {
+        let thrown_away = self.inbox.take(self.unwanted).len();
+        self.unwanted = self.unwanted.saturating_sub(thrown_away);
+        if self.unwanted > 0 || !self.inbox.has_header() {
+            self.inbox.expect_like(0);
+            return match self.inbox.recv(self.sock) {
+                Ok(0) => Err(DownReason::Closed),
+                Ok(_) => Ok(()),
+                Err(e) if e == EAGAIN => Ok(()),
+                Err(e) => Err(DownReason::System(e.to_errno().saturating_neg())),
+            };
+        }
+        let reply = self.next()?;
+        if let Some(len) = owed.settle(reply.cookie) {
+            if reply.error.is_none() {
+                self.unwanted = len as usize;
+            }
+            return Ok(());
+        }
+        let table = self.home.table(self.group);
+        let late = table.and_then(|table| table.finish(reply.cookie, self.channel.index));
+        let (number, transfer) = late.ok_or(DownReason::UnknownCookie)?;
+        // Reads were given back at once.
+        let outcome = reply.error.map_or(Outcome::Done, Outcome::Refused);
+        self.give_back(number, transfer, outcome);
+        Ok(())
+    }
+
     /// Receives the header of the next reply.
     fn header(&mut self) -> Result<[u8; REPLY_LEN], DownReason> {
         loop {
@@ -181,6 +225,7 @@ impl<H: Home> Receiver<'_, H> {
         while got < len {
             let result = incoming.recv(self.sock, &transfer.buffer, got, len);
             got = got.saturating_add(result.unwrap_or(0));
+            self.unwanted = len.saturating_sub(got);
             self.more(result)?;
         }
         Ok(())
@@ -204,6 +249,9 @@ impl<H: Home> Receiver<'_, H> {
     }
 
     fn tick_if_due(&mut self) -> Result<(), DownReason> {
+        if self.channel.is_stopping() {
+            return self.tick();
+        }
         self.until_tick = self.until_tick.saturating_sub(1);
         if self.until_tick > 0 {
             return Ok(());
@@ -215,18 +263,11 @@ impl<H: Home> Receiver<'_, H> {
     fn tick(&mut self) -> Result<(), DownReason> {
         self.until_tick = BUSY_TICK;
         self.last_tick = Instant::now();
-        if let Some(since) = self.draining_since {
-            if since.elapsed().as_millis() >= DRAIN_MS {
-                return Err(DownReason::RequestTimeout);
-            }
-            return Ok(());
-        }
         if self.broken.load(Relaxed) {
             return Err(DownReason::RequestTimeout);
         }
         if self.channel.is_stopping() {
-            self.start_draining();
-            return Ok(());
+            return self.drain();
         }
         let limit = i64::from(self.home.request_timeout_s()).saturating_mul(1000);
         let table = self.home.table(self.group);
@@ -238,11 +279,19 @@ impl<H: Home> Receiver<'_, H> {
         Ok(())
     }
 
-    /// Closes our side: the server answers what it got and closes its own. What was half sent it
-    /// does not carry out.
-    fn start_draining(&mut self) {
-        self.draining_since = Some(Instant::now());
-        self.sock.shutdown_send();
+    /// The channel is to end: it takes no more requests, and ends when those that it has are
+    /// answered. Its own side is open until then, see Documentation/servers.rst.
+    fn drain(&mut self) -> Result<(), DownReason> {
+        let since = *self.draining_since.get_or_insert_with(Instant::now);
+        self.home.leave(self.channel.index, self.group);
+        let table = self.home.table(self.group);
+        if !table.is_some_and(|table| table.has_any(self.channel.index)) {
+            return Err(DownReason::Removed);
+        }
+        if since.elapsed().as_millis() >= DRAIN_MS {
+            return Err(DownReason::RequestTimeout);
+        }
+        Ok(())
     }
 
     /// Throws away what comes until the server closes.

@@ -28,6 +28,8 @@ enum Stop {
     HandOver,
     /// The socket is broken.
     Broken,
+    /// The channel has gone down, and what was not sent is not to be sent any more.
+    Closed,
 }
 
 impl<T: Operations> Channel<T> {
@@ -55,6 +57,7 @@ impl<T: Operations> Channel<T> {
         };
         match stop {
             Stop::Idle => {}
+            Stop::Closed => self.queue.lock().give_up(),
             Stop::HandOver => {
                 self.queue.lock().hand_to_thread();
                 self.sender.notify_one();
@@ -84,15 +87,23 @@ impl<T: Operations> Channel<T> {
                     }
                     break;
                 };
-                if let Some((header, body)) = table.start(number, self.index) {
-                    if tx.out.push(&header, body).is_err() {
+                if let Some(message) = table.start(number, self.index) {
+                    if tx.out.is_empty() {
+                        tx.cookies.clear();
+                    }
+                    let noted = tx.cookies.push_within_capacity(message.cookie).is_ok();
+                    if !noted || tx.out.push(&message.header, message.body).is_err() {
                         return Stop::Broken;
                     }
                 }
             }
             match tx.out.send(&tx.sock, false, thread) {
                 Ok(Sent::All) => {}
-                Ok(Sent::Blocked) if thread => {}
+                Ok(Sent::Blocked) if thread => {
+                    if !self.queue.lock().is_open() {
+                        return Stop::Closed;
+                    }
+                }
                 Ok(Sent::Blocked) => return Stop::HandOver,
                 Err(_) => return Stop::Broken,
             }

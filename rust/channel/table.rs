@@ -44,8 +44,13 @@ type Slots<T> = [SpinLock<Slot<T>>; SLOTS];
 /// The transfers of a group.
 pub(crate) struct Table<T: Operations>(Pin<KVBox<Slots<T>>>);
 
-/// What is sent for a transfer: the header, and the data with its length.
-pub(crate) type Message<T> = ([u8; REQUEST_LEN], Option<(Buffer<T>, usize)>);
+/// What is sent for a transfer.
+pub(super) struct Message<T: Operations> {
+    pub(super) cookie: u64,
+    pub(super) header: [u8; REQUEST_LEN],
+    /// The data, with its length.
+    pub(super) body: Option<(Buffer<T>, usize)>,
+}
 
 impl<T: Operations> Table<T> {
     /// An empty table.
@@ -110,7 +115,11 @@ impl<T: Operations> Table<T> {
         );
         let body = (transfer.command == Command::Write)
             .then(|| (transfer.buffer.clone(), transfer.len as usize));
-        Some((header, body))
+        Some(Message {
+            cookie,
+            header,
+            body,
+        })
     }
 
     /// Takes out the transfer that a reply on `channel` is for; gives its number too.
@@ -124,6 +133,11 @@ impl<T: Operations> Table<T> {
             .busy
             .take_if(|b| b.channel == channel && b.sent.is_some())?;
         Some((number, busy.transfer))
+    }
+
+    /// Whether there is any transfer of `channel`.
+    pub(super) fn has_any(&self, channel: u8) -> bool {
+        (0..SLOTS as u32).any(|number| self.is(number, channel, |_, _| true))
     }
 
     /// Whether there is a transfer of `channel` for which `wanted`, given its command and whether
@@ -144,18 +158,19 @@ impl<T: Operations> Table<T> {
     }
 
     /// Takes out a transfer of `channel` if `wanted`, given its command and whether it was sent,
-    /// says so; gives whether it was sent too.
+    /// says so; gives its cookie too, if it was sent.
     pub(crate) fn take(
         &self,
         number: u32,
         channel: u8,
         wanted: impl FnOnce(Command, bool) -> bool,
-    ) -> Option<(Transfer<T>, bool)> {
+    ) -> Option<(Transfer<T>, Option<u64>)> {
         let mut slot = self.slot(number)?.lock();
         let busy = slot
             .busy
             .take_if(|b| b.channel == channel && wanted(b.transfer.command, b.sent.is_some()))?;
-        Some((busy.transfer, busy.sent.is_some()))
+        let cookie = u64::from(slot.uses) << 32 | u64::from(number);
+        Some((busy.transfer, busy.sent.map(|_| cookie)))
     }
 
     /// For how many milliseconds the oldest unanswered transfer of `channel` has been on its way.

@@ -100,7 +100,7 @@ const HEADERS: usize = PAGE_SIZE;
 /// Pieces of memory in one call of the network.
 const VECS: usize = 512;
 /// Messages in one call.
-const MESSAGES: usize = 64;
+pub(crate) const MESSAGES: usize = 64;
 
 /// What became of an attempt to send.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -128,6 +128,10 @@ pub(crate) struct Outgoing<T: Operations> {
     used: usize,
     bodies: KVec<Body<T>>,
     messages: usize,
+    /// Where in the description each message ends.
+    ends: KVec<usize>,
+    /// All but the last message were sent.
+    last: bool,
     done: usize,
     total: usize,
     rest: Option<usize>,
@@ -144,6 +148,8 @@ impl<T: Operations> Outgoing<T> {
             used: 0,
             bodies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
             messages: 0,
+            ends: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
+            last: false,
             done: 0,
             total: 0,
             rest: None,
@@ -189,7 +195,16 @@ impl<T: Operations> Outgoing<T> {
             self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
             self.fill(0);
         }
-        Ok(())
+        let end = self.rest.map_or(self.total, |_| usize::MAX);
+        self.ends.push_within_capacity(end).map_err(|_| ENOSPC)
+    }
+
+    /// How many messages, from the last one back, were not given to the socket as a whole.
+    pub(crate) fn unsent(&self) -> usize {
+        if self.last {
+            return 1;
+        }
+        self.ends.iter().filter(|&&end| end > self.done).count()
     }
 
     /// Describes the last body from byte `from` on.
@@ -231,7 +246,10 @@ impl<T: Operations> Outgoing<T> {
             self.done = 0;
             self.total = 0;
             match self.rest {
-                Some(from) => self.fill(from),
+                Some(from) => {
+                    self.last = true;
+                    self.fill(from);
+                }
                 None => self.forget(),
             }
         }
@@ -245,6 +263,8 @@ impl<T: Operations> Outgoing<T> {
         self.total = 0;
         self.used = 0;
         self.messages = 0;
+        self.ends.clear();
+        self.last = false;
         self.rest = None;
         self.bodies.clear();
     }

@@ -15,11 +15,11 @@ pub trait HangUp {
     fn has_unanswered_writes(&self) -> bool;
     /// Gives back those transfers that `wanted`, given the command and whether it was sent, wants:
     /// as lost, with `fence` if they were sent.
-    fn give_back(&self, fence: Fence, wanted: impl Fn(Command, bool) -> bool);
+    fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool);
     /// Waits until the server will carry out nothing more of what it was sent. Where that cannot be
     /// seen any more, or where users' writes wait for it (`pressing`), as much time as a request
     /// may take has to do; gives that, in milliseconds, if the wait has to end before.
-    fn await_fence(&self, pressing: bool) -> u32;
+    fn await_fence(&mut self, pressing: bool) -> u32;
     /// See [`Losses::suspect`](super::Losses::suspect).
     fn suspect(&self, suspect: bool);
     /// See [`Losses::suspect_for`](super::Losses::suspect_for).
@@ -29,7 +29,7 @@ pub trait HangUp {
 }
 
 /// Gives back all that was not answered on a connection that ended with `fence` and takes no more.
-pub fn hang_up(line: &impl HangUp, fence: Fence) {
+pub fn hang_up(line: &mut impl HangUp, fence: Fence) {
     if fence == Fence::Fenced || !line.has_unanswered_writes() {
         return line.give_back(Fence::Fenced, |_, _| true);
     }

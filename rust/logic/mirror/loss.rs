@@ -140,7 +140,7 @@ pub trait Losses: World {
             Command::Write | Command::WriteZeroes
                 if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
             {
-                let shift = region_shift(self.core().sectors());
+                let shift = region_shift(self.core().last_sectors());
                 let first = transfer.offset >> 9;
                 let last = first.saturating_add(u64::from(transfer.len >> 9).saturating_sub(1));
                 unflushed.note(first >> shift, last >> shift);
@@ -161,13 +161,11 @@ pub trait Losses: World {
     /// If the group's server was lost: marks what it may have lost with it. Only for a group that
     /// is faulty, so that no resync takes the marks away.
     fn mark_unflushed(&self, group: usize) {
-        let sectors = self.core().sectors();
+        // Also of a device that is disabled now.
+        let sectors = self.core().last_sectors();
         let Some(g) = self.core().group(group) else {
             return;
         };
-        if sectors == 0 {
-            return;
-        }
         let Some(unflushed) = self.unflushed(group) else {
             return;
         };
@@ -280,7 +278,7 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
     }
     unflushed.disown();
     g.take_lost();
-    let shift = region_shift(core.sectors());
+    let shift = region_shift(core.last_sectors());
     let mut regions = 0u64;
     unflushed.lose(|first, n| {
         regions = regions.saturating_add(n);

@@ -30,6 +30,11 @@ pub trait States: World {
             if stale {
                 self.mark_all(group);
             }
+            // Whatever was lost in an earlier life, it is marked, or was before the first write.
+            g.take_lost();
+            if let Some(unflushed) = self.unflushed(group) {
+                unflushed.lose(|_, _| ());
+            }
             g.set_fault(stale.then_some(GroupFault::Joined));
         }
         change(self, |view| view.after(group, event))?;

@@ -7,7 +7,7 @@ use crate::logic::{
     mirror::{hang_up, Fence, HangUp, Losses, Outcome, Outcomes, World as _},
     wire::{reply::NbdError, request::Command},
 };
-use crate::server::{Answer, Line, SharedConn};
+use crate::server::{Answer, Line, Reply, SharedConn};
 use crate::table::{Table, Transfer};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
@@ -144,14 +144,14 @@ impl Channel {
             queue.conn = None;
             queue.numbers.clear();
         }
-        conn.lock().unwrap().shutdown_send();
-        let line = Hung {
+        let mut line = Hung {
             channel: self,
             world,
             conn,
             end,
+            owed: Vec::new(),
         };
-        hang_up(&line, end.fence);
+        hang_up(&mut line, end.fence);
         world.clock.happened();
     }
 
@@ -179,15 +179,7 @@ impl Channel {
                         return self.drain_blindly(world, conn);
                     };
                     self.load.fetch_sub(u64::from(transfer.len), Relaxed);
-                    let outcome = match reply.answer {
-                        Answer::NoSpace => Outcome::Refused(NbdError::NoSpc),
-                        Answer::Done(values) => {
-                            if transfer.command == Command::Read {
-                                transfer.buffer.fill(values);
-                            }
-                            Outcome::Done
-                        }
-                    };
+                    let outcome = outcome_of(reply.answer, &transfer);
                     world.done(self.group, number, transfer, outcome);
                 }
                 Err(Line::Closed) => return end(Fence::Fenced, false, false),
@@ -228,11 +220,47 @@ fn end(fence: Fence, alive: bool, reset: bool) -> End {
     }
 }
 
+fn outcome_of(answer: Answer, transfer: &Transfer) -> Outcome {
+    match answer {
+        Answer::NoSpace => Outcome::Refused(NbdError::NoSpc),
+        Answer::Done(values) => {
+            if transfer.command == Command::Read {
+                transfer.buffer.fill(values);
+            }
+            Outcome::Done
+        }
+    }
+}
+
 struct Hung<'a> {
     channel: &'a Channel,
     world: &'a World,
     conn: &'a SharedConn,
     end: End,
+    /// The cookies of what was given back, and whether it was a write.
+    owed: Vec<(u64, bool)>,
+}
+
+impl Hung<'_> {
+    /// A reply came when the channel had hung up.
+    fn settle(&mut self, reply: Reply) -> bool {
+        let before = self.owed.len();
+        self.owed.retain(|&(cookie, _)| cookie != reply.cookie);
+        if self.owed.len() < before {
+            return true;
+        }
+        let (world, group) = (self.world, self.channel.group);
+        let late = world.tables[group].finish(reply.cookie, self.channel.index);
+        let Some((number, transfer)) = late else {
+            return false;
+        };
+        self.channel
+            .load
+            .fetch_sub(u64::from(transfer.len), Relaxed);
+        let outcome = outcome_of(reply.answer, &transfer);
+        world.done(group, number, transfer, outcome);
+        true
+    }
 }
 
 impl HangUp for Hung<'_> {
@@ -242,23 +270,26 @@ impl HangUp for Hung<'_> {
         !table.of(self.channel.index, is_write).is_empty()
     }
 
-    fn give_back(&self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
+    fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
         let (world, group) = (self.world, self.channel.group);
         let table = &world.tables[group];
         for number in table.of(self.channel.index, &wanted) {
-            let Some((transfer, sent)) = table.take(number, self.channel.index, &wanted) else {
+            let taken = table.take(number, self.channel.index, &wanted);
+            let Some((transfer, cookie)) = taken else {
                 continue;
             };
             self.channel
                 .load
                 .fetch_sub(u64::from(transfer.len), Relaxed);
+            let is_write = mirror_is_write(transfer.command);
+            self.owed.extend(cookie.map(|cookie| (cookie, is_write)));
             // What was not sent cannot be carried out.
-            let fence = if sent { fence } else { Fence::Fenced };
+            let fence = cookie.map_or(Fence::Fenced, |_| fence);
             world.done(group, number, transfer, Outcome::Lost(fence));
         }
     }
 
-    fn await_fence(&self, pressing: bool) -> u32 {
+    fn await_fence(&mut self, pressing: bool) -> u32 {
         let world = self.world;
         let server = &world.servers[self.channel.group];
         let limit = if self.end.reset {
@@ -266,9 +297,13 @@ impl HangUp for Hung<'_> {
         } else {
             TIMEOUT_MS
         };
-        let until = world.clock.now_ms() + limit;
+        let mut until = world.clock.now_ms() + limit;
         let mut alive = self.end.alive;
         while (alive && !pressing) || world.clock.now_ms() < until {
+            let owes = self.owed.iter().any(|&(_, is_write)| is_write);
+            if alive && !owes && !self.has_unanswered_writes() {
+                return 0;
+            }
             if world.is_ending() {
                 break;
             }
@@ -279,11 +314,14 @@ impl HangUp for Hung<'_> {
             if !alive {
                 continue;
             }
-            match server.receive(self.conn) {
-                Err(Line::Closed) => return 0,
-                Err(Line::Reset) => alive = false,
-                Err(Line::Open) if server.is_forgotten(self.conn) => alive = false,
-                _ => {}
+            let goes_on = match server.receive(self.conn) {
+                Ok(reply) => self.settle(reply),
+                Err(Line::Open) => !server.is_forgotten(self.conn),
+                Err(_) => false,
+            };
+            if !goes_on {
+                alive = false;
+                until = world.clock.now_ms() + QUARANTINE_MS;
             }
         }
         server.end_of_quarantine(self.conn);

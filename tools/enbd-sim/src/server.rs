@@ -115,6 +115,8 @@ struct State {
     refusals: u32,
     /// One reply gets a cookie that nobody knows.
     lies: bool,
+    /// It closes at once when its client does, whatever it has still to do, as qemu-nbd.
+    hasty: bool,
     durable: Vec<Value>,
     cache: Vec<Option<Value>>,
     conns: Vec<SharedConn>,
@@ -136,6 +138,7 @@ impl Server {
                 cut: false,
                 refusals: 0,
                 lies: false,
+                hasty: thread_rng().gen(),
                 durable: vec![0; blocks],
                 cache: vec![None; blocks],
                 conns: Vec::new(),
@@ -425,7 +428,11 @@ impl State {
             }
             return true;
         }
-        if c.is_drained() && (c.line == Line::Reset || (c.half_closed && !self.cut)) {
+        let is_over = c.half_closed && !self.cut;
+        if is_over && self.hasty && c.wire.is_empty() && c.line == Line::Open {
+            c.line = Line::Closed;
+        }
+        if c.is_drained() && (c.line == Line::Reset || is_over) {
             // It has seen the end of the connection.
             c.known = false;
             if c.line == Line::Open {

@@ -102,18 +102,20 @@ impl Table {
         })
     }
 
-    /// Takes out a transfer of `channel` if `wanted`, given its command and whether it was sent.
+    /// Takes out a transfer of `channel` if `wanted`, given its command and whether it was sent;
+    /// gives its cookie too, if it was.
     pub fn take(
         &self,
         number: u32,
         channel: u32,
         wanted: impl FnOnce(Command, bool) -> bool,
-    ) -> Option<(Transfer, bool)> {
+    ) -> Option<(Transfer, Option<u64>)> {
         self.with(number, |slot| {
             let busy = slot.busy.take_if(|b| {
                 b.channel == channel && wanted(b.transfer.command, b.sent_ms.is_some())
             })?;
-            Some((busy.transfer, busy.sent_ms.is_some()))
+            let cookie = u64::from(slot.uses) << 32 | u64::from(number);
+            Some((busy.transfer, busy.sent_ms.map(|_| cookie)))
         })
     }
 

@@ -59,7 +59,7 @@ class Schedule:
             time.sleep(pause)
         with self._free:
             if not self._free.wait_for(lambda: not any(v.active for v in self.victims), END_S):
-                on = [str(one) for victim in self.victims for one in victim.active.values()]
+                on = [str(one) for victim in self.victims for one in list(victim.active.values())]
                 self.watch.fail(f"faults that do not end: {on}")
 
     def _start_one(self):
@@ -82,7 +82,8 @@ class Schedule:
 
     def _may(self, victim, group, reach):
         """Whether it can be survived, and tells something."""
-        on = victim.active
+        # A copy: faults that end take themselves out at any moment.
+        on = dict(victim.active)
         if len(on) >= MOST_AT_A_DEVICE or any(one.kind.reach in (Reach.CUT, Reach.ALONE) for one in on.values()):
             return False
         if reach in (Reach.CUT, Reach.ALONE) and on or group in on:

@@ -151,6 +151,16 @@ def run():
             check.that(store == bytes(impostor.data), "both groups hold the same in the end")
 
 
+def end_silence(mirror):
+    """A write that is never answered may still be carried out: the group is kept away until its connection ends."""
+    mirror.wait_until(lambda s: s.mark(0) == "F", 10, "the group is faulted")
+    impostor = mirror.servers[0]
+    with impostor.changed:
+        talks = list(impostor.talks)
+    for talk in talks:
+        talk.shutdown()
+
+
 def meet(mirror, kmsg, trap, command, what, act, phrase):
     """Uses the device until the trap has closed, and sees to it that all becomes good again."""
     kmsg.forget()
@@ -167,4 +177,6 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
                 break
     check.equal(trap.command, None, f"the server was asked for what it spoils, {what}")
     kmsg.wait_for(rf"\[a\] group 0 channel [01] \(tcp .* impostor\): .*({phrase})", 10)
+    if act is silence and command == nbd.WRITE:
+        end_silence(mirror)
     mirror.wait_until(lambda s: s.is_clean() and all(c.is_up for c in s.channels), 40, f"all is well again after {what}")

@@ -24,11 +24,14 @@ def run():
 
 
 def used_alike():
-    """With several requests at once every channel gets its share, and shows it."""
+    """With several large requests at once every channel gets its share, and shows it."""
     with Mirror(kinds=[Nbdkit], channels=4) as mirror:
         with Traffic(seed=1) as one, Traffic(seed=2, first=256) as two, Traffic(seed=3, first=512) as three:
             for traffic in (one, two, three):
                 traffic.wait_for(100, 60, "three at once")
+            # Small requests stay together, large ones spread.
+            for _ in range(8):
+                mirror.disk.read(0, 4 << 20)
         now = mirror.status()
         check.that(all(channel.despatched for channel in now.channels), "every channel was used")
         check.equal(sum(channel.socket == "*" for channel in now.channels), 1, "channels that were the last to be active")

@@ -15,7 +15,8 @@ LIMIT_S = 180
 
 def run():
     with Mirror(kinds=[Nbdkit, QemuNbd], size=SIZE, settings=["timeout=1", "blocksize=1024"]) as mirror, Kmsg() as kmsg:
-        mirror.disk.write(0, os.urandom(SIZE))
+        # Durable, else all of it would be marked when the server is lost.
+        mirror.disk.write(0, os.urandom(SIZE), os.O_SYNC)
         come_back(mirror, kmsg, mirror.servers[1].store.read(0, SIZE))
         kmsg.wait_for(r"\[a\] nbd_resync of group 1 .* [1-9]\d* clean blocks compared", 30)
         mirror.wait_in_sync(30)
@@ -40,7 +41,7 @@ def come_back(mirror, kmsg, data):
     server = mirror.servers[1]
     server.kill()
     mirror.wait_until(lambda s: s.mark(1) == "F", 30, "the group is faulted")
-    mirror.disk.write(0, os.urandom(1024))
+    mirror.disk.write(0, os.urandom(1024), os.O_SYNC)
     server.store.write(0, data)
     kmsg.forget()
     server.start()
