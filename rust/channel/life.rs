@@ -330,7 +330,7 @@ impl<T: Operations> Channel<T> {
             group,
             sock: sock.clone(),
             broken: broken.clone(),
-            out: Outgoing::new()?,
+            out: Outgoing::new(sock)?,
             cookies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
             backlog: Default::default(),
         };

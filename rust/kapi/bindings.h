@@ -32,6 +32,7 @@ void enbd_sock_release(struct socket *sock);
 bool enbd_sock_peer_closed(struct socket *sock);
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len);
 void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned int send_ms);
+bool enbd_page_is_exclusive(struct page *page);
 unsigned int enbd_noreclaim_save(void);
 void enbd_noreclaim_restore(unsigned int flags);
 unsigned int enbd_noio_save(void);

@@ -6,6 +6,7 @@
 #include <linux/highmem.h>
 #include <linux/module.h>
 #include <linux/nsproxy.h>
+#include <linux/page_ref.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <uapi/linux/sched/types.h>
@@ -87,6 +88,15 @@ void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned 
 	WRITE_ONCE(sk->sk_rcvtimeo, recv_ms ? msecs_to_jiffies(recv_ms) : MAX_SCHEDULE_TIMEOUT);
 	WRITE_ONCE(sk->sk_sndtimeo, send_ms ? msecs_to_jiffies(send_ms) : MAX_SCHEDULE_TIMEOUT);
 	release_sock(sk);
+}
+
+/* Nobody but the caller has a reference. What others did with theirs comes before what the caller writes afterwards. */
+bool enbd_page_is_exclusive(struct page *page)
+{
+	if (page_ref_count(page) != 1)
+		return false;
+	smp_acquire__after_ctrl_dep();
+	return true;
 }
 
 unsigned int enbd_noreclaim_save(void)

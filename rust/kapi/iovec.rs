@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory that is sent from and received into, without copies of our own.
+//! Memory that is sent from and received into.
 //!
 //! [`Buffer`] names the memory and keeps it. [`Outgoing`] collects messages, each a short header
 //! and perhaps a buffer, into one vector for one call of the network; [`Incoming`] receives into a
@@ -10,6 +10,7 @@ use super::{
     bindings,
     block::mq::{Operations, Shared},
     net::Socket,
+    ring::Ring,
 };
 use kernel::{
     page::{Page, PAGE_SIZE},
@@ -99,6 +100,8 @@ impl<T: Operations> Buffer<T> {
 const HEADERS: usize = PAGE_SIZE;
 /// Pieces of memory in one call of the network.
 const VECS: usize = 512;
+/// Bytes from which on a call is worth its cost.
+const ENOUGH: usize = 128 << 10;
 /// Messages in one call.
 pub(crate) const MESSAGES: usize = 64;
 
@@ -116,14 +119,22 @@ struct Body<T: Operations> {
     len: usize,
 }
 
-/// Messages on their way to a socket.
+/// Messages on their way to a socket. Where the socket takes pages they are copied into those of a
+/// [`Ring`], as far as that has room, so that the network need not get pages itself; else the
+/// network copies them.
 ///
 /// # Invariants
 ///
-/// `vecs` describes `total` bytes in `headers` and in the buffers of `bodies`, of which `done` were
-/// sent. `rest`, if any, is where in the last body that starts which did not fit into `vecs`.
+/// `vecs` describes `total` bytes, of which `done` were sent: if `copied`, in `ring`, else in
+/// `headers` and in the buffers of `bodies`. `rest`, if any, is where in the last body that starts
+/// which did not fit into `vecs`.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
+    /// Where the socket takes pages.
+    ring: Option<Ring>,
+    copied: bool,
+    /// For what is copied.
+    pieces: KVec<bindings::bio_vec>,
     headers: Page,
     used: usize,
     bodies: KVec<Body<T>>,
@@ -141,9 +152,13 @@ pub(crate) struct Outgoing<T: Operations> {
 unsafe impl<T: Operations> Send for Outgoing<T> {}
 
 impl<T: Operations> Outgoing<T> {
-    pub(crate) fn new() -> Result<Self> {
+    /// Room for messages to `sock`.
+    pub(crate) fn new(sock: &Socket) -> Result<Self> {
         Ok(Self {
             vecs: KVec::with_capacity(VECS, GFP_KERNEL)?,
+            ring: sock.takes_pages().then(Ring::new).transpose()?,
+            copied: false,
+            pieces: KVec::with_capacity(VECS, GFP_KERNEL)?,
             headers: Page::alloc_page(GFP_KERNEL)?,
             used: 0,
             bodies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
@@ -166,14 +181,33 @@ impl<T: Operations> Outgoing<T> {
         self.done == 0
             && self.rest.is_none()
             && self.messages < MESSAGES
+            && self.total < ENOUGH
             && self.used + header <= HEADERS
-            && self.vecs.len() + 2 <= VECS
+            && self.vecs.len() + 3 <= VECS
+            && match &self.ring {
+                Some(ring) if self.copied && self.messages > 0 => ring.has_room(header),
+                _ => true,
+            }
+    }
+
+    /// Starts to describe anew. From here on it is copied if there is room.
+    fn begin(&mut self) {
+        self.vecs.clear();
+        self.done = 0;
+        self.total = 0;
+        self.copied = self.ring.as_mut().is_some_and(|ring| {
+            ring.begin();
+            ring.has_room(PAGE_SIZE)
+        });
     }
 
     /// Collects a message. Only where [`Outgoing::has_room`] says so; ENOSPC otherwise.
     pub(crate) fn push(&mut self, header: &[u8], body: Option<(Buffer<T>, usize)>) -> Result {
         if !self.has_room(header.len()) {
             return Err(ENOSPC);
+        }
+        if self.messages == 0 {
+            self.begin();
         }
         // SAFETY: `header` is valid for reading, and the range lies in the page, as was checked;
         // nobody else writes to it.
@@ -186,10 +220,32 @@ impl<T: Operations> Outgoing<T> {
             bv_len: header.len() as u32,
             bv_offset: self.used as u32,
         };
-        self.vecs.push_within_capacity(vec).map_err(|_| ENOSPC)?;
         self.used += header.len();
-        self.total += header.len();
         self.messages += 1;
+        match &mut self.ring {
+            Some(ring) if self.copied => {
+                let mut iter = bindings::iov_iter::default();
+                // SAFETY: The vector describes what was just written to `headers`.
+                let n = unsafe {
+                    bindings::iov_iter_bvec(
+                        &mut iter,
+                        bindings::ITER_SOURCE,
+                        &vec,
+                        1,
+                        header.len(),
+                    );
+                    ring.copy(&mut iter, header.len(), &mut self.vecs)
+                };
+                self.total += n;
+                if n != header.len() {
+                    return Err(ENOSPC);
+                }
+            }
+            _ => {
+                self.vecs.push_within_capacity(vec).map_err(|_| ENOSPC)?;
+                self.total += header.len();
+            }
+        }
         if let Some((buffer, len)) = body {
             let body = Body { buffer, len };
             self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
@@ -213,10 +269,46 @@ impl<T: Operations> Outgoing<T> {
             self.rest = None;
             return;
         };
-        let added = body.buffer.segments(from, body.len - from, &mut self.vecs);
-        self.total += added;
-        let next = from + added;
-        self.rest = (next < body.len && added > 0).then_some(next);
+        let mut next = from;
+        match &mut self.ring {
+            Some(ring) if self.copied => {
+                let mut whole = true;
+                while next < body.len {
+                    self.pieces.clear();
+                    let len = body
+                        .buffer
+                        .segments(next, body.len - next, &mut self.pieces);
+                    if len == 0 {
+                        whole = false;
+                        break;
+                    }
+                    let mut iter = bindings::iov_iter::default();
+                    // SAFETY: `body` keeps the memory that `pieces` describes.
+                    let n = unsafe {
+                        bindings::iov_iter_bvec(
+                            &mut iter,
+                            bindings::ITER_SOURCE,
+                            self.pieces.as_ptr(),
+                            self.pieces.len(),
+                            len,
+                        );
+                        ring.copy(&mut iter, len, &mut self.vecs)
+                    };
+                    next += n;
+                    if n < len {
+                        break;
+                    }
+                }
+                self.pieces.clear();
+                // What had no room is sent after this, from where it is if it must be.
+                self.rest = (next < body.len && whole).then_some(next);
+            }
+            _ => {
+                next += body.buffer.segments(next, body.len - next, &mut self.vecs);
+                self.rest = (next < body.len && next > from).then_some(next);
+            }
+        }
+        self.total += next - from;
     }
 
     /// Sends what was collected: as far as the socket takes it at once, or all if `wait` is set.
@@ -228,13 +320,20 @@ impl<T: Operations> Outgoing<T> {
             flags |= bindings::MSG_DONTWAIT;
         }
         while self.messages > 0 {
+            let pages = if self.copied {
+                bindings::MSG_SPLICE_PAGES | bindings::MSG_NO_SHARED_FRAGS
+            } else {
+                0
+            };
             let hold = if more || self.rest.is_some() {
                 bindings::MSG_MORE
             } else {
                 0
             };
-            // SAFETY: By the type invariant the memory is kept by `self`.
-            match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags | hold) } {
+            let flags = flags | pages | hold;
+            // SAFETY: By the type invariant the memory is kept by `self`; what was copied lies in
+            // pages of the ring, which sees to it that they do not change.
+            match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
                 Err(e) => return Err(e),
@@ -242,9 +341,7 @@ impl<T: Operations> Outgoing<T> {
             if self.done < self.total {
                 continue;
             }
-            self.vecs.clear();
-            self.done = 0;
-            self.total = 0;
+            self.begin();
             match self.rest {
                 Some(from) => {
                     self.last = true;

@@ -7,7 +7,7 @@
 //!
 //! - [`block::mq`]: requests that cannot be lost or ended twice, tag sets, disks, limits.
 //! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
-//!   into.
+//!   into; [`ring`]: pages that are given to the network.
 //! - [`kthread`], [`proc_fs`], [`scope`].
 
 #![allow(unsafe_code)]
@@ -18,6 +18,7 @@ pub(crate) mod iovec;
 pub(crate) mod kthread;
 pub(crate) mod net;
 pub(crate) mod proc_fs;
+mod ring;
 pub(crate) mod scope;
 
 /// A random number.

@@ -108,7 +108,14 @@ impl Endpoint<'_> {
 /// # Invariants
 ///
 /// `0` is a valid socket that we own.
-pub(crate) struct Socket(*mut bindings::socket);
+pub(crate) struct Socket(*mut bindings::socket, Transport);
+
+/// What carries a socket's bytes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Transport {
+    Tcp,
+    Unix,
+}
 
 // SAFETY: Sockets are internally synchronised.
 unsafe impl Send for Socket {}
@@ -119,9 +126,9 @@ impl Socket {
     /// A new socket in `net`, not connected, of the kind that `to` needs.
     pub(crate) fn new(net: &Net, to: Endpoint<'_>) -> Result<Self> {
         let mut sock = ptr::null_mut();
-        let protocol = match to {
-            Endpoint::Unix(_) => 0,
-            _ => bindings::IPPROTO_TCP,
+        let (transport, protocol) = match to {
+            Endpoint::Unix(_) => (Transport::Unix, 0),
+            _ => (Transport::Tcp, bindings::IPPROTO_TCP),
         };
         // SAFETY: `net` is valid, and `sock` takes the result.
         to_result(unsafe {
@@ -136,7 +143,12 @@ impl Socket {
         // SAFETY: Fresh and valid.
         unsafe { bindings::enbd_sock_prepare(sock) };
         // INVARIANT: As made above.
-        Ok(Self(sock))
+        Ok(Self(sock, transport))
+    }
+
+    /// Whether it takes pages instead of copying them.
+    pub(super) fn takes_pages(&self) -> bool {
+        self.1 == Transport::Tcp
     }
 
     /// How long a receive and a send (or connect) may wait, in milliseconds; 0 for no limit.
@@ -220,7 +232,9 @@ impl Socket {
     ///
     /// # Safety
     ///
-    /// The memory that `vecs` describes, `total` bytes, must stay until this returns.
+    /// The memory that `vecs` describes, `total` bytes, must stay until this returns. With
+    /// `MSG_SPLICE_PAGES` it must be whole pages' memory, not slab's, and its content must not
+    /// change as long as anybody else has a reference to the pages.
     pub(super) unsafe fn send_vecs(
         &self,
         vecs: &[bindings::bio_vec],
