@@ -32,10 +32,11 @@ def used_alike():
             # Small requests stay together, large ones spread.
             for _ in range(8):
                 mirror.disk.read(0, 4 << 20)
-        now = mirror.status()
+        now = mirror.wait_until(
+            lambda s: sum(channel.requested for channel in s.channels) == s.requested, 10, "the sum of the channels' requests is right"
+        )
         check.that(all(channel.despatched for channel in now.channels), "every channel was used")
         check.equal(sum(channel.socket == "*" for channel in now.channels), 1, "channels that were the last to be active")
-        check.equal(sum(channel.requested for channel in now.channels), now.requested, "sum of the channels' requests")
         mirror.disable()
 
 
