@@ -5,15 +5,18 @@
 use super::World;
 use crate::logic::group::GroupSet;
 
-/// The channel that was taken last is taken again until it has so many bytes more to carry than
-/// another one: what goes over one socket is sent, carried out and answered in fewer and larger
-/// pieces than what goes over several.
+/// The channel that was taken last is taken again, as long as it has something to carry, until it
+/// has so many bytes more than another one: what goes over one socket is sent, carried out and
+/// answered in fewer and larger pieces than what goes over several.
 const STICKY: u64 = 64 << 10;
+/// Turns without these bits, one in 32, give the last channel no advantage: all get their share.
+const LEAVE: u32 = 0x1f00;
 
 /// The choices among what is equally right.
 pub trait Balance: World {
     /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
-    /// last one has [`STICKY`] bytes of advantage, and among equals each in turn.
+    /// last one mostly has [`STICKY`] bytes of advantage while it is in use, and among equals each
+    /// in turn.
     fn pick_channel(&self, group: usize) -> Option<u32> {
         let core = self.core();
         let g = core.groups.get(group)?;
@@ -28,17 +31,20 @@ pub trait Balance: World {
             return Some(g.working(up));
         }
         let count = up.count_ones();
-        let first = core.next_turn() % count;
+        let turn = core.next_turn();
+        let first = turn % count;
         let current = g.last_taken();
+        let stays = turn & LEAVE != 0;
         let mut best: Option<((u64, u32), u32)> = None;
         let mut left = up;
         for at in 0..count {
             let channel = left.trailing_zeros();
             left &= left.wrapping_sub(1);
-            let key = if channel == current {
-                (self.load(channel).saturating_sub(STICKY), 0)
+            let load = self.load(channel);
+            let key = if stays && load > 0 && channel == current {
+                (load.saturating_sub(STICKY), 0)
             } else {
-                (self.load(channel), 1 + (at + count - first) % count)
+                (load, 1 + (at + count - first) % count)
             };
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, channel));

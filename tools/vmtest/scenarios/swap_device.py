@@ -12,11 +12,7 @@ from lib.server import Nbdkit, QemuNbd
 LIMIT_S = 240
 MIB = 1 << 20
 SIZE = 32 * MIB
-<<<<<<< HEAD
-EATEN = 18 * MIB
-=======
 EATEN = 17 * MIB
->>>>>>> ghosts
 LIMIT = 14 * MIB
 PAGE = 4096
 
