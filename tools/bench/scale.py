@@ -9,7 +9,7 @@ from bench.speed import measure, show
 from bench.stages import chosen, emit
 from bench.workloads import named
 
-SIZE = 64 * MIB
+SIZE = 16 * MIB
 CHANNELS = (1, 2, 4, 8)
 DELAYS_MS = (0.5, 5, 50)
 # What a server may give out, so that it and not the processor is the limit.
@@ -67,15 +67,20 @@ def compare(options, case, make, workloads, rounds, seconds, pause=None):
 
 
 def run(options):
-    """All cases."""
+    """Where the processors are the limit; and, with time for it, over slow networks and servers too."""
     emit("scale", calm=calm.settle())
     rounds, seconds = (1, 1) if options.quick else (3, 2)
     small = named("4k-randread-d32", "4k-randwrite-d32")
-    few = small[:1] if options.quick else small
-    bulk = named("256k-read-d8", "256k-write-d8")
-    compare(options, "channels", by_channels, few, rounds, seconds)
+    compare(options, "channels", by_channels, small[:1] if options.quick else small, rounds, seconds)
     compare(options, "groups", by_groups, small, rounds, seconds)
-    compare(options, "limited servers", by_limited_servers, named("4k-randread-d32"), rounds, 3 * seconds)
-    for pause in DELAYS_MS:
-        loads = bulk[1:] if options.quick else small + bulk
-        compare(options, f"delay {pause} ms", by_channels, loads, rounds, 2 * seconds, pause)
+    if not options.quick:
+        slow(options, "", rounds, [(pause, 2 * seconds) for pause in DELAYS_MS])
+
+
+def slow(options, words, rounds, delays):
+    """Slow servers and slow networks."""
+    loads = named("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8")
+    compare(options, f"limited servers{words}", by_limited_servers, loads[:1], rounds, 3)
+    for pause, seconds in delays:
+        wanted = loads[1::2] if options.quick else loads
+        compare(options, f"delay {pause} ms{words}", by_channels, wanted, rounds, seconds, pause)
