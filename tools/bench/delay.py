@@ -9,11 +9,15 @@ from bench import calm, scale
 from bench.stages import emit
 from bench.workloads import COUNTED
 
-# Of the network in ms, and of each measurement in s: where the processor is the limit a second takes ten.
-DELAYS = ((0.5, 0.5), (5, 1), (50, 4))
+# Of the network in ms, for how many seconds, and what. Where the processor is the limit a second takes ten.
+DELAYS = ((0.5, 0.5, scale.ALL), (5, 1, scale.ALL), (50, 4, scale.ALL))
+QUICK = ((5, 0.3, ("4k-randwrite-d32",)), (50, 2, ("256k-write-d8",)))
 
 
 def run(options):
     """All cases."""
     emit("delay", calm=calm.settle(time_leaps=True))
-    scale.slow(options, COUNTED, 1 if options.quick else 3, DELAYS)
+    if options.quick:
+        scale.slow(COUNTED, 1, 0.5, QUICK)
+    else:
+        scale.slow(COUNTED, 3, 1, DELAYS)

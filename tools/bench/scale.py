@@ -6,7 +6,7 @@ import contextlib
 from bench import calm, peers
 from bench.servers import MIB, bank, limited
 from bench.speed import measure, show
-from bench.stages import chosen, emit
+from bench.stages import emit
 from bench.workloads import named
 
 SIZE = 16 * MIB
@@ -14,6 +14,7 @@ CHANNELS = (1, 2, 4, 8)
 DELAYS_MS = (0.5, 5, 50)
 # What a server may give out, so that it and not the processor is the limit.
 LIMIT_BITS = 32 << 20
+ALL = ("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8")
 
 
 @contextlib.contextmanager
@@ -50,10 +51,10 @@ def by_limited_servers(stack):
     yield peers.Md(servers, bitmap=False)
 
 
-def compare(options, case, make, workloads, rounds, seconds, pause=None):
+def compare(case, make, workloads, rounds, seconds, pause=None):
     """All peers that `make` gives, at the same time, with each of the workloads."""
     with contextlib.ExitStack() as stack:
-        everybody = chosen(options, list(make(stack)))
+        everybody = list(make(stack))
         for peer in everybody:
             stack.enter_context(peer)
             emit("scale", case=case, peer=peer.name, settings=peer.settings)
@@ -71,16 +72,14 @@ def run(options):
     emit("scale", calm=calm.settle())
     rounds, seconds = (1, 1) if options.quick else (3, 2)
     small = named("4k-randread-d32", "4k-randwrite-d32")
-    compare(options, "channels", by_channels, small[:1] if options.quick else small, rounds, seconds)
-    compare(options, "groups", by_groups, small, rounds, seconds)
+    compare("channels", by_channels, small[:1] if options.quick else small, rounds, seconds)
+    compare("groups", by_groups, small, rounds, seconds)
     if not options.quick:
-        slow(options, "", rounds, [(pause, 2 * seconds) for pause in DELAYS_MS])
+        slow("", rounds, 6, [(pause, 2 * seconds, ALL) for pause in DELAYS_MS])
 
 
-def slow(options, words, rounds, delays):
-    """Slow servers and slow networks."""
-    loads = named("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8")
-    compare(options, f"limited servers{words}", by_limited_servers, loads[:1], rounds, 3)
-    for pause, seconds in delays:
-        wanted = loads[1::2] if options.quick else loads
-        compare(options, f"delay {pause} ms{words}", by_channels, wanted, rounds, seconds, pause)
+def slow(words, rounds, limited_s, delays):
+    """Slow servers and slow networks. `delays` has for each the time in ms, for how many seconds, which workloads."""
+    compare(f"limited servers{words}", by_limited_servers, named("4k-randread-d32"), rounds, limited_s)
+    for pause, seconds, names in delays:
+        compare(f"delay {pause} ms{words}", by_channels, named(*names), rounds, seconds, pause)
