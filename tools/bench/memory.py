@@ -120,10 +120,10 @@ class Map:
         return nbdinfo.status("a").dirty * BLOCK
 
 
-def table():
+def table(rounds):
     """Bytes that the table of a TiB's map takes: of a device of 128 TiB, less what one of a TiB takes otherwise."""
     found = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         with Map(TIB) as small:
             pass
         with Map(VAST) as vast:
@@ -149,9 +149,9 @@ def mark_clusters(device, share):
             disk.zero(number * CLUSTER, CLUSTER)
 
 
-def dirty_maps(options):
+def dirty_maps(rounds, options):
     """The map of a TiB, by how much of it is dirty."""
-    slots = table()
+    slots = table(rounds)
     emit("memory", what="table", tib=slots)
     print(f"dirty map: table of {slots / 1024:.0f} KiB a TiB", flush=True)
     for share in SHARES:
@@ -174,10 +174,10 @@ def _tell(how, share, slots, one, part):
           f" {scaled / MIB:.2f} MiB a TiB", flush=True)
 
 
-def devices():
+def devices(rounds):
     """What a ready device of 64 MiB takes, sockets of both ends included: several at once, by their number."""
     size = 64 * MIB
-    with bank(2 * SEVERAL, size, filled=False) as servers:
+    with bank(2 * SEVERAL, size, filled=False, threads=1) as servers:
         makers = (
             lambda index: peers.NbdKo(servers[index], number=index),
             lambda index: peers.Enbd(servers[index:index + 1], letter="abcdefgh"[index]),
@@ -185,7 +185,7 @@ def devices():
             lambda index: peers.Enbd(servers[2 * index:2 * index + 2], letter="abcdefgh"[index]),
         )
         for make in makers:
-            found = [_taken(make, servers) for _ in range(ROUNDS + 1)]
+            found = [_taken(make, servers) for _ in range(rounds + 1)]
             # The first time loads modules and fills caches that stay.
             name = make(0).name
             emit("memory", what="device", peer=name, bytes=statistics.median(found[1:]), rounds=found)
@@ -205,12 +205,12 @@ def _threads(servers):
     return sum(len(os.listdir(f"/proc/{server.process.pid}/task")) for server in servers)
 
 
-def md_map():
+def md_map(rounds):
     """What md takes for a TiB, dirty or not. Servers keep what is written: md wants to find its superblock again."""
     found, chunk = [], None
     legs = [Nbdkit(None, Endpoint(), plugin=["memory", str(TIB + GIB)]) for _ in range(2)]
     with legs[0], legs[1]:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             md = peers.Md(legs, bitmap=True)
             for leg in md.legs:
                 leg.set_up()
@@ -259,7 +259,8 @@ def run(options):
     print(f"modules: {sizes}", flush=True)
     for module in ("drbd", "raid1"):
         attempt("modprobe", "-r", module)
-    devices()
-    dirty_maps(options)
-    md_map()
+    rounds = 1 if options.quick else ROUNDS
+    devices(rounds)
+    dirty_maps(rounds, options)
+    md_map(rounds)
     drbd_map()

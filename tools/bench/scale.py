@@ -6,14 +6,15 @@ import contextlib
 from bench import calm, peers
 from bench.servers import MIB, bank, limited
 from bench.speed import measure, show
-from bench.stages import chosen, emit
+from bench.stages import emit
 from bench.workloads import named
 
-SIZE = 64 * MIB
+SIZE = 16 * MIB
 CHANNELS = (1, 2, 4, 8)
 DELAYS_MS = (0.5, 5, 50)
 # What a server may give out, so that it and not the processor is the limit.
 LIMIT_BITS = 32 << 20
+ALL = ("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8")
 
 
 @contextlib.contextmanager
@@ -50,10 +51,10 @@ def by_limited_servers(stack):
     yield peers.Md(servers, bitmap=False)
 
 
-def compare(options, case, make, workloads, rounds, seconds, pause=None):
+def compare(case, make, workloads, rounds, seconds, pause=None):
     """All peers that `make` gives, at the same time, with each of the workloads."""
     with contextlib.ExitStack() as stack:
-        everybody = chosen(options, list(make(stack)))
+        everybody = list(make(stack))
         for peer in everybody:
             stack.enter_context(peer)
             emit("scale", case=case, peer=peer.name, settings=peer.settings)
@@ -67,15 +68,18 @@ def compare(options, case, make, workloads, rounds, seconds, pause=None):
 
 
 def run(options):
-    """All cases."""
+    """Where the processors are the limit; and, with time for it, over slow networks and servers too."""
     emit("scale", calm=calm.settle())
     rounds, seconds = (1, 1) if options.quick else (3, 2)
     small = named("4k-randread-d32", "4k-randwrite-d32")
-    few = small[:1] if options.quick else small
-    bulk = named("256k-read-d8", "256k-write-d8")
-    compare(options, "channels", by_channels, few, rounds, seconds)
-    compare(options, "groups", by_groups, small, rounds, seconds)
-    compare(options, "limited servers", by_limited_servers, named("4k-randread-d32"), rounds, 3 * seconds)
-    for pause in DELAYS_MS:
-        loads = bulk[1:] if options.quick else small + bulk
-        compare(options, f"delay {pause} ms", by_channels, loads, rounds, 2 * seconds, pause)
+    compare("channels", by_channels, small[:1] if options.quick else small, rounds, seconds)
+    compare("groups", by_groups, small, rounds, seconds)
+    if not options.quick:
+        slow("", rounds, 6, [(pause, 2 * seconds, ALL) for pause in DELAYS_MS])
+
+
+def slow(words, rounds, limited_s, delays):
+    """Slow servers and slow networks. `delays` has for each the time in ms, for how many seconds, which workloads."""
+    compare(f"limited servers{words}", by_limited_servers, named("4k-randread-d32"), rounds, limited_s)
+    for pause, seconds, names in delays:
+        compare(f"delay {pause} ms{words}", by_channels, named(*names), rounds, seconds, pause)

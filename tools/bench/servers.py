@@ -11,15 +11,15 @@ from lib.server import Nbdkit
 MIB = 1 << 20
 
 
-def memory_server(size):
-    """A server whose store is plain memory. It has 16 threads for each connection, nbdkit's default."""
+def memory_server(size, threads=16):
+    """A server whose store is plain memory, with so many threads for each connection; 16 is nbdkit's default."""
     plugin = ["memory", str(size), "allocator=malloc"]
-    return Nbdkit(None, Endpoint(), plugin=plugin)
+    return Nbdkit(None, Endpoint(), plugin=plugin, more=["-t", str(threads)])
 
 
 def limited(size, bits):
     """The same, but it gives out no more than so many bits a second."""
-    plugin = ["memory", str(size), "allocator=malloc", f"rate={bits}"]
+    plugin = ["memory", str(size), "allocator=malloc", f"rate={bits}", "burstiness=0.1"]
     return Nbdkit(None, Endpoint(), plugin=plugin, filters=["rate"])
 
 
@@ -39,10 +39,10 @@ def uri(server):
 
 
 @contextlib.contextmanager
-def bank(count, size, filled=True):
+def bank(count, size, filled=True, threads=16):
     """So many servers, with equal stores."""
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(memory_server(size)) for _ in range(count)]
+        servers = [stack.enter_context(memory_server(size, threads)) for _ in range(count)]
         for server in servers if filled else ():
             fill(server, size)
         yield servers

@@ -5,6 +5,8 @@ from bench.results import Figure
 from bench.workloads import WORKLOADS
 
 SINGLE = ("nbd.ko", "enbd-1")
+# How exactly the kernel's memory can be measured while everything else goes on.
+NOISE = 2 << 20
 MIRROR = ("md+bitmap", "md", "drbd", "enbd-2")
 
 
@@ -129,22 +131,25 @@ def scale(found):
     return ["## Channels, groups, delays", ""] + table(head, rows) if rows else []
 
 
+def above_noise(size):
+    """Bytes, as far as they can be told from memory that comes and goes for other reasons."""
+    return f"{size / (1 << 20):.1f} MiB" if size > NOISE else f"less than {NOISE >> 20} MiB (noise)"
+
+
 def memory(found):
     """Memory."""
     if not found.of("memory"):
         return []
     rows = [[f"module: {who}", f"{size / 1024:.0f} KiB"] for line in found.of("memory", what="modules")
             for who, size in line["bytes"].items()]
-    rows += [[f"device: {line['peer']}", f"{line['bytes'] / 1024:.0f} KiB"]
-             for line in found.of("memory", what="device")]
+    rows += [[f"device: {line['peer']}", above_noise(line["bytes"])] for line in found.of("memory", what="device")]
     for line in found.maps():
         per_mib = ""
         if line["how"] == "clustered":
             per_mib = f", {line['tib'] / (line['share'] * (1 << 20)):.1f} bytes a dirty MiB"
         rows.append([f"enbd's map of a TiB, {line['share'] * 100:g} % dirty, {line['how']}",
                      f"{line['tib'] / (1 << 20):.2f} MiB{per_mib}"])
-    rows += [[f"{line['peer']}, a TiB", f"{line['bytes'] / (1 << 20):.2f} MiB"]
-             for line in found.of("memory", what="peer")]
+    rows += [[f"{line['peer']}, a TiB", above_noise(line["bytes"])] for line in found.of("memory", what="peer")]
     return ["## Memory", ""] + table(["what", "memory"], rows)
 
 
@@ -161,6 +166,16 @@ def goal_table(judged):
     mark = {True: "yes", False: "**no**", None: "not measured"}
     rows = [[goal["what"], goal["figure"] or "", goal["limit"], mark[goal["met"]]] for goal in judged]
     return ["## Goals", ""] + table(["goal", "measured", "limit", "reached"], rows)
+
+
+def warnings(found):
+    """What makes figures doubtful."""
+    processors, load = int(found.host.get("processors", 1)), float(found.host.get("load", "0").split()[0])
+    if not found.of("speed") or load < processors / 4:
+        return []
+    return ["", f"**The host was busy** (load {load} on {processors} processors when this began): throughput, latencies"
+            " and times are what was left of it, and say little. Instructions, what was counted, bytes and memory"
+            " are not touched by that."]
 
 
 def circumstances(found):
@@ -181,6 +196,7 @@ def document(found, parts, judged):
     """All of it."""
     lines = ["# enbd and its peers", "",
              "Medians, ± half the distance of the extremes. Ratios are enbd's figure to the peer's."]
+    lines += warnings(found)
     for part in parts:
         lines += [""] + part
     return "\n".join(lines + [""] + goal_table(judged) + [""] + circumstances(found)) + "\n"

@@ -30,6 +30,9 @@ class Workload:
         return lines + [f"fsync={self.fsync}"] if self.fsync else lines
 
 
+# Added to the name of a case that was measured where time counts instructions.
+COUNTED = ", counted"
+
 WORKLOADS = (
     Workload("4k-randread-d1", "randread", 4 << 10, 1),
     Workload("4k-randread-d32", "randread", 4 << 10, 32),
