@@ -25,7 +25,7 @@ def replay(kinds):
     what = " and ".join(kind.__name__ for kind in kinds)
     letter = "b"
     with Mirror(letter, kinds=kinds, settings=["blocksize=1024"]) as mirror, Kmsg() as kmsg:
-        run_program("mkfs.ext4", "-q", "-b", "1024", mirror.disk.path)
+        run_program("mkfs.ext4", "-q", "-b", "1024", "-E", "lazy_itable_init=0,lazy_journal_init=0", mirror.disk.path)
         place = os.path.abspath(f"mnt-{what.replace(' ', '-')}")
         os.mkdir(place)
         run_program("mount", mirror.disk.path, place)
