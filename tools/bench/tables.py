@@ -206,7 +206,8 @@ def circumstances(found):
 def document(found, parts, judged):
     """All of it."""
     lines = ["# enbd and its peers", "",
-             "Medians, ± half the distance of the extremes where there were several rounds. Ratios are enbd's figure to the peer's."]
+             "Medians, ± half the distance of the extremes where there were several rounds."
+             " Ratios are enbd's figure to the peer's."]
     lines += warnings(found)
     for part in parts:
         lines += [""] + part
