@@ -54,7 +54,7 @@ def show(workload, result):
 
 def run(options):
     """Each workload, all peers, on two processors."""
-    compare(options, calm.settle(), *((3, 0.7) if options.quick else (7, 2)), counted=False)
+    compare(options, calm.settle(), *((3, 0.5) if options.quick else (7, 2)), counted=False)
 
 
 def compare(options, settings, rounds, seconds, counted):
