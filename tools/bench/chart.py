@@ -16,6 +16,7 @@ def svg(found):
     panels = [
         ("instructions a request, whole path", found.net_cost),
         ("instructions a request, client alone", lambda peer, load: found.net_cost(peer, load, "client")),
+        ("requests a second, one processor, counted", lambda peer, load: found.speed(peer, load, counted=True)),
         ("requests a second, two processors", found.speed),
         ("p99 in µs, two processors", lambda peer, load: found.speed(peer, load, "p99")),
     ]

@@ -73,7 +73,7 @@ def run(options):
         for peer in chosen(options, everybody(lambda count: servers[:count], SIZE)):
             with peer:
                 emit("cost", peer=peer.name, kind=peer.kind, settings=peer.settings)
-                measured = measure(peer, servers, workloads(options), *((2, 0.4) if options.quick else (7, 1)))
+                measured = measure(peer, servers, workloads(options), *((2, 0.3) if options.quick else (7, 1)))
                 for name, rounds in measured.items():
                     emit("cost", peer=peer.name, workload=name, rounds=rounds)
                     _show(peer, name, rounds)

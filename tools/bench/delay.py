@@ -11,7 +11,7 @@ from bench.workloads import COUNTED
 
 # Of the network in ms, for how many seconds, and what. Where the processor is the limit a second takes ten.
 DELAYS = ((0.5, 0.5, scale.ALL), (5, 1, scale.ALL), (50, 4, scale.ALL))
-QUICK = ((5, 0.3, ("4k-randwrite-d32",)), (50, 2, ("256k-write-d8",)))
+QUICK = ((5, 0.3, ("4k-randwrite-d32",)), (50, 0.6, ("256k-write-d64",)))
 
 
 def run(options):

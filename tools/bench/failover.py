@@ -40,7 +40,8 @@ def contenders(servers):
     if len(servers) == 1:
         return [peers.NbdKo(servers[0]), peers.Enbd(servers)]
     return [peers.Md(servers, bitmap=True), peers.Enbd(servers, letter="b"),
-            peers.Md(servers, bitmap=True, timeout=SHORT_TIMEOUT)]
+            # Devices of its own: nbd.ko keeps a timeout for the next user of a device.
+            peers.Md(servers, bitmap=True, number=1, timeout=SHORT_TIMEOUT)]
 
 
 def stall(peer, servers, happen):

@@ -76,9 +76,9 @@ class Results:
         figure, floor = self.cost(peer, workload, part), self.cost("null_blk", workload)
         return figure.less(floor.median) if figure and floor else figure
 
-    def speed(self, peer, workload, key="iops"):
-        """Throughput, or a latency."""
-        lines = [line for line in self.of("speed", workload=workload) if peer in line["rounds"]]
+    def speed(self, peer, workload, key="iops", counted=False):
+        """Throughput, or a latency; on two processors, or where time counts instructions."""
+        lines = [line for line in self.of("speed", workload=workload, counted=counted) if peer in line["rounds"]]
         return Figure(one[key] for one in lines[-1]["rounds"][peer]) if lines else None
 
     def last(self, stage, **wanted):

@@ -14,7 +14,7 @@ CHANNELS = (1, 2, 4, 8)
 DELAYS_MS = (0.5, 5, 50)
 # What a server may give out, so that it and not the processor is the limit.
 LIMIT_BITS = 32 << 20
-ALL = ("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8")
+ALL = ("4k-randread-d32", "4k-randwrite-d32", "256k-read-d8", "256k-write-d8", "256k-read-d64", "256k-write-d64")
 
 
 @contextlib.contextmanager

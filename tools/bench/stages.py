@@ -8,7 +8,7 @@ from bench import peers
 from bench.workloads import WORKLOADS
 
 # Each has a module of that name with a function run(options).
-STAGES = ("facts", "cost", "delay", "speed", "scale", "resync", "failover", "memory")
+STAGES = ("facts", "cost", "pace", "delay", "speed", "scale", "resync", "failover", "memory")
 MARK = "@bench "
 
 

@@ -22,8 +22,11 @@ def short(value):
 
 
 def cell(figure):
-    """The median, and how far the rounds lie around it."""
-    return "" if figure is None else f"{short(figure.median)} ±{100 * figure.spread:.0f}%"
+    """The median, and how far the rounds lie around it, if there were several."""
+    if figure is None:
+        return ""
+    spread = f" ±{100 * figure.spread:.0f}%" if len(figure.values) > 1 else ""
+    return short(figure.median) + spread
 
 
 def ratio(one, other):
@@ -68,16 +71,24 @@ def cost(found):
     return lines + ["", "What was subtracted:", ""] + table(["workload", "null_blk"], floor)
 
 
+def pace(found):
+    """Throughput and latency where time counts instructions."""
+    return _speed(found, True, "one processor that does an instruction a nanosecond")
+
+
 def speed(found):
-    """Throughput and latency."""
-    if not found.of("speed"):
-        return []
-    lines = ["## Throughput, requests a second", ""]
-    lines += against(found.speed)
-    for key, title in (("p50", "p50"), ("p99", "p99"), ("p999", "p99.9")):
-        lines += ["", f"## Latency, {title}, microseconds", ""]
-        lines += against(lambda peer, workload, key=key: found.speed(peer, workload, key))
-    return lines
+    """Throughput and latency on two processors."""
+    return _speed(found, False, "two processors")
+
+
+def _speed(found, counted, where):
+    lines = []
+    for key, title in (("iops", "Requests a second"), ("p50", "p50 in microseconds"), ("p99", "p99 in microseconds"),
+                       ("p999", "p99.9 in microseconds")):
+        rows = against(lambda peer, workload, key=key: found.speed(peer, workload, key, counted))
+        if rows:
+            lines += ["", f"## {title}, {where}", ""] + rows
+    return lines[1:]
 
 
 def resync(found):
@@ -153,7 +164,7 @@ def memory(found):
     return ["## Memory", ""] + table(["what", "memory"], rows)
 
 
-SECTIONS = (cost, speed, scale, resync, failover, memory)
+SECTIONS = (cost, pace, speed, scale, resync, failover, memory)
 
 
 def sections(found):
@@ -195,7 +206,8 @@ def circumstances(found):
 def document(found, parts, judged):
     """All of it."""
     lines = ["# enbd and its peers", "",
-             "Medians, ± half the distance of the extremes. Ratios are enbd's figure to the peer's."]
+             "Medians, ± half the distance of the extremes where there were several rounds."
+             " Ratios are enbd's figure to the peer's."]
     lines += warnings(found)
     for part in parts:
         lines += [""] + part

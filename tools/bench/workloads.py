@@ -43,8 +43,14 @@ WORKLOADS = (
     Workload("4k-write-fsync-d1", "randwrite", 4 << 10, 1, fsync=1),
 )
 
+# More is on its way than one connection's window holds.
+WIDE = (
+    Workload("256k-read-d64", "read", 256 << 10, 64),
+    Workload("256k-write-d64", "write", 256 << 10, 64),
+)
+
 
 def named(*names):
     """The workloads of these names."""
-    table = {workload.name: workload for workload in WORKLOADS}
+    table = {workload.name: workload for workload in WORKLOADS + WIDE}
     return [table[name] for name in names]
