@@ -70,6 +70,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn table(&self, group: u8) -> Option<&Table<Self::Ops>>;
     /// Seconds after which an unanswered request makes its channel suspect.
     fn request_timeout_s(&self) -> u32;
+    /// Milliseconds after which an unanswered request of the group makes its channel suspect now.
+    fn patience_ms(&self, group: u8) -> u64;
     /// Seconds that a connection may take until it is negotiated.
     fn connect_timeout_s(&self) -> u32;
     /// Whether the group may have a channel to this export.

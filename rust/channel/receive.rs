@@ -269,11 +269,11 @@ impl<'a, H: Home> Receiver<'a, H> {
         if self.channel.is_stopping() {
             return self.drain();
         }
-        let limit = i64::from(self.home.request_timeout_s()).saturating_mul(1000);
+        let limit = self.home.patience_ms(self.group);
         let table = self.home.table(self.group);
         let longest = table.map_or(0, |t| t.longest_wait_ms(self.channel.index));
         let data = self.data_since.map_or(0, |s| s.elapsed().as_millis());
-        if longest.max(data) >= limit {
+        if u64::try_from(longest.max(data)).is_ok_and(|ms| ms >= limit) {
             return Err(DownReason::RequestTimeout);
         }
         Ok(())

@@ -31,6 +31,10 @@ impl Home for Mirror {
         self.settings.timeout.load(Relaxed)
     }
 
+    fn patience_ms(&self, group: u8) -> u64 {
+        Losses::patience_ms(self, usize::from(group))
+    }
+
     fn connect_timeout_s(&self) -> u32 {
         self.settings.connect_timeout.load(Relaxed)
     }

@@ -17,6 +17,10 @@ use crate::logic::{
     MAX_GROUPS,
 };
 
+/// How long a request may go unanswered by a group that is out of service, in milliseconds: nobody
+/// needs its answer, and whoever set the group faulty may have done so because it hangs.
+const FAULTY_PATIENCE_MS: u64 = 2000;
+
 /// What channels report of their servers, and what follows from it.
 pub trait Losses: World {
     /// A channel of `group` carries requests from now on.
@@ -41,6 +45,15 @@ pub trait Losses: World {
             }
         });
         self.kick_all(used);
+    }
+
+    /// How long a request of `group` may go unanswered, in milliseconds, before its channel is given
+    /// up.
+    fn patience_ms(&self, group: usize) -> u64 {
+        match self.core().view().state(group) {
+            GroupState::Faulty => self.timeout_ms().min(FAULTY_PATIENCE_MS),
+            _ => self.timeout_ms(),
+        }
     }
 
     /// A channel of `group` takes no more requests.

@@ -163,7 +163,10 @@ impl Channel {
         loop {
             let oldest = || world.tables[self.group].oldest_ms(self.index);
             let has_asked = || oldest().is_some() || thread_rng().gen_ratio(1, 8);
-            let late = || oldest().is_some_and(|ms| ms + TIMEOUT_MS <= world.clock.now_ms());
+            let late = || {
+                oldest()
+                    .is_some_and(|ms| ms + world.patience_ms(self.group) <= world.clock.now_ms())
+            };
             world
                 .clock
                 .wait(100, || server.has_news(conn) || late() || world.is_ending());
