@@ -3,9 +3,9 @@
 //! The life of a channel: its thread connects, negotiates, receives, and on loss starts over, until
 //! it is told to stop.
 //!
-//! Who ends a channel: [`ChannelThreads::stop`] tells the thread, which closes the sending side,
-//! waits for the server to close (bounded), and gives back what was not answered; then both threads
-//! are joined.
+//! Who ends a channel: [`ChannelThreads::stop`] tells the thread, which waits for the answers to
+//! what the channel has (bounded), and gives back what was not answered; then both threads are
+//! joined.
 //!
 //! Lock order: see the head of the room.
 
@@ -81,8 +81,7 @@ impl<H: Home> HangUp for Line<'_, H> {
                 cookie.is_some_and(|c| self.owed.note(c, transfer.command, transfer.len));
             // What was not sent cannot be carried out.
             let outcome = Outcome::Lost(if was_sent { fence } else { Fence::Fenced });
-            self.channel.count_done(&transfer, outcome);
-            self.home.done(self.group, number, transfer, outcome);
+            self.receiver.give_back(number, transfer, outcome);
         }
     }
 

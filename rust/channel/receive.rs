@@ -128,10 +128,7 @@ impl<'a, H: Home> Receiver<'a, H> {
         let (number, transfer) = table
             .finish(reply.cookie, self.channel.index)
             .ok_or(DownReason::UnknownCookie)?;
-        let outcome = match reply.error {
-            Some(error) => Outcome::Refused(error),
-            None => Outcome::Done,
-        };
+        let outcome = reply.error.map_or(Outcome::Done, Outcome::Refused);
         if outcome == Outcome::Refused(NbdError::Shutdown) {
             // It has done nothing, and will do nothing more: that is the end of the channel, not of
             // the request.
@@ -243,7 +240,8 @@ impl<'a, H: Home> Receiver<'a, H> {
         }
     }
 
-    fn give_back(&self, number: u32, transfer: Transfer<H::Ops>, outcome: Outcome) {
+    /// A transfer of the channel, taken out of the table, has ended.
+    pub(super) fn give_back(&self, number: u32, transfer: Transfer<H::Ops>, outcome: Outcome) {
         self.channel.count_done(&transfer, outcome);
         self.home.done(self.group, number, transfer, outcome);
     }
