@@ -216,7 +216,7 @@ impl<H: Home> ChannelThreads<H> {
         if let Some(group) = channel.with_link(|l| l.spec.as_ref().map(|s| s.group)) {
             self.home.leave(self.index, group);
         }
-        channel.queue.lock().close();
+        channel.queue.lock().end();
         channel.wake_receiver();
         self.home.changed();
     }

@@ -37,6 +37,17 @@ const DIRECT: usize = 1;
 /// How many transfers a sender takes from the queue at a time.
 const BATCH: usize = 16;
 
+/// What the queue takes and gives.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Gate {
+    /// Nothing: the channel is down.
+    Closed,
+    /// It takes transfers, and they are sent.
+    Open,
+    /// It takes no more, and those that it has are sent: the channel is to end.
+    Ending,
+}
+
 /// Transfers that were taken from a queue, in order.
 #[derive(Default)]
 pub(super) struct Batch {
@@ -62,7 +73,7 @@ pub(super) struct SendQueue {
     ring: [u16; SLOTS],
     first: usize,
     len: usize,
-    open: bool,
+    gate: Gate,
     sender: Sender,
     quit: bool,
 }
@@ -73,7 +84,7 @@ impl SendQueue {
             ring: [0; SLOTS],
             first: 0,
             len: 0,
-            open: false,
+            gate: Gate::Closed,
             sender: Sender::Idle,
             quit: false,
         }
@@ -81,7 +92,7 @@ impl SendQueue {
 
     /// Queues a transfer; false if the channel is not up. There is room for all that the table has.
     pub(super) fn push(&mut self, number: u32) -> bool {
-        if !self.open || self.len >= SLOTS {
+        if self.gate != Gate::Open || self.len >= SLOTS {
             return false;
         }
         let at = (self.first + self.len) % SLOTS;
@@ -132,7 +143,7 @@ impl SendQueue {
     /// The sender sends no more, whatever is queued: the socket is broken.
     pub(super) fn give_up(&mut self) {
         self.sender = Sender::Idle;
-        self.open = false;
+        self.gate = Gate::Closed;
     }
 
     /// Whether the thread is to send.
@@ -142,19 +153,31 @@ impl SendQueue {
 
     /// Takes transfers from now on.
     pub(super) fn open(&mut self) {
-        self.open = true;
+        self.gate = Gate::Open;
         self.first = 0;
         self.len = 0;
     }
 
     /// Whether it takes transfers.
     pub(super) fn is_open(&self) -> bool {
-        self.open
+        self.gate == Gate::Open
+    }
+
+    /// Whether what is queued is not to be sent any more.
+    pub(super) fn is_closed(&self) -> bool {
+        self.gate == Gate::Closed
+    }
+
+    /// Takes no more transfers; those that it has are sent.
+    pub(super) fn end(&mut self) {
+        if self.gate == Gate::Open {
+            self.gate = Gate::Ending;
+        }
     }
 
     /// Takes no more transfers, and forgets those that it has: they are found in the table.
     pub(super) fn close(&mut self) {
-        self.open = false;
+        self.gate = Gate::Closed;
         self.len = 0;
     }
 

@@ -100,7 +100,7 @@ impl<T: Operations> Channel<T> {
             match tx.out.send(&tx.sock, false, thread) {
                 Ok(Sent::All) => {}
                 Ok(Sent::Blocked) if thread => {
-                    if !self.queue.lock().is_open() {
+                    if self.queue.lock().is_closed() {
                         return Stop::Closed;
                     }
                 }
