@@ -307,7 +307,7 @@ impl<T: Operations> Channel<T> {
                 link.reconnects = link.reconnects.saturating_add(1);
             }
         }
-        home.came_up(self.index, group);
+        home.came_up(self.index, group, &|| self.is_stopping());
         home.changed();
         let mut receiver = Receiver::new(self, home, group, &sock, inbox, &broken);
         let end = receiver.run(incoming);
@@ -317,7 +317,7 @@ impl<T: Operations> Channel<T> {
             end.reason
         };
         home.leave(self.index, group);
-        home.went_down(group, end.fence);
+        home.went_down(group);
         self.not_up(home, group, ChannelEvent::Lost, reason);
         self.hang_up(home, group, end, receiver, owed);
     }

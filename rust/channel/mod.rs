@@ -76,8 +76,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn connect_timeout_s(&self) -> u32;
     /// Whether the group may have a channel to this export.
     fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason>;
-    /// The channel carries requests from now on.
-    fn came_up(&self, index: u8, group: u8);
+    /// The channel is connected, and carries requests when this returns, unless `ended` says that
+    /// it is to end. Waits for the answers of others of the group.
+    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool);
     /// The channel takes no more requests.
     fn leave(&self, index: u8, group: u8);
     /// Takes the group out of service, since its server may still carry out writes that it has not
@@ -90,15 +91,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// The server of the group may do so for so many milliseconds more, whatever becomes of the
     /// channel.
     fn suspect_for(&self, group: u8, ms: u32);
-    /// The channel was lost, so that its server has closed it or not. Its transfers come back
-    /// afterwards.
-    fn went_down(&self, group: u8, fence: Fence);
-    /// A number that is raised when a channel of the group is lost in a way that a crash of the
-    /// server's host could look like.
-    fn doubt(&self, group: u8) -> u64;
-    /// A connection that is older than the loss which raised the doubt has got an answer: the
-    /// server did not crash.
-    fn dispel(&self, group: u8, doubt: u64);
+    /// The channel was lost. Its transfers come back afterwards.
+    fn went_down(&self, group: u8);
     /// A channel that is down looks after its group from time to time.
     fn while_down(&self, group: u8);
     /// A transfer has ended. Called in process context, without locks.
@@ -358,7 +352,7 @@ impl<T: Operations> Channel<T> {
         transfer: Transfer<T>,
     ) -> Result<(), Transfer<T>> {
         let bytes = u64::from(transfer.len);
-        let side = transfer.command;
+        let side = counted_as(&transfer);
         table.put(number, transfer, self.index)?;
         self.enqueue(table, number, bytes, side)
     }
@@ -373,7 +367,7 @@ impl<T: Operations> Channel<T> {
         table: &Table<T>,
         number: u32,
         bytes: u64,
-        side: Command,
+        side: Option<Command>,
     ) -> Result<(), Transfer<T>> {
         self.count_in(bytes, side);
         if self.queue.lock().push(number) {
@@ -385,8 +379,9 @@ impl<T: Operations> Channel<T> {
             Some((transfer, _)) => {
                 self.count_out(bytes);
                 match side {
-                    Command::Read => self.counters.read_requested.sub(bytes),
-                    _ => self.counters.write_requested.sub(bytes),
+                    None => {}
+                    Some(Command::Read) => self.counters.read_requested.sub(bytes),
+                    Some(_) => self.counters.write_requested.sub(bytes),
                 }
                 Err(transfer)
             }
@@ -394,12 +389,13 @@ impl<T: Operations> Channel<T> {
         }
     }
 
-    fn count_in(&self, bytes: u64, side: Command) {
+    fn count_in(&self, bytes: u64, side: Option<Command>) {
         self.load.add(bytes);
         self.carried.add(1);
         match side {
-            Command::Read => self.counters.read_requested.add(bytes),
-            _ => self.counters.write_requested.add(bytes),
+            None => {}
+            Some(Command::Read) => self.counters.read_requested.add(bytes),
+            Some(_) => self.counters.write_requested.add(bytes),
         }
     }
 
@@ -412,10 +408,16 @@ impl<T: Operations> Channel<T> {
     fn count_done(&self, transfer: &Transfer<T>, outcome: Outcome) {
         let bytes = u64::from(transfer.len);
         self.count_out(bytes);
-        match (outcome, transfer.command) {
-            (Outcome::Done, Command::Read) => self.counters.read_done.add(bytes),
-            (Outcome::Done, _) => self.counters.write_done.add(bytes),
+        match (outcome, counted_as(transfer)) {
+            (_, None) => {}
+            (Outcome::Done, Some(Command::Read)) => self.counters.read_done.add(bytes),
+            (Outcome::Done, Some(_)) => self.counters.write_done.add(bytes),
             _ => self.counters.errored.add(bytes),
         }
     }
+}
+
+/// What the status text counts a transfer as: questions to the server are no I/O of the device.
+fn counted_as<T: Operations>(transfer: &Transfer<T>) -> Option<Command> {
+    (transfer.question == 0).then_some(transfer.command)
 }

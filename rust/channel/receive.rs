@@ -55,8 +55,6 @@ pub(super) struct Receiver<'a, H: Home> {
     unwanted: usize,
     /// Sending has failed.
     broken: &'a Atomic<bool>,
-    /// The doubt about the group's server that this connection has last seen.
-    seen_doubt: u64,
 }
 
 impl<'a, H: Home> Receiver<'a, H> {
@@ -81,7 +79,6 @@ impl<'a, H: Home> Receiver<'a, H> {
             data_since: None,
             unwanted: 0,
             broken,
-            seen_doubt: home.doubt(group),
         }
     }
 
@@ -154,14 +151,7 @@ impl<'a, H: Home> Receiver<'a, H> {
     /// Receives the next reply, without its data.
     fn next(&mut self) -> Result<Reply, DownReason> {
         let header = self.header()?;
-        let reply = reply::parse(&header).map_err(DownReason::Reply)?;
-        let doubt = self.home.doubt(self.group);
-        if doubt != self.seen_doubt {
-            // We were connected before the loss that raised it, and the server answers still.
-            self.seen_doubt = doubt;
-            self.home.dispel(self.group, doubt);
-        }
-        Ok(reply)
+        reply::parse(&header).map_err(DownReason::Reply)
     }
 
     /// Waits a moment for what the server owes. A write that was not given back yet ends as its

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The transfers of a group: one slot for each request of the device, and a few for the resync.
+//! The transfers of a group: one slot for each request of the device, a few for resyncs, and one for
+//! each channel that may be asked whether its server is there.
 //!
 //! Lock: each slot has a spin lock of its own, under which nothing is dropped, allocated or waited
 //! for.
@@ -19,8 +20,7 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-/// Slots of a table.
-pub(crate) const SLOTS: usize = mirror::TAGS as usize + mirror::COPIES;
+pub(crate) use crate::logic::mirror::SLOTS;
 
 /// The transfer waits for a channel.
 pub(crate) const NO_CHANNEL: u8 = u8::MAX;

@@ -3,13 +3,12 @@
 //! What channels report; what follows from it is decided in `crate::logic::mirror`.
 
 use super::{Driver, Mirror};
-use crate::channel::{Channel, Fence, Home, Outcome, Table, Transfer};
+use crate::channel::{Channel, Home, Outcome, Table, Transfer};
 use crate::logic::{
     channel::DownReason,
     mirror::{Losses, Outcomes, World},
     wire::handshake::Export,
 };
-use crate::wait::Woken;
 use kernel::sync::atomic::ordering::Relaxed;
 
 impl Home for Mirror {
@@ -43,24 +42,16 @@ impl Home for Mirror {
         self.admit_export(usize::from(group), export)
     }
 
-    fn came_up(&self, index: u8, group: u8) {
-        Losses::came_up(self, u32::from(index), usize::from(group));
+    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool) {
+        Losses::came_up(self, u32::from(index), usize::from(group), ended);
     }
 
     fn leave(&self, index: u8, group: u8) {
         Losses::leave(self, u32::from(index), usize::from(group));
     }
 
-    fn went_down(&self, group: u8, fence: Fence) {
-        Losses::went_down(self, usize::from(group), fence);
-    }
-
-    fn doubt(&self, group: u8) -> u64 {
-        self.core.group(usize::from(group)).map_or(0, |g| g.doubt())
-    }
-
-    fn dispel(&self, group: u8, doubt: u64) {
-        Losses::dispel(self, usize::from(group), doubt);
+    fn went_down(&self, group: u8) {
+        Losses::went_down(self, usize::from(group));
     }
 
     fn give_up_group(&self, group: u8) -> bool {
@@ -88,6 +79,6 @@ impl Home for Mirror {
     }
 
     fn sleep(&self, ms: u32, enough: &mut dyn FnMut() -> bool) -> bool {
-        self.wait(ms, enough) == Woken::Holds
+        World::wait(self, ms, enough)
     }
 }

@@ -4,7 +4,10 @@
 
 use super::{Driver, Mirror};
 use crate::channel::{Channel, NO_CHANNEL};
-use crate::kapi::{block::mq::Shared, iovec::Buffer};
+use crate::kapi::{
+    block::mq::Shared,
+    iovec::{Buffer, Pages},
+};
 use crate::logic::{
     barrier::Claim,
     mirror::{Carrier, Copies, Core, News, Transfer, World},
@@ -12,7 +15,11 @@ use crate::logic::{
     wire::request::Command,
 };
 use crate::sync::Word;
-use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
+use crate::wait::Woken;
+use kernel::{
+    prelude::*,
+    sync::{atomic::ordering::Relaxed, Arc},
+};
 
 impl Carrier for Buffer<Driver> {
     type Request = Shared<Driver>;
@@ -172,6 +179,17 @@ impl World for Mirror {
         if let Some(g) = self.group(group) {
             g.map.mark_all();
         }
+    }
+
+    fn smallest_read(&self, group: usize) -> Option<(Buffer<Driver>, u32)> {
+        let export = *self.group(group)?.export.lock();
+        let len = export?.block.min.max(512);
+        let pages = Arc::new(Pages::new(len as usize).ok()?, GFP_KERNEL).ok()?;
+        Some((Buffer::Pages(pages), len))
+    }
+
+    fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
+        self.waiters.wait(Some(ms), holds) == Woken::Holds
     }
 
     fn wake(&self) {

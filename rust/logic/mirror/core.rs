@@ -134,10 +134,12 @@ pub struct GroupCore {
     lost: Word,
     /// How many threads mark what the group may have lost, or never got.
     marking: Word,
-    /// Raised when a channel is lost in a way that a crash of the server's host could look like.
-    doubt: Word,
-    /// The doubt that was last dispelled, or acted upon.
-    settled_doubt: Word,
+    /// A channel is coming up.
+    greeting: Word,
+    /// The last question that was put to the channels of the group.
+    asked: Word,
+    /// The latest question that was answered.
+    answered: Word,
     /// Since when no channel is up, in milliseconds and one more; 0 while one is.
     down_since: Word,
     /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
@@ -155,8 +157,9 @@ impl Default for GroupCore {
             suspect_until: Word::new(0),
             lost: Word::new(0),
             marking: Word::new(0),
-            doubt: Word::new(0),
-            settled_doubt: Word::new(0),
+            greeting: Word::new(0),
+            asked: Word::new(0),
+            answered: Word::new(0),
             down_since: Word::new(0),
             fault: Word::new(0),
         }
@@ -259,21 +262,29 @@ impl GroupCore {
         self.is_lost() || self.marking.load() != 0
     }
 
-    /// The number of losses that a crash of the server's host could look like.
-    pub fn doubt(&self) -> u64 {
-        self.doubt.load()
+    /// Lets one channel at a time come up: false if another one is about to.
+    pub(super) fn begin_greeting(&self) -> bool {
+        self.greeting.compare_exchange(0, 1).is_ok()
     }
 
-    pub(super) fn raise_doubt(&self) {
-        self.doubt.fetch_add(1);
+    /// The channel has come up, or will not.
+    pub(super) fn end_greeting(&self) {
+        self.greeting.swap(0);
     }
 
-    pub(super) fn settle_doubt(&self, doubt: u64) {
-        self.settled_doubt.store(doubt);
+    /// The number of a new question.
+    pub(super) fn next_question(&self) -> u64 {
+        self.asked.fetch_add(1).wrapping_add(1)
     }
 
-    pub(super) fn is_doubted(&self) -> bool {
-        self.doubt.load() != self.settled_doubt.load()
+    /// The server has answered a question.
+    pub(super) fn note_answer(&self, question: u64) {
+        update(&self.answered, |latest| latest.max(question));
+    }
+
+    /// Whether the server has answered this question, or a later one.
+    pub(super) fn has_answer(&self, question: u64) -> bool {
+        self.answered.load() >= question
     }
 
     /// Notes that no channel is up, if it was not noted before; gives since when that is so.

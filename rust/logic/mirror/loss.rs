@@ -3,13 +3,16 @@
 //! Servers that are lost, and what they may have lost with them.
 //!
 //! A server that crashes loses what it has acknowledged and not made durable. Whether it crashed
-//! cannot be seen: a loss that a crash could look like raises a *doubt*, which an answer on a
-//! connection that is older than the loss dispels. A group without a channel, or one whose doubt is
-//! not dispelled when a new connection comes up, is *lost*: what was not flushed is marked, and
-//! copied to it before it is read.
+//! cannot be seen, so each new connection asks: it carries requests only after the server has
+//! answered, on a connection that was there before, what it was asked when the new one was made.
+//! Then all that was acknowledged before came from the same life of the server ([`greet`]). If
+//! there is no such connection, or none that answers, the server is *lost*: what was not flushed is
+//! marked, and copied to it before it is read.
 
-use super::{core::EIO, Carrier, News, Outcomes, Request, Route, States, Transfer, World, TAGS};
-use super::{Fence, COPIES};
+use super::{
+    core::EIO, greet, Carrier, News, Outcomes, Request, Route, States, Transfer, World, COPIES,
+    TAGS,
+};
 use crate::logic::{
     group::{GroupFault, GroupSet, GroupState, Refusal},
     unflushed::region_shift,
@@ -23,21 +26,30 @@ const FAULTY_PATIENCE_MS: u64 = 2000;
 
 /// What channels report of their servers, and what follows from it.
 pub trait Losses: World {
-    /// A channel of `group` carries requests from now on.
-    fn came_up(&self, channel: u32, group: usize) {
+    /// A channel of `group` is connected. It carries requests when this returns, unless `ended`
+    /// said that it is to end. Waits for the answer of another channel, as long as one is up, which
+    /// the request timeout bounds.
+    fn came_up(&self, channel: u32, group: usize, ended: &dyn Fn() -> bool) {
         let Some(g) = self.core().group(group) else {
             return;
         };
-        if g.is_doubted() {
-            // No older connection has got an answer since: the server may have crashed.
-            // In this order: another channel that comes up at the same time sees one of the two.
-            let doubt = g.doubt();
-            g.set_lost();
-            g.settle_doubt(doubt);
+        // One at a time: the second one can ask the first.
+        if !greet::begin(self, group, ended) {
+            return;
         }
-        look_after_loss(self, group);
-        g.add_up(channel);
-        g.note_up();
+        let life = greet::life(self, group, ended);
+        if !ended() {
+            if life == greet::Life::Unknown {
+                note_loss(self, group);
+            }
+            look_after_loss(self, group);
+            g.add_up(channel);
+            g.note_up();
+        }
+        greet::end(self, group);
+        if ended() {
+            return;
+        }
         let mut used = 0;
         self.each_waiting(group, |number| {
             if let Some(transfer) = self.take_waiting(group, number, |_| true) {
@@ -63,30 +75,18 @@ pub trait Losses: World {
         }
     }
 
-    /// A channel was lost, so that its server has closed it or not. Its transfers come back
-    /// afterwards.
-    fn went_down(&self, group: usize, fence: Fence) {
+    /// A channel was lost. Its transfers come back afterwards.
+    fn went_down(&self, group: usize) {
         let Some(g) = self.core().group(group) else {
             return;
         };
-        if fence == Fence::Open {
-            g.raise_doubt();
-        }
         if g.up() == 0 {
             g.note_down(self.now_ms());
-            g.set_lost();
+            note_loss(self, group);
         } else if g.is_single() {
             // The channels that stood by cannot flush what was written on this one.
-            g.set_lost();
+            note_loss(self, group);
             look_after_loss(self, group);
-        }
-    }
-
-    /// A connection that is older than the loss which raised `doubt` has got an answer: the server
-    /// did not crash.
-    fn dispel(&self, group: usize, doubt: u64) {
-        if let Some(g) = self.core().group(group) {
-            g.settle_doubt(doubt);
         }
     }
 
@@ -227,6 +227,15 @@ pub trait Losses: World {
 }
 
 impl<W: World> Losses for W {}
+
+/// The group's server may have crashed. If nothing was unflushed until now it has lost nothing.
+fn note_loss<W: World>(w: &W, group: usize) {
+    if let (Some(g), Some(unflushed)) = (w.core().group(group), w.unflushed(group)) {
+        if !unflushed.is_clear() {
+            g.set_lost();
+        }
+    }
+}
 
 /// The group's server is there again, for the first time since it was lost: what it may have lost
 /// is copied to it before it is read, if there is a group to copy from.

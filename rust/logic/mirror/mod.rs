@@ -10,6 +10,7 @@
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
 //! | [`hang_up`] | the end of a connection |
+//! | [`greet`] | what a new connection asks the older ones |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
@@ -29,6 +30,7 @@
 pub mod balance;
 pub mod copy;
 pub mod core;
+pub mod greet;
 pub mod hang_up;
 pub mod loss;
 pub mod outcome;
@@ -45,3 +47,7 @@ pub use self::outcome::{Fence, Outcome, Outcomes};
 pub use self::route::Route;
 pub use self::state::States;
 pub use self::world::{Carrier, News, Op, Request, Transfer, World, TAGS};
+
+/// Numbers of transfers in the table of a group: those of requests, then those of resyncs, and then
+/// one for each channel of the device, for what it is asked by others that come up.
+pub const SLOTS: usize = TAGS as usize + COPIES + super::MAX_CHANNELS;

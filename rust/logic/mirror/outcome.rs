@@ -3,8 +3,8 @@
 //! What the end of a transfer means.
 
 use super::{
-    core::EIO, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route, States,
-    Transfer, World, TAGS,
+    core::EIO, greet, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route,
+    States, Transfer, World, TAGS,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
@@ -36,6 +36,9 @@ pub enum Fence {
 pub trait Outcomes: World {
     /// A transfer has ended. Called without locks.
     fn done(&self, group: usize, number: u32, transfer: Transfer<Self::Buffer>, outcome: Outcome) {
+        if number >= greet::FIRST {
+            return greet::answered(self, group, transfer.question, outcome);
+        }
         if number >= TAGS {
             return self.copy_done(group, number, transfer, outcome);
         }

@@ -81,6 +81,8 @@ pub struct Transfer<B> {
     pub buffer: B,
     /// A flush that covers what was noted before it.
     pub owns_flush: Option<Ownership>,
+    /// The number of the question that it is; 0 if it is none.
+    pub question: u64,
 }
 
 impl<B> Transfer<B> {
@@ -93,6 +95,7 @@ impl<B> Transfer<B> {
             len,
             buffer,
             owns_flush: None,
+            question: 0,
         }
     }
 
@@ -105,6 +108,7 @@ impl<B> Transfer<B> {
             len: 0,
             buffer,
             owns_flush,
+            question: 0,
         }
     }
 }
@@ -223,6 +227,13 @@ pub trait World: Sized {
     /// Marks all blocks as missed by `group`.
     fn mark_all(&self, group: usize);
 
+    /// Memory for the smallest read that the server of a group takes, with its length; nothing if
+    /// there is none now.
+    fn smallest_read(&self, group: usize) -> Option<(Self::Buffer, u32)>;
+
+    /// Waits at most `ms` milliseconds until `holds`, which is asked again whenever
+    /// [`World::wake`] is called; whether it holds.
+    fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool;
     /// Wakes up who waits for a change of a group's or a channel's state.
     fn wake(&self);
     /// Wakes up the resyncs.

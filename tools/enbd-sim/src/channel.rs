@@ -4,7 +4,7 @@
 
 use crate::logic::{
     channel::backoff_ms,
-    mirror::{hang_up, Fence, HangUp, Losses, Outcome, Outcomes, World as _},
+    mirror::{hang_up, Fence, HangUp, Losses, Outcome, Outcomes},
     wire::{reply::NbdError, request::Command},
 };
 use crate::server::{Answer, Line, Reply, SharedConn};
@@ -129,7 +129,7 @@ impl Channel {
 
     fn serve(&self, world: &World, conn: &SharedConn) {
         self.queue.lock().unwrap().conn = Some(conn.clone());
-        world.came_up(self.index, self.group);
+        world.came_up(self.index, self.group, &|| world.is_ending());
         let end = self.receive(world, conn);
         crate::trace!(
             world,
@@ -138,7 +138,7 @@ impl Channel {
             self.group
         );
         world.leave(self.index, self.group);
-        world.went_down(self.group, end.fence);
+        world.went_down(self.group);
         {
             let mut queue = self.queue.lock().unwrap();
             queue.conn = None;
@@ -157,9 +157,6 @@ impl Channel {
 
     fn receive(&self, world: &World, conn: &SharedConn) -> End {
         let server = &world.servers[self.group];
-        let core = world.core().group(self.group);
-        let doubt = || core.map_or(0, |g| g.doubt());
-        let mut seen_doubt = doubt();
         loop {
             let oldest = || world.tables[self.group].oldest_ms(self.index);
             let has_asked = || oldest().is_some() || thread_rng().gen_ratio(1, 8);
@@ -172,11 +169,6 @@ impl Channel {
                 .wait(100, || server.has_news(conn) || late() || world.is_ending());
             match server.receive(conn) {
                 Ok(reply) => {
-                    let now = doubt();
-                    if now != seen_doubt {
-                        seen_doubt = now;
-                        world.dispel(self.group, now);
-                    }
                     let table = &world.tables[self.group];
                     let Some((number, transfer)) = table.finish(reply.cookie, self.index) else {
                         return self.drain_blindly(world, conn);

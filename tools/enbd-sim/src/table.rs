@@ -4,7 +4,7 @@
 
 use crate::logic::wire::request::CommandFlags;
 use crate::logic::{
-    mirror::{self, COPIES, TAGS},
+    mirror::{self, SLOTS},
     wire::request::Command,
 };
 use crate::request::{Buffer, BLOCK_SECTORS};
@@ -15,8 +15,6 @@ pub type Transfer = mirror::Transfer<Buffer>;
 
 /// The transfer waits for a channel.
 pub const NO_CHANNEL: u32 = u32::MAX;
-
-const SLOTS: usize = TAGS as usize + COPIES;
 
 struct Busy {
     transfer: Transfer,

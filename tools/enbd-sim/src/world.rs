@@ -261,6 +261,15 @@ impl mirror::World for World {
         self.maps[group].lock().unwrap().mark_all(&mut drop);
     }
 
+    fn smallest_read(&self, _group: usize) -> Option<(Buffer, u32)> {
+        let len = (BLOCK_SECTORS * 512) as u32;
+        (!self.lacks_page()).then(|| (Buffer::Pages(Pages::default()), len))
+    }
+
+    fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
+        self.clock.wait(u64::from(ms), holds)
+    }
+
     fn wake(&self) {
         self.clock.happened();
     }

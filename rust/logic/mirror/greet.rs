@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a new connection asks the older ones: is the server still the one that they were made to?
+//!
+//! The danger: a server's host crashes and takes what was not flushed with it, and nobody sees it:
+//!
+//! ```text
+//!   channel 0   writes, answered                                 lost
+//!   channel 1   connected, idle, and the crash is not seen on it          connects again, and serves
+//!   host                          crashes, comes back
+//! ```
+//!
+//! A reply on channel 1 that was on its way already when the host crashed says nothing; one to a
+//! question that was put after the new connection was made says that there was no crash in between,
+//! since a host that crashed knows the older connection no more. So the channels that carry
+//! requests were all made in one life of the server, or in an older one that was accounted for:
+//! what was unflushed then is marked.
+//!
+//! The question is a read of the smallest size. It has a slot of its own in the table for each
+//! channel that is asked, so nobody waits for room, and it is bounded as any request is.
+
+use super::{Outcome, Transfer, World, COPIES, TAGS};
+use crate::logic::wire::request::{Command, CommandFlags};
+
+/// How long to wait at most until the older connections are looked at again, in milliseconds.
+const TICK_MS: u32 = 500;
+/// The first number of a question's transfer.
+pub(super) const FIRST: u32 = TAGS + COPIES as u32;
+
+/// What a new connection knows of its server.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Life {
+    /// It is the one that the older connections lead to.
+    Same,
+    /// It may have crashed since.
+    Unknown,
+}
+
+/// Waits until no other channel of the group is coming up. False if this one has `ended` before.
+pub(super) fn begin<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> bool {
+    let Some(g) = w.core().group(group) else {
+        return false;
+    };
+    loop {
+        let mut begun = false;
+        w.wait(TICK_MS, &mut || {
+            begun = g.begin_greeting();
+            begun || ended()
+        });
+        if begun {
+            return true;
+        }
+        if ended() {
+            return false;
+        }
+    }
+}
+
+/// The channel has come up, or will not: the next one may.
+pub(super) fn end<W: World>(w: &W, group: usize) {
+    if let Some(g) = w.core().group(group) {
+        g.end_greeting();
+    }
+    w.wake();
+}
+
+/// Asks the channels of the group that are up, and waits until one has answered or none is left.
+pub(super) fn life<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> Life {
+    let Some(g) = w.core().group(group) else {
+        return Life::Unknown;
+    };
+    let question = g.next_question();
+    let mut asked = 0u32;
+    loop {
+        let up = g.up();
+        if g.has_answer(question) {
+            return Life::Same;
+        }
+        if up == 0 || ended() {
+            return Life::Unknown;
+        }
+        asked |= ask(w, group, question, up & !asked);
+        w.wait(TICK_MS, &mut || {
+            g.has_answer(question) || g.up() != up || ended()
+        });
+    }
+}
+
+/// Puts a question to these channels, one bit each; gives those to which it was put. The others
+/// have one to answer still, or are lost, or there is no memory: they are tried again.
+fn ask<W: World>(w: &W, group: usize, question: u64, mut channels: u32) -> u32 {
+    let mut asked = 0;
+    while channels != 0 {
+        let channel = channels.trailing_zeros();
+        channels &= channels.wrapping_sub(1);
+        let Some((buffer, len)) = w.smallest_read(group) else {
+            continue;
+        };
+        let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, 0, len, buffer);
+        transfer.question = question;
+        if w.submit(group, channel, FIRST + channel, transfer).is_ok() {
+            w.kick(channel);
+            asked |= 1u32.checked_shl(channel).unwrap_or(0);
+        }
+    }
+    asked
+}
+
+/// A question has come back.
+pub(super) fn answered<W: World>(w: &W, group: usize, question: u64, outcome: Outcome) {
+    // A server that refuses is there.
+    if matches!(outcome, Outcome::Done | Outcome::Refused(_)) {
+        if let Some(g) = w.core().group(group) {
+            g.note_answer(question);
+        }
+    }
+    w.wake();
+}
