@@ -77,17 +77,24 @@ impl Resync {
             GFP_KERNEL,
         )?;
         let bytes = WINDOW_BYTES.max(mirror.settings.blocksize.load(Relaxed) as usize);
-        let new = || -> Result<_> { Ok(Arc::new(Pages::new(bytes)?, GFP_KERNEL)?) };
+        let mut pages = KVec::with_capacity(COPIES_EACH, GFP_KERNEL)?;
+        for _ in 0..COPIES_EACH {
+            pages.push(
+                Arc::new(Pages::new(bytes, GFP_KERNEL)?, GFP_KERNEL)?,
+                GFP_KERNEL,
+            )?;
+        }
         let errand = Errand {
             mirror: mirror.clone(),
             track: track.clone(),
             group,
             epoch,
-            pages: [new()?, new()?, new()?, new()?],
+            pages,
         };
         let letter = mirror.letter();
         let name = CString::try_from_fmt(fmt!("enbd-{letter}-sync{group}"))?;
-        let thread = KThread::spawn(&name, errand)?;
+        // What comes back while others work is done in one go.
+        let thread = KThread::spawn_batch(&name, errand)?;
         pr_info!(
             "[{letter}] nbd_hotadd launched resync thread with pid {} for group {group}\n",
             thread.pid()
@@ -119,7 +126,7 @@ struct Errand {
     track: Arc<Track>,
     group: usize,
     epoch: u32,
-    pages: [Arc<Pages>; COPIES_EACH],
+    pages: KVec<Arc<Pages>>,
 }
 
 impl Main for Errand {
@@ -131,14 +138,14 @@ impl Main for Errand {
             track,
             group,
             epoch,
-            pages,
+            mut pages,
         } = self;
         let began = mirror.now_ns();
         let mut watch = Watch {
             letter: mirror.letter(),
             track: &track,
         };
-        let walked = walk(&*mirror, &mut watch, group, epoch, pages);
+        let walked = walk(&*mirror, &mut watch, group, epoch, &mut pages);
         tell_end(&mirror, group, began, &walked);
         track.ended.store(true, Release);
         mirror.wake_resyncs();
@@ -219,6 +226,16 @@ impl Site for Mirror {
         Buffer::Pages(pages.clone())
     }
 
+    fn renew(&self, pages: &mut Arc<Pages>) -> bool {
+        if pages.is_free() {
+            return true;
+        }
+        // The network has not seen yet that all has arrived, or the connection hangs.
+        let fresh =
+            Pages::new(pages.size(), GFP_NOWAIT).and_then(|new| Ok(Arc::new(new, GFP_NOWAIT)?));
+        fresh.map(|fresh| *pages = fresh).is_ok()
+    }
+
     fn is_same(&self, a: &Arc<Pages>, b: &Arc<Pages>, len: usize) -> bool {
         a.is_same(b, len)
     }
@@ -243,11 +260,7 @@ impl Site for Mirror {
     }
 
     fn users(&self) -> Users {
-        if self.load.now() > 0 {
-            Users::Busy
-        } else {
-            Users::Quiet
-        }
+        self.load.users(self.now_ms())
     }
 
     fn max_bytes(&self) -> u64 {

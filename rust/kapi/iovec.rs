@@ -10,26 +10,38 @@ use super::{
     bindings,
     block::mq::{Operations, Shared},
     net::Socket,
-    ring::Ring,
+    ring::{is_exclusive, Ring},
 };
 use kernel::{
+    alloc::Flags,
     page::{Page, PAGE_SIZE},
     prelude::*,
     sync::Arc,
 };
 
-/// Pages for our own transfers.
+/// Pages for our own transfers. The network takes them as they are, so they are received into only
+/// while nobody but us has a reference to them: [`Pages::is_free`].
 pub(crate) struct Pages(KVec<Page>);
 
 impl Pages {
     /// Pages for `bytes` bytes.
-    pub(crate) fn new(bytes: usize) -> Result<Self> {
+    pub(crate) fn new(bytes: usize, flags: Flags) -> Result<Self> {
         let count = bytes.div_ceil(PAGE_SIZE);
-        let mut pages = KVec::with_capacity(count, GFP_KERNEL)?;
+        let mut pages = KVec::with_capacity(count, flags)?;
         for _ in 0..count {
-            pages.push(Page::alloc_page(GFP_KERNEL)?, GFP_KERNEL)?;
+            pages.push(Page::alloc_page(flags)?, flags)?;
         }
         Ok(Self(pages))
+    }
+
+    /// Bytes that there is room for.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len().saturating_mul(PAGE_SIZE)
+    }
+
+    /// Whether the network needs none of what was sent from here.
+    pub(crate) fn is_free(&self) -> bool {
+        self.0.iter().all(is_exclusive)
     }
 
     /// Whether the first `len` bytes are those of `other`. If a transfer writes to either meanwhile
@@ -94,6 +106,14 @@ impl<T: Operations> Buffer<T> {
             Self::Pages(pages) => pages.segments(from, limit, out),
         }
     }
+
+    /// Whether it may be received into.
+    fn is_free(&self) -> bool {
+        match self {
+            Self::Request(_) => true,
+            Self::Pages(pages) => pages.is_free(),
+        }
+    }
 }
 
 /// The room for headers is one page.
@@ -120,13 +140,13 @@ struct Body<T: Operations> {
 }
 
 /// Messages on their way to a socket. Where the socket takes pages they are copied into those of a
-/// [`Ring`], as far as that has room, so that the network need not get pages itself; else the
-/// network copies them.
+/// [`Ring`], as far as that has room, so that the network need not get pages itself, and [`Pages`]
+/// are given to it as they are; else the network copies them.
 ///
 /// # Invariants
 ///
-/// `vecs` describes `total` bytes, of which `done` were sent: if `copied`, in `ring`, else in
-/// `headers` and in the buffers of `bodies`. `rest`, if any, is where in the last body that starts
+/// `vecs` describes `total` bytes, of which `done` were sent: if `copied`, in `ring` and in the
+/// [`Pages`] of `bodies`, else in `headers` and in the buffers of `bodies`. `rest`, if any, is where in the last body that starts
 /// which did not fit into `vecs`.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
@@ -271,7 +291,7 @@ impl<T: Operations> Outgoing<T> {
         };
         let mut next = from;
         match &mut self.ring {
-            Some(ring) if self.copied => {
+            Some(ring) if self.copied && !matches!(body.buffer, Buffer::Pages(_)) => {
                 let mut whole = true;
                 while next < body.len {
                     self.pieces.clear();
@@ -331,8 +351,9 @@ impl<T: Operations> Outgoing<T> {
                 0
             };
             let flags = flags | pages | hold;
-            // SAFETY: By the type invariant the memory is kept by `self`; what was copied lies in
-            // pages of the ring, which sees to it that they do not change.
+            // SAFETY: By the type invariant the memory is kept by `self`; with `copied` it lies in
+            // pages of the ring, which sees to it that they do not change, or in `Pages`, which are
+            // received into only when nobody else has a reference.
             match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
@@ -378,9 +399,13 @@ impl Incoming {
         Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
     }
 
-    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter.
+    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, EBUSY if the
+    /// network has its pages still.
     pub(crate) fn copy_in<T: Operations>(&mut self, buffer: &Buffer<T>, data: &[u8]) -> Result {
         let mut copied = 0;
+        if !buffer.is_free() {
+            return Err(EBUSY);
+        }
         while let Some(rest) = data.get(copied..).filter(|rest| !rest.is_empty()) {
             self.0.clear();
             let total = buffer.segments(copied, rest.len(), &mut self.0);
@@ -407,7 +432,7 @@ impl Incoming {
     }
 
     /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO
-    /// if the buffer is shorter.
+    /// if the buffer is shorter, EBUSY if the network has its pages still.
     pub(crate) fn recv<T: Operations>(
         &mut self,
         sock: &Socket,
@@ -416,6 +441,9 @@ impl Incoming {
         len: usize,
     ) -> Result<usize> {
         self.0.clear();
+        if !buffer.is_free() {
+            return Err(EBUSY);
+        }
         let total = buffer.segments(from, len.checked_sub(from).ok_or(EINVAL)?, &mut self.0);
         if total == 0 {
             return Err(EIO);

@@ -57,10 +57,7 @@ impl Ring {
     }
 
     fn is_ours(&self, at: usize) -> bool {
-        self.pages.get(at).is_some_and(|page| {
-            // SAFETY: The page is allocated.
-            unsafe { bindings::enbd_page_is_exclusive(page.as_ptr()) }
-        })
+        self.pages.get(at).is_some_and(is_exclusive)
     }
 
     fn after(&self) -> usize {
@@ -120,6 +117,12 @@ impl Ring {
         }
         copied
     }
+}
+
+/// Whether nobody but its owner has a reference to the page.
+pub(super) fn is_exclusive(page: &Page) -> bool {
+    // SAFETY: The page is allocated.
+    unsafe { bindings::enbd_page_is_exclusive(page.as_ptr()) }
 }
 
 /// Describes bytes of a page, together with those before them if these are described last. There is

@@ -31,6 +31,7 @@ use crate::logic::{
     barrier::Claim,
     group::View,
     mirror::{Copies, Core, States, World, TAGS},
+    resync::Users,
     MAX_CHANNELS, MAX_GROUPS,
 };
 use crate::wait::{Waiters, Woken};
@@ -62,11 +63,19 @@ pub(crate) struct Settings {
     pub(crate) resync_max: Atomic<u32>,
 }
 
+/// How long after their last request users still count as busy: who asks for one thing at a time, and
+/// thinks in between, is not to find the queues full.
+const LATELY_MS: u64 = 200;
+
 /// How many requests there are.
 #[derive(Default)]
 pub(crate) struct Load {
     now: Count,
     max: Count,
+    /// There was one since this was last asked.
+    seen: Count,
+    /// When there was one last, as far as was asked, in milliseconds.
+    seen_ms: Count,
 }
 
 impl Load {
@@ -80,7 +89,23 @@ impl Load {
         self.max.get()
     }
 
+    /// What the users do. To be asked more often than every [`LATELY_MS`] milliseconds.
+    pub(crate) fn users(&self, now_ms: u64) -> Users {
+        if self.seen.get() > 0 {
+            self.seen.set(0);
+            self.seen_ms.set(now_ms);
+        }
+        if self.now() > 0 {
+            Users::Busy
+        } else if now_ms.saturating_sub(self.seen_ms.get()) < LATELY_MS {
+            Users::Lately
+        } else {
+            Users::Quiet
+        }
+    }
+
     fn enter(&self) {
+        self.seen.set(1);
         let now = self.now.increment();
         // Only for the status text: a maximum that is lost to a race is one too low for a moment.
         if now > self.max.get() {

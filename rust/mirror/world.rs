@@ -184,7 +184,7 @@ impl World for Mirror {
     fn smallest_read(&self, group: usize) -> Option<(Buffer<Driver>, u32)> {
         let export = *self.group(group)?.export.lock();
         let len = export?.block.min.max(512);
-        let pages = Arc::new(Pages::new(len as usize).ok()?, GFP_KERNEL).ok()?;
+        let pages = Arc::new(Pages::new(len as usize, GFP_KERNEL).ok()?, GFP_KERNEL).ok()?;
         Some((Buffer::Pages(pages), len))
     }
 

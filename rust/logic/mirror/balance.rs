@@ -9,8 +9,8 @@ use crate::logic::group::GroupSet;
 /// has so many bytes more than another one: what goes over one socket is sent, carried out and
 /// answered in fewer and larger pieces than what goes over several.
 const STICKY: u64 = 64 << 10;
-/// Turns without these bits, one in 32, give the last channel no advantage: all get their share.
-const LEAVE: u32 = 0x1f00;
+/// Turns without these bits, one in 256, give the last channel no advantage: all get their share.
+const LEAVE: u32 = 0xff00;
 
 /// The choices among what is equally right.
 pub trait Balance: World {

@@ -10,8 +10,8 @@ use crate::logic::{
     MAX_GROUPS,
 };
 
-/// Windows of one returning group.
-pub const COPIES_EACH: usize = 4;
+/// Windows of one returning group: as many small ones as keep a server and the way to it busy.
+pub const COPIES_EACH: usize = 16;
 /// Windows of all groups.
 pub const COPIES: usize = COPIES_EACH * MAX_GROUPS;
 
@@ -99,15 +99,23 @@ fn index_of(target: usize, copy: usize) -> usize {
     target * COPIES_EACH + copy
 }
 
-/// The transfers of resyncs.
+/// The transfers of resyncs. Those that start one give the channels that have to be kicked, one bit
+/// each, as for requests.
 pub trait Copying: World {
     /// Starts to read `len` bytes at `offset` into `buffer`, from a group in sync.
-    fn copy_read(&self, target: usize, copy: usize, offset: u64, len: u32, buffer: Self::Buffer) {
+    fn copy_read(
+        &self,
+        target: usize,
+        copy: usize,
+        offset: u64,
+        len: u32,
+        buffer: Self::Buffer,
+    ) -> u32 {
         let index = index_of(target, copy);
         self.with_copies(|copies| copies.begin(index, Source::Any));
         let flags = CommandFlags::NONE;
         let transfer = Transfer::new(Command::Read, flags, offset, len, buffer);
-        route_copy_read(self, index, transfer);
+        route_copy_read(self, index, transfer)
     }
 
     /// Starts to read `len` bytes at `offset` into `buffer`, from the returning group itself.
@@ -118,30 +126,34 @@ pub trait Copying: World {
         offset: u64,
         len: u32,
         buffer: Self::Buffer,
-    ) {
+    ) -> u32 {
         let flags = CommandFlags::NONE;
         let transfer = Transfer::new(Command::Read, flags, offset, len, buffer);
-        send_copy(self, target, copy, transfer);
+        send_copy(self, target, copy, transfer)
     }
 
     /// Starts to write `len` bytes at `offset` from `buffer` to the returning group.
-    fn copy_write(&self, target: usize, copy: usize, offset: u64, len: u32, buffer: Self::Buffer) {
+    fn copy_write(
+        &self,
+        target: usize,
+        copy: usize,
+        offset: u64,
+        len: u32,
+        buffer: Self::Buffer,
+    ) -> u32 {
         let flags = CommandFlags::NONE;
         let transfer = Transfer::new(Command::Write, flags, offset, len, buffer);
-        send_copy(self, target, copy, transfer);
+        send_copy(self, target, copy, transfer)
     }
 
-    /// Starts to make durable what the returning group was given. False if its server cannot.
-    fn copy_flush(&self, target: usize, copy: usize, buffer: Self::Buffer) -> bool {
+    /// Starts to make durable what the returning group was given. Nothing if its server cannot.
+    fn copy_flush(&self, target: usize, copy: usize, buffer: Self::Buffer) -> Option<u32> {
         if self.is_volatile(target) {
-            return false;
+            return None;
         }
-        let Some(unflushed) = self.unflushed(target) else {
-            return false;
-        };
-        let owns = unflushed.begin_flush();
-        send_copy(self, target, copy, Transfer::flush(owns, buffer));
-        true
+        let owns = self.unflushed(target)?.begin_flush();
+        let transfer = Transfer::flush(owns, buffer);
+        Some(send_copy(self, target, copy, transfer))
     }
 
     /// How the window's transfer stands.
@@ -168,11 +180,11 @@ pub trait Copying: World {
             }
             Outcome::Refused(_) if transfer.command == Command::Read => {
                 self.with_copies(|copies| copies.note_refusal(index, group));
-                route_copy_read(self, index, transfer);
+                self.kick_all(route_copy_read(self, index, transfer));
             }
             Outcome::Refused(_) => end_copy(self, index, CopyOutcome::Failed),
             Outcome::Lost(fence) => match transfer.command {
-                Command::Read => route_copy_read(self, index, transfer),
+                Command::Read => self.kick_all(route_copy_read(self, index, transfer)),
                 _ if fence == Fence::Fenced
                     && self.core().view().state(group) == GroupState::Resyncing
                     && !self.core().is_failing() =>
@@ -189,26 +201,25 @@ pub trait Copying: World {
 impl<W: World> Copying for W {}
 
 /// Sends a window's transfer to the returning group.
-fn send_copy<W: World>(w: &W, target: usize, copy: usize, transfer: Transfer<W::Buffer>) {
+fn send_copy<W: World>(w: &W, target: usize, copy: usize, transfer: Transfer<W::Buffer>) -> u32 {
     let index = index_of(target, copy);
     w.with_copies(|copies| copies.begin(index, Source::Own));
-    let used = w.dispatch(target, TAGS + index as u32, transfer);
-    w.kick_all(used);
+    w.dispatch(target, TAGS + index as u32, transfer)
 }
 
 /// Sends a window's read to a group in sync that has not refused it.
-fn route_copy_read<W: World>(w: &W, index: usize, transfer: Transfer<W::Buffer>) {
+fn route_copy_read<W: World>(w: &W, index: usize, transfer: Transfer<W::Buffer>) -> u32 {
     let readable = w.core().view().readable();
     let candidates = w.with_copies(|copies| copies.sources(index, readable));
     let source = w
         .least_loaded(candidates)
         .or_else(|| candidates.iter().next());
     match source {
-        Some(group) if !w.core().is_failing() => {
-            let used = w.dispatch(group, TAGS + index as u32, transfer);
-            w.kick_all(used);
+        Some(group) if !w.core().is_failing() => w.dispatch(group, TAGS + index as u32, transfer),
+        _ => {
+            end_copy(w, index, CopyOutcome::Failed);
+            0
         }
-        _ => end_copy(w, index, CopyOutcome::Failed),
     }
 }
 

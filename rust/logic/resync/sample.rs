@@ -14,7 +14,7 @@
 use super::walk::{Ended, Overseer, Site, Walk};
 use crate::logic::{
     bitmap::Run,
-    mirror::{CopyOutcome, Copying, States},
+    mirror::{CopyOutcome, Copying, Route, States},
 };
 
 /// Blocks that are compared, spread over the device.
@@ -52,10 +52,13 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         if is_dirty() {
             return Ok(());
         }
-        let [theirs, ours, ..] = &self.pages;
+        let [theirs, ours, ..] = &*self.pages else {
+            return Err(Ended::CopyFailed);
+        };
         let (offset, len) = self.bytes(run);
-        site.copy_read(group, THEIRS, offset, len, site.buffer(theirs));
-        site.copy_read_own(group, OURS, offset, len, site.buffer(ours));
+        let used = site.copy_read(group, THEIRS, offset, len, site.buffer(theirs))
+            | site.copy_read_own(group, OURS, offset, len, site.buffer(ours));
+        site.kick_all(used);
         let outcome = |copy| site.copy_outcome(group, copy);
         for copy in [THEIRS, OURS] {
             self.wait_for(|| outcome(copy) != CopyOutcome::Going)?;

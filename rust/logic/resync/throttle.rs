@@ -14,8 +14,9 @@
 //! | 0 | 0 | full speed for 25 ms of every 100 ms |
 //! | 0 | set | the same, and at most a quarter of `resync_max` |
 //!
-//! So it never starves. While they are quiet, only `resync_max` holds it. Speeds are in KiB/s and
-//! 0 stands for no bound; times are in ns of one monotonic clock.
+//! So it never starves. While they are quiet, only `resync_max` holds it. While they are busy, or
+//! were lately, windows are also fewer and smaller. Speeds are in KiB/s and 0 stands for no bound;
+//! times are in ns of one monotonic clock.
 
 /// The longest wait that is asked for at once, so that a request to stop is seen soon.
 pub const MAX_DELAY_NS: u64 = 100_000_000;
@@ -29,14 +30,20 @@ const SLICE_NS: u64 = 100_000_000;
 const RUN_NS: u64 = 25_000_000;
 /// Giving way without a `resync_min`, but with a `resync_max`: this part of it.
 const GIVE_WAY_SHARE: u64 = 4;
+/// While users are busy, windows are fewer and smaller: what is on its way is before their requests
+/// in the queues of servers and sockets, and their writes wait for the windows that they overlap.
+const BUSY_WINDOWS: usize = 4;
+const BUSY_WINDOW_BYTES: u64 = 32 << 10;
 /// A window is at most this part of a second's worth of the speed allowed.
 const WINDOWS_A_SECOND: u64 = 8;
 
-/// Whether requests of the device's users were seen lately.
+/// Whether the device's users have requests.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Users {
-    /// None.
+    /// None now, nor lately.
     Quiet,
+    /// None now, but the next one may come at any moment: it is not to find the queues full.
+    Lately,
     /// Some; the resync gives way.
     Busy,
 }
@@ -106,7 +113,7 @@ impl Throttle {
         let mut wait = self.ceiling.wait_ns(now_ns);
         match users {
             // What was copied while nobody was disturbed is no debt when users come back.
-            Users::Quiet => self.floor.restart(now_ns),
+            Users::Quiet | Users::Lately => self.floor.restart(now_ns),
             Users::Busy => {
                 wait = wait.max(self.floor.wait_ns(now_ns));
                 if self.bounds.min == 0 {
@@ -122,14 +129,25 @@ impl Throttle {
     /// [`delay_ns`](Self::delay_ns), and at least one.
     pub fn window_blocks(&self, blocksize: u32, max_window_bytes: u64) -> u64 {
         let kib = match self.last_users {
-            Users::Quiet => self.bounds.max,
+            Users::Quiet | Users::Lately => self.bounds.max,
             Users::Busy => self.floor_kib(),
         };
-        let mut bytes = max_window_bytes;
+        let mut bytes = match self.last_users {
+            Users::Quiet => max_window_bytes,
+            Users::Lately | Users::Busy => max_window_bytes.min(BUSY_WINDOW_BYTES),
+        };
         if kib != 0 {
             bytes = bytes.min(kib.saturating_mul(1024) / WINDOWS_A_SECOND);
         }
         (bytes / u64::from(blocksize.max(1))).max(1)
+    }
+
+    /// How many windows may be on their way at once.
+    pub fn windows(&self) -> usize {
+        match self.last_users {
+            Users::Quiet => usize::MAX,
+            Users::Lately | Users::Busy => BUSY_WINDOWS,
+        }
     }
 
     /// The speed that remains while users are busy, in KiB/s; 0 where only the slices hold it.

@@ -33,6 +33,8 @@ pub trait Site: World {
 
     /// The memory as that of a transfer.
     fn buffer(&self, pages: &Self::Pages) -> Self::Buffer;
+    /// Makes the memory one that nobody reads from any more; false if it cannot be had now.
+    fn renew(&self, pages: &mut Self::Pages) -> bool;
     /// Whether the first `len` bytes of two memories are equal.
     fn is_same(&self, a: &Self::Pages, b: &Self::Pages, len: usize) -> bool;
     /// Any number.
@@ -103,13 +105,14 @@ pub struct Walked {
     pub runs: Summary,
 }
 
-/// Brings `group`, which became resyncing with `epoch`, back in sync, or leaves it faulty.
+/// Brings `group`, which became resyncing with `epoch`, back in sync, or leaves it faulty. `pages`
+/// are the memories of [`COPIES_EACH`] windows.
 pub fn walk<W: Site>(
     site: &W,
     overseer: &mut impl Overseer,
     group: usize,
     epoch: u32,
-    pages: [W::Pages; COPIES_EACH],
+    pages: &mut [W::Pages],
 ) -> Walked {
     let mut walk = Walk {
         site,
@@ -119,6 +122,7 @@ pub fn walk<W: Site>(
         pages,
         windows: [None; COPIES_EACH],
         handed: 0,
+        unkicked: 0,
         copied: 0,
         compared: 0,
         spare: W::Spare::default(),
@@ -173,10 +177,12 @@ pub(super) struct Walk<'a, W: Site, O> {
     overseer: &'a mut O,
     pub(super) group: usize,
     epoch: u32,
-    pub(super) pages: [W::Pages; COPIES_EACH],
+    pub(super) pages: &'a mut [W::Pages],
     windows: [Option<Window>; COPIES_EACH],
     /// Bytes that were handed out to be copied.
     handed: u64,
+    /// Channels that have transfers to send, one bit each.
+    unkicked: u32,
     copied: u64,
     pub(super) compared: u32,
     /// A page for making coarse bits fine.
@@ -261,18 +267,20 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 moved |= self.advance(index, &mut cursor);
             }
             let mut delay = 0;
-            if let Some(index) = self.windows.iter().position(Option::is_none) {
+            while let Some(index) = self.place(&throttle) {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
-                if delay == 0 {
-                    match self.begin(index, &mut cursor, &throttle)? {
-                        Begun::Window => moved = true,
-                        Begun::Nothing => {}
-                        Begun::Synced => return Ok(()),
-                    }
+                if delay > 0 {
+                    break;
+                }
+                match self.begin(index, &mut cursor, &throttle)? {
+                    Begun::Window => moved |= self.advance(index, &mut cursor),
+                    Begun::Nothing => break,
+                    Begun::Synced => return Ok(()),
                 }
             }
+            self.site.kick_all(core::mem::take(&mut self.unkicked));
             self.overseer.came_to(
                 self.site.now_ns(),
                 cursor.pos(),
@@ -283,6 +291,15 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 self.rest(delay);
             }
         }
+    }
+
+    /// The place for another window, if there may be one.
+    fn place(&self, throttle: &Throttle) -> Option<usize> {
+        let busy = self.windows.iter().flatten().count();
+        if busy >= throttle.windows() {
+            return None;
+        }
+        self.windows.iter().position(Option::is_none)
     }
 
     /// Takes one window a step further; whether there was one to take.
@@ -300,12 +317,12 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 if !site.is_clear(self.span(run)) {
                     return false;
                 }
-                site.copy_read(group, index, offset, len, site.buffer(pages));
+                self.unkicked |= site.copy_read(group, index, offset, len, site.buffer(pages));
                 Some(Phase::Reading)
             }
             (_, CopyOutcome::Going) => return false,
             (Phase::Reading, CopyOutcome::Done) => {
-                site.copy_write(group, index, offset, len, site.buffer(pages));
+                self.unkicked |= site.copy_write(group, index, offset, len, site.buffer(pages));
                 Some(Phase::Writing)
             }
             (Phase::Writing, CopyOutcome::Done) => {
@@ -348,10 +365,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         cursor: &mut Cursor,
         throttle: &Throttle,
     ) -> Result<Begun, Ended> {
-        if !self.has_spare() {
+        let (site, group) = (self.site, self.group);
+        let has_memory = self.pages.get_mut(index).is_some_and(|p| site.renew(p));
+        if !has_memory || !self.has_spare() {
             return Ok(Begun::Nothing);
         }
-        let (site, group) = (self.site, self.group);
         let blocksize = (site.block_sectors() << 9).min(u64::from(u32::MAX)) as u32;
         let largest = site.max_bytes().min(WINDOW_BYTES as u64);
         let most = throttle.window_blocks(blocksize, largest);
@@ -396,9 +414,10 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             return Ok(());
         };
         let buffer = self.site.buffer(pages);
-        if !self.site.copy_flush(self.group, index, buffer) {
+        let Some(used) = self.site.copy_flush(self.group, index, buffer) else {
             return Ok(());
-        }
+        };
+        self.site.kick_all(used);
         let outcome = || self.site.copy_outcome(self.group, index);
         self.wait_for(|| outcome() != CopyOutcome::Going)?;
         match outcome() {

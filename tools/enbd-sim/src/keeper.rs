@@ -5,7 +5,7 @@
 
 use crate::logic::{
     group::{GroupFault, GroupState},
-    mirror::{States, World as _},
+    mirror::{States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
 use crate::request::Pages;
@@ -120,8 +120,8 @@ impl Control {
     fn resync(&self, group: usize, epoch: u32) {
         let world = &self.world;
         let crashes = self.crashes[group].load(Relaxed);
-        let pages = std::array::from_fn(|_| Pages::default());
-        let walked = walk(&**world, &mut Silent(world), group, epoch, pages);
+        let mut pages: Vec<_> = (0..COPIES_EACH).map(|_| Pages::default()).collect();
+        let walked = walk(&**world, &mut Silent(world), group, epoch, &mut pages);
         crate::trace!(world, "resync of group {group}: {walked:?}");
         match walked.result {
             Ok(()) => {

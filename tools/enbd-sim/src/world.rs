@@ -305,6 +305,10 @@ impl Site for World {
         Buffer::Pages(pages.clone())
     }
 
+    fn renew(&self, _pages: &mut Pages) -> bool {
+        !self.lacks_page()
+    }
+
     fn is_same(&self, a: &Pages, b: &Pages, _len: usize) -> bool {
         *a.lock().unwrap() == *b.lock().unwrap()
     }
