@@ -32,7 +32,7 @@ const RUN_NS: u64 = 25_000_000;
 const GIVE_WAY_SHARE: u64 = 4;
 /// While users are busy, windows are fewer and smaller: what is on its way is before their requests
 /// in the queues of servers and sockets, and their writes wait for the windows that they overlap.
-const BUSY_WINDOWS: usize = 4;
+const BUSY_WINDOWS: usize = 2;
 const BUSY_WINDOW_BYTES: u64 = 32 << 10;
 /// A window is at most this part of a second's worth of the speed allowed.
 const WINDOWS_A_SECOND: u64 = 8;
