@@ -11,11 +11,11 @@
 //! | `resync_min` | `resync_max` | speed while users are busy |
 //! |---|---|---|
 //! | set | any | `resync_min` (or `resync_max`, if that is lower) |
-//! | 0 | 0 | full speed for 25 ms of every 100 ms |
+//! | 0 | 0 | one small window at a time |
 //! | 0 | set | the same, and at most a quarter of `resync_max` |
 //!
-//! So it never starves. While they are quiet, only `resync_max` holds it. While they are busy, or
-//! were lately, windows are also fewer and smaller. Speeds are in KiB/s and 0 stands for no bound;
+//! So it never starves. While they are quiet, only `resync_max` holds it; but for a moment after
+//! their last request windows are small and few still. Speeds are in KiB/s and 0 stands for no bound;
 //! times are in ns of one monotonic clock.
 
 /// The longest wait that is asked for at once, so that a request to stop is seen soon.
@@ -25,14 +25,12 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How late a window may come and still be made up for. It has to outlast the timer's slack, or
 /// small windows at a high speed would stay below the bound.
 const CREDIT_NS: u64 = 100_000_000;
-/// Giving way without a `resync_min`: the resync runs for `RUN_NS` of every `SLICE_NS`.
-const SLICE_NS: u64 = 100_000_000;
-const RUN_NS: u64 = 25_000_000;
 /// Giving way without a `resync_min`, but with a `resync_max`: this part of it.
 const GIVE_WAY_SHARE: u64 = 4;
-/// While users are busy, windows are fewer and smaller: what is on its way is before their requests
-/// in the queues of servers and sockets, and their writes wait for the windows that they overlap.
-const BUSY_WINDOWS: usize = 2;
+/// Giving way without a `resync_min`: so many windows of so many bytes. What is on its way is before
+/// the users' requests in the queues of servers and sockets, and their writes wait for the windows
+/// that they overlap.
+const BUSY_WINDOWS: usize = 1;
 const BUSY_WINDOW_BYTES: u64 = 32 << 10;
 /// A window is at most this part of a second's worth of the speed allowed.
 const WINDOWS_A_SECOND: u64 = 8;
@@ -116,12 +114,15 @@ impl Throttle {
             Users::Quiet | Users::Lately => self.floor.restart(now_ns),
             Users::Busy => {
                 wait = wait.max(self.floor.wait_ns(now_ns));
-                if self.bounds.min == 0 {
-                    wait = wait.max(slice_wait_ns(now_ns));
-                }
             }
         }
         wait.min(MAX_DELAY_NS)
+    }
+
+    /// Whether windows have to be small and few.
+    fn gives_way(&self) -> bool {
+        // A floor that was asked for has to be reached.
+        self.last_users != Users::Quiet && self.bounds.min == 0
     }
 
     /// How many blocks the next window may have: what fits into `max_window_bytes`, but not more
@@ -132,25 +133,26 @@ impl Throttle {
             Users::Quiet | Users::Lately => self.bounds.max,
             Users::Busy => self.floor_kib(),
         };
-        let mut bytes = match self.last_users {
-            Users::Quiet => max_window_bytes,
-            Users::Lately | Users::Busy => max_window_bytes.min(BUSY_WINDOW_BYTES),
-        };
+        let mut bytes = max_window_bytes;
+        if self.gives_way() {
+            bytes = bytes.min(BUSY_WINDOW_BYTES);
+        }
         if kib != 0 {
             bytes = bytes.min(kib.saturating_mul(1024) / WINDOWS_A_SECOND);
         }
         (bytes / u64::from(blocksize.max(1))).max(1)
     }
 
-    /// How many windows may be on their way at once.
+    /// How many windows may be on their way at once, as of the last [`delay_ns`](Self::delay_ns).
     pub fn windows(&self) -> usize {
-        match self.last_users {
-            Users::Quiet => usize::MAX,
-            Users::Lately | Users::Busy => BUSY_WINDOWS,
+        if self.gives_way() {
+            BUSY_WINDOWS
+        } else {
+            usize::MAX
         }
     }
 
-    /// The speed that remains while users are busy, in KiB/s; 0 where only the slices hold it.
+    /// The speed that remains while users are busy, in KiB/s; 0 where only the windows hold it.
     fn floor_kib(&self) -> u64 {
         match self.bounds {
             Bounds { min: 0, max: 0 } => 0,
@@ -195,15 +197,5 @@ fn cost_ns(bytes: u64, kib: u64) -> u64 {
         Some(product) => product / per_second,
         // Beyond 17 GiB at once, whole seconds are exact enough.
         None => (bytes / per_second).saturating_mul(SECOND_NS),
-    }
-}
-
-/// How long until the resync may run again in the slices of time that it shares with busy users.
-fn slice_wait_ns(now_ns: u64) -> u64 {
-    let phase = now_ns % SLICE_NS;
-    if phase < RUN_NS {
-        0
-    } else {
-        SLICE_NS - phase
     }
 }

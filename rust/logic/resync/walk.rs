@@ -267,11 +267,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 moved |= self.advance(index, &mut cursor);
             }
             let mut delay = 0;
-            while let Some(index) = self.place(&throttle) {
+            while let Some(index) = self.windows.iter().position(Option::is_none) {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
-                if delay > 0 {
+                if delay > 0 || self.in_flight() >= throttle.windows() {
                     break;
                 }
                 match self.begin(index, &mut cursor, &throttle)? {
@@ -293,13 +293,8 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         }
     }
 
-    /// The place for another window, if there may be one.
-    fn place(&self, throttle: &Throttle) -> Option<usize> {
-        let busy = self.windows.iter().flatten().count();
-        if busy >= throttle.windows() {
-            return None;
-        }
-        self.windows.iter().position(Option::is_none)
+    fn in_flight(&self) -> usize {
+        self.windows.iter().flatten().count()
     }
 
     /// Takes one window a step further; whether there was one to take.
