@@ -5,8 +5,6 @@ A job with N requests and one with 9 N are run in turn. The difference of what t
 starting and ending fio and reading the counters cancel out. What null_blk needs for the same is the load generator's.
 """
 
-import os
-
 from bench import calm, counter, load
 from bench.servers import MIB, bank
 from bench.stages import chosen, emit, everybody, median_of, workloads
@@ -20,12 +18,9 @@ FACTOR = 9
 MORE_OF_FLOOR = 8
 
 
-def measure(peer, servers, wanted, rounds, share=1):
+def measure(peer, meter, wanted, rounds, share=1):
     """The cost of a request to a peer: for each workload one dictionary a round. `share` is of the usual length."""
-    pids = {server.process.pid for server in servers}
-    threads = counter.Threads(pids, peer.is_server_thread)
-    script = os.path.abspath("snapshot")
-    threads.script(script)
+    script = meter.script()
     jobs = []
     for workload in wanted:
         short = int((SHORT_BULK if workload.is_bulk else SHORT) * share)
@@ -37,7 +32,7 @@ def measure(peer, servers, wanted, rounds, share=1):
             jobs.append(_job(f"{workload.name}.long{number}", workload, short * FACTOR, script))
     directory, reports = load.run(peer.device, *jobs, common=["gtod_reduce=1"])
     return {
-        workload.name: [_round(directory, reports, threads, workload, number) for number in range(rounds)]
+        workload.name: [_round(directory, reports, meter, workload, number) for number in range(rounds)]
         for workload in wanted
     }
 
@@ -49,21 +44,13 @@ def _job(name, workload, count, script=None):
     return load.job(name, *lines)
 
 
-def _round(directory, reports, threads, workload, number):
+def _round(directory, reports, meter, workload, number):
     spent, requests = [], []
     for name in (f"{workload.name}.short{number}", f"{workload.name}.long{number}"):
-        spent.append(threads.between(f"{directory}/{name}.prerun.txt", f"{directory}/{name}.postrun.txt"))
+        spent.append(meter.between(f"{directory}/{name}.prerun.txt", f"{directory}/{name}.postrun.txt"))
         requests.append(reports[name][workload.side]["total_ios"])
     count = requests[1] - requests[0]
-    short, long = spent
-    names = set(short["threads"]) | set(long["threads"])
-    by_thread = {name: (long["threads"].get(name, 0) - short["threads"].get(name, 0)) / count for name in names}
-    return {
-        "requests": count,
-        "all": (long["busy"] - short["busy"]) / count,
-        "server": (long["server"] - short["server"]) / count,
-        "threads": {name: round(cost) for name, cost in sorted(by_thread.items()) if abs(cost) >= 50},
-    }
+    return {"requests": count, **meter.each(*spent, count)}
 
 
 def run(options):
@@ -73,7 +60,8 @@ def run(options):
         for peer in chosen(options, everybody(lambda count: servers[:count], SIZE)):
             with peer:
                 emit("cost", peer=peer.name, kind=peer.kind, settings=peer.settings)
-                measured = measure(peer, servers, workloads(options), *((2, 0.3) if options.quick else (7, 1)))
+                meter = counter.Threads({server.process.pid for server in servers}, peer.is_server_thread)
+                measured = measure(peer, meter, workloads(options), *((2, 0.3) if options.quick else (7, 1)))
                 for name, rounds in measured.items():
                     emit("cost", peer=peer.name, workload=name, rounds=rounds)
                     _show(peer, name, rounds)

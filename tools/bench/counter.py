@@ -29,11 +29,13 @@ class Threads:
             elif parent == "2":
                 self.names[path] = plain(name)
 
-    def script(self, path):
-        """Writes a script that prints a snapshot. Running it is counted too, but the same for long and short jobs."""
+    def script(self):
+        """A script that prints a snapshot. Running it is counted too, but the same for long and short jobs."""
+        path = os.path.abspath("snapshot")
         with open(path, "w", encoding="ascii") as file:
             file.write(f"#!/bin/sh\ngrep -s . /proc/schedstat {' '.join(self.names)} || :\n")
         os.chmod(path, 0o755)
+        return path
 
     def between(self, first, second):
         """What was spent between two snapshots, in files: in all, by servers, and by each thread of the kernel."""
@@ -47,6 +49,17 @@ class Threads:
             elif own:
                 spent["threads"][name] = spent["threads"].get(name, 0) + own
         return spent
+
+    @staticmethod
+    def each(short, long, count):
+        """What one of so many requests cost, which is what a long job spent more than a short one."""
+        names = set(short["threads"]) | set(long["threads"])
+        by_thread = {name: (long["threads"].get(name, 0) - short["threads"].get(name, 0)) / count for name in names}
+        return {
+            "all": (long["busy"] - short["busy"]) / count,
+            "server": (long["server"] - short["server"]) / count,
+            "threads": {name: round(cost) for name, cost in sorted(by_thread.items()) if abs(cost) >= 50},
+        }
 
 
 def plain(name):
