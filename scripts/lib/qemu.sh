@@ -59,7 +59,7 @@ processor_options() {
 	if [[ ${VM_ICOUNT:-} ]]; then
 		# Guest time counts instructions: a ruler for cost, the same on every machine.
 		PROCESSOR+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -smp 1 -cpu Haswell)
-	elif [[ $ACCELERATOR == kvm ]]; then
+	elif [[ $ACCELERATOR == kvm && ! ${VM_TCG:-} ]]; then
 		PROCESSOR+=(-accel kvm -cpu host -smp "$cpus")
 	else
 		PROCESSOR+=(-accel "tcg,thread=multi" -cpu Haswell -smp "$cpus")

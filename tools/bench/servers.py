@@ -11,10 +11,10 @@ from lib.server import Nbdkit
 MIB = 1 << 20
 
 
-def memory_server(size, threads=16):
+def memory_server(size, threads=16, host=None):
     """A server whose store is plain memory, with so many threads for each connection; 16 is nbdkit's default."""
     plugin = ["memory", str(size), "allocator=malloc"]
-    return Nbdkit(None, Endpoint(), plugin=plugin, more=["-t", str(threads)])
+    return Nbdkit(None, Endpoint(host=host), plugin=plugin, more=["-t", str(threads)])
 
 
 def limited(size, bits):
@@ -40,10 +40,10 @@ def uri(server):
 
 
 @contextlib.contextmanager
-def bank(count, size, filled=True, threads=16):
+def bank(count, size, filled=True, threads=16, host=None):
     """So many servers, with equal stores."""
     with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(memory_server(size, threads)) for _ in range(count)]
+        servers = [stack.enter_context(memory_server(size, threads, host)) for _ in range(count)]
         for server in servers if filled else ():
             fill(server, size)
         yield servers

@@ -8,7 +8,8 @@ from bench import peers
 from bench.workloads import WORKLOADS
 
 # Each has a module of that name with a function run(options).
-STAGES = ("facts", "cost", "pace", "delay", "speed", "scale", "resync", "failover", "memory")
+# `far` is the other VM of `apart`, and measures nothing.
+STAGES = ("facts", "cost", "apart", "far", "pace", "delay", "speed", "scale", "resync", "failover", "memory")
 MARK = "@bench "
 
 
