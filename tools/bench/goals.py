@@ -36,6 +36,19 @@ def _cost(found):
         yield goal(f"instructions of {workload.name}, client's side alone, two groups to DRBD", value, 1)
 
 
+# Whether what repeated string instructions move counts.
+COPIES = ((False, "client alone"), (True, "client alone, copies counted"))
+
+
+def _apart(found):
+    for copies, words in COPIES:
+        for workload in WORKLOADS:
+            value = ratio(*(found.apart(peer, workload.name, copies) for peer in ("enbd-1", "drbd-diskless")))
+            yield goal(f"instructions of {workload.name}, {words}, one group to DRBD without a disk", value, 1)
+        for which, value in zip(("second", "third"), found.further("4k-randwrite-d32", copies)):
+            yield goal(f"instructions of 4k-randwrite-d32, {words}, {which} group to the first", value, 0.8)
+
+
 def _speed(found):
     for counted, words in ((True, "one processor, counted"), (False, "two processors")):
         def compared(one, other, name, counted=counted):
@@ -83,7 +96,7 @@ def _memory(found):
     yield goal("MiB of dirty map a TiB at worst", worst if tables else None, 33)
 
 
-JUDGES = (_cost, _speed, _scale, _resync, _memory)
+JUDGES = (_cost, _apart, _speed, _scale, _resync, _memory)
 
 
 def judge(found):

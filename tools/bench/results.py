@@ -58,15 +58,15 @@ class Results:
         found = {}
         for line in self.lines:
             if "settings" in line:
-                found.setdefault(line["peer"], line["settings"])
+                where = ", in a VM of its own" if line["stage"] == "apart" else ""
+                found.setdefault(line["peer"] + where, line["settings"])
         return found
 
     def cost(self, peer, workload, part="all"):
         """Instructions a request: `all`, `server`, or `client`, which is the rest. None if it was not measured."""
-        lines = [line for line in self.of("cost", peer=peer, workload=workload) if "rounds" in line]
-        if not lines:
+        rounds = self._costs("cost", peer, workload)
+        if not rounds:
             return None
-        rounds = lines[-1]["rounds"]
         if part == "client":
             return Figure(one["all"] - one["server"] for one in rounds)
         return Figure(one[part] for one in rounds)
@@ -75,6 +75,27 @@ class Results:
         """The same without the load generator, as far as that was measured."""
         figure, floor = self.cost(peer, workload, part), self.cost("null_blk", workload)
         return figure.less(floor.median) if figure and floor else figure
+
+    def apart(self, peer, workload, copies=False):
+        """What a request costs a client whose servers are elsewhere, without the load generator.
+
+        With `copies` a repeated string instruction counts for each unit that it moves, else as one.
+        """
+        figure, floor = (
+            Figure(one["all"] + (one["string"] if copies else 0) for one in self._costs("apart", name, workload))
+            for name in (peer, "null_blk")
+        )
+        return figure.less(floor.median) if figure.values and floor.values else None
+
+    def further(self, workload, copies=False):
+        """What a second and a third group cost more than one less, as a share of what the first costs."""
+        costs = [self.apart(f"enbd-{count}", workload, copies) for count in (1, 2, 3)]
+        return [(more.median - less.median) / costs[0].median if costs[0] and less and more else None
+                for less, more in zip(costs, costs[1:])]
+
+    def _costs(self, stage, peer, workload):
+        lines = [line for line in self.of(stage, peer=peer, workload=workload) if "rounds" in line]
+        return lines[-1]["rounds"] if lines else []
 
     def speed(self, peer, workload, key="iops", counted=False):
         """Throughput, or a latency; on two processors, or where time counts instructions."""

@@ -71,6 +71,34 @@ def cost(found):
     return lines + ["", "What was subtracted:", ""] + table(["workload", "null_blk"], floor)
 
 
+def apart(found):
+    """Instructions of a client whose servers are in another VM."""
+    if not found.of("apart"):
+        return []
+    lines = ["## The client alone", "",
+             "Servers and DRBD's other half are in another VM; what the client's VM executes is counted. What null_blk"
+             " needs for the same requests is subtracted. *2nd, 3rd*: what one group more adds, as a share of what one"
+             " group costs. DRBD without a disk sends every request to the other half, as enbd-1 does; with one it"
+             " reads from memory of its own, and writes to both.", ""]
+    lines += _apart(found, False)
+    return lines + ["", "The same if `rep movs` and `rep stos`, which count as one instruction above, count for each"
+                    " unit that they move, mostly a byte:", ""] + _apart(found, True)
+
+
+def _apart(found, copies):
+    head = ["workload", "nbd.ko", "drbd diskless", "enbd-1", "to nbd.ko", "to drbd diskless", "drbd", "enbd-2",
+            "to drbd", "enbd-3", "2nd", "3rd"]
+    rows = []
+    for workload in WORKLOADS:
+        nbd, diskless, one, drbd, two, three = (found.apart(peer, workload.name, copies) for peer in (
+            "nbd.ko", "drbd-diskless", "enbd-1", "drbd", "enbd-2", "enbd-3"))
+        steps = [f"**{step:.2f}**" if step is not None else "" for step in found.further(workload.name, copies)]
+        if any((nbd, diskless, one, drbd, two, three)):
+            rows.append([workload.name, cell(nbd), cell(diskless), cell(one), ratio(one, nbd), ratio(one, diskless),
+                         cell(drbd), cell(two), ratio(two, drbd), cell(three), *steps])
+    return table(head, rows)
+
+
 def pace(found):
     """Throughput and latency where time counts instructions."""
     return _speed(found, True, "one processor that does an instruction a nanosecond")
@@ -164,7 +192,7 @@ def memory(found):
     return ["## Memory", ""] + table(["what", "memory"], rows)
 
 
-SECTIONS = (cost, pace, speed, scale, resync, failover, memory)
+SECTIONS = (cost, apart, pace, speed, scale, resync, failover, memory)
 
 
 def sections(found):
