@@ -48,11 +48,11 @@ def _parse(path):
         return [int(word) for word in file.read().split()]
 
 
-def everybody(servers, renew):
+def everybody(servers, order):
     """All that are compared."""
     return [
         peers.NullBlk(SIZE), peers.NbdKo(servers[0]), *(peers.Enbd(servers[:count]) for count in (1, 2, 3)),
-        remote.NearDrbd(SIZE, has_disk=False, renew=renew), remote.NearDrbd(SIZE, has_disk=True, renew=renew),
+        remote.NearDrbd(SIZE, has_disk=False, order=order), remote.NearDrbd(SIZE, has_disk=True, order=order),
     ]
 
 
@@ -66,10 +66,10 @@ def run(options):
     found = collections.defaultdict(list)
     emit(STAGE, calm=calm.settle(), line=link.up(link.NEAR))
     meter = Meter()
-    with link.offered() as (far, renew):
+    with link.offered() as (far, order):
         servers = [remote.server(port) for port in far["ports"]]
         for number in range(rounds):
-            for peer in chosen(options, everybody(servers, renew)):
+            for peer in chosen(options, everybody(servers, order)):
                 with peer:
                     measured = cost.measure(peer, meter, workloads(options), 1, share)
                 if not number:

@@ -3,7 +3,7 @@
 
 from bench import calm, link
 from bench.apart import SIZE
-from bench.remote import FarDrbd
+from bench.remote import AWAIT, RENEW, FarDrbd
 from bench.servers import bank
 
 SERVERS = 3
@@ -18,4 +18,4 @@ def run(_options):
             "ports": [server.endpoint.port for server in servers],
             "nbd": [" ".join(server.argv()) for server in servers],
             "drbd": list(drbd.settings),
-        }, drbd.renew)
+        }, {RENEW: drbd.renew, AWAIT: drbd.await_connection})

@@ -32,29 +32,29 @@ def up(address):
     return commands
 
 
-def offer(what, renew):
-    """For the far end: says what it has, and does `renew()` as often as the near end wants it, until that is gone."""
+def offer(what, orders):
+    """For the far end: says what it has, and follows orders, functions by their byte, until the near end is gone."""
     with socket.create_server((FAR, CONTROL)) as listener:
         listener.settimeout(START_S)
         near, _ = listener.accept()
     with near:
         near.settimeout(None)
         near.sendall(json.dumps(what).encode() + b"\n")
-        while near.recv(1):
-            renew()
+        while order := near.recv(1):
+            orders[order]()
             near.sendall(b"\n")
 
 
 @contextlib.contextmanager
 def offered():
-    """For the near end: what the far end has, which ends with this, and a function that has it renewed."""
+    """For the near end: what the far end has, which ends with this, and a function that gives it an order."""
     with check.until(_connected, START_S, "the far VM answers", nap=0.2) as far, far.makefile() as lines:
 
-        def renew():
-            far.sendall(b"\n")
+        def order(byte):
+            far.sendall(byte)
             check.equal(lines.readline(), "\n", "the far VM's answer")
 
-        yield json.loads(lines.readline()), renew
+        yield json.loads(lines.readline()), order
 
 
 def _connected():

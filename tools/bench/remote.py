@@ -8,6 +8,8 @@ from lib import check
 from lib.endpoint import Endpoint
 
 PORT = 7788
+# What the near half has the far one do.
+RENEW, AWAIT = b"r", b"a"
 
 
 @dataclasses.dataclass
@@ -42,6 +44,10 @@ class _Node(peers.Drbd):
         self.setup("attach", 0, "/dev/ram0", "/dev/ram0", "internal", *self.DISK)
         self.setup("connect", "one", f"{here}:{PORT}", f"{there}:{PORT}", *self.NET)
 
+    def await_connection(self):
+        """Waits until this half takes itself for connected."""
+        check.until(lambda: self.state("cstate") == "Connected", 60, "DRBD is connected")
+
 
 class FarDrbd(_Node):
     """The half that is not measured."""
@@ -61,15 +67,17 @@ class NearDrbd(_Node):
     A node that never had a disk takes no more than 4 KiB at a time. So the disk is taken away when all is connected.
     """
 
-    def __init__(self, size, has_disk, renew):
+    def __init__(self, size, has_disk, order):
         super().__init__(size)
-        self.has_disk, self.renew = has_disk, renew
+        self.has_disk, self.order = has_disk, order
         self.name, self.kind = ("drbd", "mirror") if has_disk else ("drbd-diskless", "single")
 
     def set_up(self):
-        self.renew()
+        self.order(RENEW)
         self.make(link.NEAR, link.FAR)
-        check.until(lambda: self.state("cstate") == "Connected", 60, "DRBD is connected")
+        self.await_connection()
+        # The other half may tell a state from before what follows, and it would stay.
+        self.order(AWAIT)
         # Both disks are taken for equal, as with the others.
         self.setup("new-current-uuid", 0, "--clear-bitmap=yes")
         self._wait("UpToDate/UpToDate")
