@@ -226,13 +226,13 @@ impl Site for Mirror {
         Buffer::Pages(pages.clone())
     }
 
-    fn renew(&self, pages: &mut Arc<Pages>) -> bool {
-        if pages.is_free() {
+    fn renew(&self, pages: &mut Arc<Pages>, may_wait: bool) -> bool {
+        if pages.reclaim() {
             return true;
         }
         // The network has not seen yet that all has arrived, or the connection hangs.
-        let fresh =
-            Pages::new(pages.size(), GFP_NOWAIT).and_then(|new| Ok(Arc::new(new, GFP_NOWAIT)?));
+        let flags = if may_wait { GFP_KERNEL } else { GFP_NOWAIT };
+        let fresh = Pages::new(pages.size(), flags).and_then(|new| Ok(Arc::new(new, flags)?));
         fresh.map(|fresh| *pages = fresh).is_ok()
     }
 

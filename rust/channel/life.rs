@@ -298,7 +298,6 @@ impl<T: Operations> Channel<T> {
             drop(self.tx.lock().take());
             return self.not_up(home, group, ChannelEvent::Failed, DownReason::Removed);
         }
-        self.queue.lock().open();
         {
             let mut link = self.link.lock();
             link.enter(ChannelEvent::Negotiated);
@@ -317,7 +316,7 @@ impl<T: Operations> Channel<T> {
             end.reason
         };
         home.leave(self.index, group);
-        home.went_down(group);
+        home.went_down(self.index, group);
         self.not_up(home, group, ChannelEvent::Lost, reason);
         self.hang_up(home, group, end, receiver, owed);
     }

@@ -91,8 +91,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// The server of the group may do so for so many milliseconds more, whatever becomes of the
     /// channel.
     fn suspect_for(&self, group: u8, ms: u32);
-    /// The channel was lost. Its transfers come back afterwards.
-    fn went_down(&self, group: u8);
+    /// The channel was lost, or has ended. Its transfers come back afterwards.
+    fn went_down(&self, index: u8, group: u8);
     /// A channel that is down looks after its group from time to time.
     fn while_down(&self, group: u8);
     /// A transfer has ended. Called in process context, without locks.
@@ -355,6 +355,11 @@ impl<T: Operations> Channel<T> {
         let side = counted_as(&transfer);
         table.put(number, transfer, self.index)?;
         self.enqueue(table, number, bytes, side)
+    }
+
+    /// Takes transfers from now on, for the connection that `tx` has.
+    pub(crate) fn open(&self) {
+        self.queue.lock().open();
     }
 
     /// Whether it takes transfers now.

@@ -11,8 +11,11 @@
 //!     +------------------------------> Thread ---queue found empty---> Idle
 //! ```
 //!
-//! The thread of a server that has much to answer anyway is not in a hurry: it waits for a processor
-//! that has nothing else to do, and what is queued until then goes out in one piece.
+//! The thread of a server that has much to answer anyway is not in a hurry: it waits for a
+//! processor that has nothing else to do, and what is queued until then goes out in one piece.
+//!
+//! A queue is closed while the channel is down, and open while it carries requests; one that is to
+//! end takes no more, and what it has is sent.
 //!
 //! All of this is decided under the queue's lock, so that what is queued is always seen by the one
 //! who sends, and is left by none: who finds the queue empty becomes idle in the same step.

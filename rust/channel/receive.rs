@@ -272,6 +272,8 @@ impl<'a, H: Home> Receiver<'a, H> {
     fn drain(&mut self) -> Result<(), DownReason> {
         let since = *self.draining_since.get_or_insert_with(Instant::now);
         self.home.leave(self.channel.index, self.group);
+        // It may have come up when it was told already.
+        self.channel.queue.lock().end();
         let table = self.home.table(self.group);
         if !table.is_some_and(|table| table.has_any(self.channel.index)) {
             return Err(DownReason::Removed);

@@ -99,13 +99,13 @@ impl<T: Operations> Channel<T> {
             }
             match tx.out.send(&tx.sock, false, thread) {
                 Ok(Sent::All) => {}
-                Ok(Sent::Blocked) if thread => {
-                    if self.queue.lock().is_closed() {
-                        return Stop::Closed;
-                    }
-                }
+                Ok(Sent::Blocked) if thread => {}
                 Ok(Sent::Blocked) => return Stop::HandOver,
                 Err(_) => return Stop::Broken,
+            }
+            // The end of the channel waits for us, and has a time limit.
+            if thread && self.queue.lock().is_closed() {
+                return Stop::Closed;
             }
             rounds = rounds.saturating_add(1);
             if !thread && rounds >= ROUNDS {

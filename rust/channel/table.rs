@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The transfers of a group: one slot for each request of the device, a few for resyncs, and one for
-//! each channel that may be asked whether its server is there.
+//! The transfers of a group: one slot for each request of the device, a few for resyncs, and one
+//! for each channel that may be asked whether its server is there.
 //!
 //! Lock: each slot has a spin lock of its own, under which nothing is dropped, allocated or waited
 //! for.

@@ -16,12 +16,18 @@ use kernel::{
     alloc::Flags,
     page::{Page, PAGE_SIZE},
     prelude::*,
-    sync::Arc,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc,
+    },
 };
 
-/// Pages for our own transfers. The network takes them as they are, so they are received into only
-/// while nobody but us has a reference to them: [`Pages::is_free`].
-pub(crate) struct Pages(KVec<Page>);
+/// Pages for our own transfers. The network takes them as they are, and must not see them change,
+/// so once they were given to it they are not received into before [`Pages::reclaim`].
+pub(crate) struct Pages {
+    pages: KVec<Page>,
+    given: Atomic<bool>,
+}
 
 impl Pages {
     /// Pages for `bytes` bytes.
@@ -31,24 +37,34 @@ impl Pages {
         for _ in 0..count {
             pages.push(Page::alloc_page(flags)?, flags)?;
         }
-        Ok(Self(pages))
+        Ok(Self {
+            pages,
+            given: Atomic::new(false),
+        })
     }
 
     /// Bytes that there is room for.
     pub(crate) fn size(&self) -> usize {
-        self.0.len().saturating_mul(PAGE_SIZE)
+        self.pages.len().saturating_mul(PAGE_SIZE)
     }
 
-    /// Whether the network needs none of what was sent from here.
-    pub(crate) fn is_free(&self) -> bool {
-        self.0.iter().all(is_exclusive)
+    /// Takes the pages back from the network. False if it has references to them still. Nothing may
+    /// be on its way from here, as when all transfers from here have ended.
+    pub(crate) fn reclaim(&self) -> bool {
+        if self.given.load(Relaxed) {
+            if !self.pages.iter().all(is_exclusive) {
+                return false;
+            }
+            self.given.store(false, Relaxed);
+        }
+        true
     }
 
     /// Whether the first `len` bytes are those of `other`. If a transfer writes to either meanwhile
     /// the answer means nothing.
     pub(crate) fn is_same(&self, other: &Self, len: usize) -> bool {
         let mut left = len;
-        for (ours, theirs) in self.0.iter().zip(other.0.iter()) {
+        for (ours, theirs) in self.pages.iter().zip(other.pages.iter()) {
             let part = left.min(PAGE_SIZE);
             // SAFETY: Both are pages of ours, and C's memcmp() may read what others write.
             if !unsafe { bindings::enbd_is_same(ours.as_ptr(), theirs.as_ptr(), part) } {
@@ -62,7 +78,7 @@ impl Pages {
     fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
         let mut added = 0usize;
         let mut skip = from % PAGE_SIZE;
-        for page in self.0.iter().skip(from / PAGE_SIZE) {
+        for page in self.pages.iter().skip(from / PAGE_SIZE) {
             let len = (PAGE_SIZE - skip).min(limit - added);
             if len == 0 {
                 break;
@@ -107,11 +123,11 @@ impl<T: Operations> Buffer<T> {
         }
     }
 
-    /// Whether it may be received into.
-    fn is_free(&self) -> bool {
+    /// Whether it was given to the network, and not taken back.
+    fn is_given(&self) -> bool {
         match self {
-            Self::Request(_) => true,
-            Self::Pages(pages) => pages.is_free(),
+            Self::Request(_) => false,
+            Self::Pages(pages) => pages.given.load(Relaxed),
         }
     }
 }
@@ -146,8 +162,8 @@ struct Body<T: Operations> {
 /// # Invariants
 ///
 /// `vecs` describes `total` bytes, of which `done` were sent: if `copied`, in `ring` and in the
-/// [`Pages`] of `bodies`, else in `headers` and in the buffers of `bodies`. `rest`, if any, is where in the last body that starts
-/// which did not fit into `vecs`.
+/// [`Pages`] of `bodies`, else in `headers` and in the buffers of `bodies`. `rest`, if any, is
+/// where in the last body that starts which did not fit into `vecs`.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
     /// Where the socket takes pages.
@@ -291,7 +307,7 @@ impl<T: Operations> Outgoing<T> {
         };
         let mut next = from;
         match &mut self.ring {
-            Some(ring) if self.copied && !matches!(body.buffer, Buffer::Pages(_)) => {
+            Some(ring) if self.copied && matches!(body.buffer, Buffer::Request(_)) => {
                 let mut whole = true;
                 while next < body.len {
                     self.pieces.clear();
@@ -324,6 +340,9 @@ impl<T: Operations> Outgoing<T> {
                 self.rest = (next < body.len && whole).then_some(next);
             }
             _ => {
+                if let (Buffer::Pages(pages), true) = (&body.buffer, self.copied) {
+                    pages.given.store(true, Relaxed);
+                }
                 next += body.buffer.segments(next, body.len - next, &mut self.vecs);
                 self.rest = (next < body.len && next > from).then_some(next);
             }
@@ -331,7 +350,8 @@ impl<T: Operations> Outgoing<T> {
         self.total += next - from;
     }
 
-    /// Sends what was collected: as far as the socket takes it at once, or all if `wait` is set.
+    /// Sends what was collected, as far as the socket takes it: at once, or, if `wait` is set,
+    /// within its time limit.
     /// `more` says that other messages follow at once. When all is sent the messages are forgotten
     /// and their buffers given up.
     pub(crate) fn send(&mut self, sock: &Socket, more: bool, wait: bool) -> Result<Sent> {
@@ -352,14 +372,18 @@ impl<T: Operations> Outgoing<T> {
             };
             let flags = flags | pages | hold;
             // SAFETY: By the type invariant the memory is kept by `self`; with `copied` it lies in
-            // pages of the ring, which sees to it that they do not change, or in `Pages`, which are
-            // received into only when nobody else has a reference.
+            // pages of the ring, which sees to it that they do not change, or in `Pages` that are
+            // `given`, and so not received into before nobody else has a reference.
             match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
                 Err(e) => return Err(e),
             }
             if self.done < self.total {
+                if wait {
+                    // It took a while. The caller may want to do something else now.
+                    return Ok(Sent::Blocked);
+                }
                 continue;
             }
             self.begin();
@@ -399,11 +423,11 @@ impl Incoming {
         Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
     }
 
-    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, EBUSY if the
-    /// network has its pages still.
+    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, EBUSY if it
+    /// was given to the network.
     pub(crate) fn copy_in<T: Operations>(&mut self, buffer: &Buffer<T>, data: &[u8]) -> Result {
         let mut copied = 0;
-        if !buffer.is_free() {
+        if buffer.is_given() {
             return Err(EBUSY);
         }
         while let Some(rest) = data.get(copied..).filter(|rest| !rest.is_empty()) {
@@ -432,7 +456,7 @@ impl Incoming {
     }
 
     /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO
-    /// if the buffer is shorter, EBUSY if the network has its pages still.
+    /// if the buffer is shorter, EBUSY if it was given to the network.
     pub(crate) fn recv<T: Operations>(
         &mut self,
         sock: &Socket,
@@ -441,7 +465,7 @@ impl Incoming {
         len: usize,
     ) -> Result<usize> {
         self.0.clear();
-        if !buffer.is_free() {
+        if buffer.is_given() {
             return Err(EBUSY);
         }
         let total = buffer.segments(from, len.checked_sub(from).ok_or(EINVAL)?, &mut self.0);

@@ -50,8 +50,8 @@ impl Home for Mirror {
         Losses::leave(self, u32::from(index), usize::from(group));
     }
 
-    fn went_down(&self, group: u8) {
-        Losses::went_down(self, usize::from(group));
+    fn went_down(&self, index: u8, group: u8) {
+        Losses::went_down(self, u32::from(index), usize::from(group));
     }
 
     fn give_up_group(&self, group: u8) -> bool {

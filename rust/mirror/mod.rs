@@ -63,9 +63,8 @@ pub(crate) struct Settings {
     pub(crate) resync_max: Atomic<u32>,
 }
 
-/// How long after their last request users still count as busy: who asks for one thing at a time, and
-/// thinks in between, is not to find the queues full.
-const LATELY_MS: u64 = 200;
+/// How long after their last request, in milliseconds, users are expected to have another one.
+const LATELY_MS: u64 = 50;
 
 /// How many requests there are.
 #[derive(Default)]

@@ -93,6 +93,12 @@ impl World for Mirror {
         self.channel_at(channel).map_or(0, Channel::load)
     }
 
+    fn open(&self, channel: u32) {
+        if let Some(channel) = self.channel_at(channel) {
+            channel.open();
+        }
+    }
+
     fn is_open(&self, channel: u32) -> bool {
         self.channel_at(channel).is_some_and(Channel::is_open)
     }
@@ -184,7 +190,9 @@ impl World for Mirror {
     fn smallest_read(&self, group: usize) -> Option<(Buffer<Driver>, u32)> {
         let export = *self.group(group)?.export.lock();
         let len = export?.block.min.max(512);
-        let pages = Arc::new(Pages::new(len as usize, GFP_KERNEL).ok()?, GFP_KERNEL).ok()?;
+        // Memory is not waited for: it may be this channel that can bring it back.
+        let pages = Pages::new(len as usize, GFP_NOWAIT).ok()?;
+        let pages = Arc::new(pages, GFP_NOWAIT).ok()?;
         Some((Buffer::Pages(pages), len))
     }
 

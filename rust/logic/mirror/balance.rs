@@ -41,7 +41,7 @@ pub trait Balance: World {
             let channel = left.trailing_zeros();
             left &= left.wrapping_sub(1);
             let load = self.load(channel);
-            let key = if stays && load > 0 && channel == current {
+            let key = if stays && load > 0 && Some(channel) == current {
                 (load.saturating_sub(STICKY), 0)
             } else {
                 (load, 1 + (at + count - first) % count)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The transfers of a resync: each returning group has a few windows, and each window one transfer
-//! at a time, a read from a group in sync or a write to the returning one.
+//! The transfers of a resync: each returning group has [`COPIES_EACH`] windows, and each window one
+//! transfer at a time, a read from a group in sync or a write to the returning one.
 
 use super::{Balance, Fence, Losses, Outcome, Route, Transfer, World, TAGS};
 use crate::logic::{

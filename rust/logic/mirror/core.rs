@@ -122,8 +122,10 @@ pub struct GroupCore {
     /// Not 0: one channel works and the others stand by, since the server does not promise that a
     /// flush on one covers all.
     single: Word,
-    /// The channel that works then; else the one that was taken last.
+    /// The channel that works then, else the one that was taken last, and one more; 0 if none was.
     working: Word,
+    /// Channels, one bit each, that have worked before the one that does and have not ended yet.
+    handed_over: Word,
     /// Requests that were refused since the group joined.
     refused: Word,
     /// Channels whose server may still carry out writes that were given back.
@@ -152,6 +154,7 @@ impl Default for GroupCore {
             up: Word::new(0),
             single: Word::new(0),
             working: Word::new(0),
+            handed_over: Word::new(0),
             refused: Word::new(0),
             suspects: Word::new(0),
             suspect_until: Word::new(0),
@@ -197,24 +200,56 @@ impl GroupCore {
 
     /// The channel that works while the others stand by: the one that did, as long as it is up.
     pub(super) fn working(&self, up: u32) -> u32 {
-        let working = self.working.load() as u32;
-        if up & bit(working) != 0 {
+        let last = self.last_taken();
+        if let Some(working) = last.filter(|&last| up & bit(last) != 0) {
             return working;
         }
+        if let Some(last) = last {
+            // Before anything is sent on the next one: what that flushes is not what this one
+            // wrote.
+            update(&self.handed_over, |old| old | u64::from(bit(last)));
+        }
         let next = up.trailing_zeros();
-        self.working.store(u64::from(next));
+        self.take(next);
         next
     }
 
+    /// Whether a channel that has worked before has not ended yet: a flush on the one that works
+    /// now does not cover what was written on that one.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.handed_over.load() != 0
+    }
+
+    /// Whether the channel works, or has worked, and what that means for the others was not looked
+    /// after yet.
+    pub(super) fn has_worked(&self, channel: u32) -> bool {
+        let handed_over = self.handed_over.load() as u32 & bit(channel) != 0;
+        handed_over || self.last_taken() == Some(channel)
+    }
+
+    /// The channel has ended, and what was written on it is accounted for.
+    pub(super) fn forget_worker(&self, channel: u32) {
+        let working = u64::from(channel).wrapping_add(1);
+        // If another one works by now it stays.
+        let _ = self.working.compare_exchange(working, 0);
+        update(&self.handed_over, |old| old & !u64::from(bit(channel)));
+    }
+
+    /// The same for all channels: none is up.
+    pub(super) fn forget_workers(&self) {
+        self.working.swap(0);
+        self.handed_over.swap(0);
+    }
+
     /// The channel that was taken last.
-    pub(super) fn last_taken(&self) -> u32 {
-        self.working.load() as u32
+    pub(super) fn last_taken(&self) -> Option<u32> {
+        (self.working.load() as u32).checked_sub(1)
     }
 
     /// A channel is taken.
     pub(super) fn take(&self, channel: u32) {
-        if self.last_taken() != channel {
-            self.working.store(u64::from(channel));
+        if self.last_taken() != Some(channel) {
+            self.working.store(u64::from(channel).wrapping_add(1));
         }
     }
 
@@ -237,7 +272,7 @@ impl GroupCore {
         update(&self.suspect_until, |old| old.max(ms));
     }
 
-    /// The server is lost for sure.
+    /// The server may have lost what was not flushed.
     pub(super) fn set_lost(&self) {
         self.lost.swap(1);
     }
@@ -396,3 +431,53 @@ impl Pdu {
 pub(super) const EIO: i32 = 5;
 /// Not supported, as a positive errno.
 pub(super) const EOPNOTSUPP: i32 = 95;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_channel_hands_over_until_it_has_ended() {
+        let g = GroupCore::default();
+        g.add_up(2);
+        g.add_up(3);
+        assert_eq!(g.working(g.up()), 2);
+        assert_eq!(g.working(g.up()), 2);
+        assert!(!g.has_handed_over());
+        assert!(g.has_worked(2) && !g.has_worked(3));
+        g.remove_up(2);
+        assert_eq!(g.working(g.up()), 3);
+        assert!(g.has_handed_over() && g.has_worked(2) && g.has_worked(3));
+        g.forget_worker(2);
+        assert!(!g.has_handed_over() && !g.has_worked(2));
+        assert_eq!(g.last_taken(), Some(3));
+        g.remove_up(3);
+        g.forget_worker(3);
+        g.add_up(2);
+        assert_eq!(g.working(g.up()), 2);
+        assert!(!g.has_handed_over());
+        g.forget_workers();
+        assert_eq!(g.last_taken(), None);
+    }
+
+    #[test]
+    fn an_answer_answers_what_was_asked_before() {
+        let g = GroupCore::default();
+        let (first, second) = (g.next_question(), g.next_question());
+        assert!(!g.has_answer(first));
+        g.note_answer(first);
+        assert!(g.has_answer(first) && !g.has_answer(second));
+        g.note_answer(second);
+        g.note_answer(first);
+        assert!(g.has_answer(first) && g.has_answer(second));
+    }
+
+    #[test]
+    fn one_channel_comes_up_at_a_time() {
+        let g = GroupCore::default();
+        assert!(g.begin_greeting());
+        assert!(!g.begin_greeting());
+        g.end_greeting();
+        assert!(g.begin_greeting());
+    }
+}

@@ -5,9 +5,9 @@
 //! The danger: a server's host crashes and takes what was not flushed with it, and nobody sees it:
 //!
 //! ```text
-//!   channel 0   writes, answered                                 lost
-//!   channel 1   connected, idle, and the crash is not seen on it          connects again, and serves
-//!   host                          crashes, comes back
+//! channel 0   writes, answered                                 lost channel 1   connected, idle,
+//! and the crash is not seen on it          connects again, and serves host
+//! crashes, comes back
 //! ```
 //!
 //! A reply on channel 1 that was on its way already when the host crashed says nothing; one to a
@@ -44,7 +44,7 @@ pub(super) fn begin<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> 
     loop {
         let mut begun = false;
         w.wait(TICK_MS, &mut || {
-            begun = g.begin_greeting();
+            begun = begun || g.begin_greeting();
             begun || ended()
         });
         if begun {
@@ -64,15 +64,17 @@ pub(super) fn end<W: World>(w: &W, group: usize) {
     w.wake();
 }
 
-/// Asks the channels of the group that are up, and waits until one has answered or none is left.
-pub(super) fn life<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> Life {
+/// Asks the channels of the group that are up, other than the one that asks, and waits until one
+/// has answered or none is left.
+pub(super) fn life<W: World>(w: &W, channel: u32, group: usize, ended: &dyn Fn() -> bool) -> Life {
+    let myself = 1u32.checked_shl(channel).unwrap_or(0);
     let Some(g) = w.core().group(group) else {
         return Life::Unknown;
     };
     let question = g.next_question();
     let mut asked = 0u32;
     loop {
-        let up = g.up();
+        let up = g.up() & !myself;
         if g.has_answer(question) {
             return Life::Same;
         }
@@ -81,7 +83,7 @@ pub(super) fn life<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> L
         }
         asked |= ask(w, group, question, up & !asked);
         w.wait(TICK_MS, &mut || {
-            g.has_answer(question) || g.up() != up || ended()
+            g.has_answer(question) || g.up() & !myself != up || ended()
         });
     }
 }

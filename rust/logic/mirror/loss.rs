@@ -37,12 +37,18 @@ pub trait Losses: World {
         if !greet::begin(self, group, ended) {
             return;
         }
-        let life = greet::life(self, group, ended);
+        let life = greet::life(self, channel, group, ended);
         if !ended() {
-            if life == greet::Life::Unknown {
+            // Where a flush covers its own connection alone, nobody is left who could flush what
+            // was written on the last one.
+            if life == greet::Life::Unknown || g.is_single() && g.up() == 0 {
+                g.forget_workers();
                 note_loss(self, group);
             }
             look_after_loss(self, group);
+            // Not before: who has chosen the channel when it was last up may still come with a
+            // transfer.
+            self.open(channel);
             g.add_up(channel);
             g.note_up();
         }
@@ -59,8 +65,8 @@ pub trait Losses: World {
         self.kick_all(used);
     }
 
-    /// How long a request of `group` may go unanswered, in milliseconds, before its channel is given
-    /// up.
+    /// How long a request of `group` may go unanswered, in milliseconds, before its channel is
+    /// given up.
     fn patience_ms(&self, group: usize) -> u64 {
         match self.core().view().state(group) {
             GroupState::Faulty => self.timeout_ms().min(FAULTY_PATIENCE_MS),
@@ -75,18 +81,27 @@ pub trait Losses: World {
         }
     }
 
-    /// A channel was lost. Its transfers come back afterwards.
-    fn went_down(&self, group: usize) {
+    /// A channel was lost, or has ended. Its transfers come back afterwards.
+    ///
+    /// If it was the last one, the next one that comes up knows nothing of the server's life, and
+    /// accounts for what it may have lost.
+    fn went_down(&self, channel: u32, group: usize) {
         let Some(g) = self.core().group(group) else {
             return;
         };
         if g.up() == 0 {
             g.note_down(self.now_ms());
-            note_loss(self, group);
-        } else if g.is_single() {
+        }
+        if g.up() == 0 {
+            return;
+        }
+        // A channel may have come up in between, and not have seen what was noted.
+        g.note_up();
+        if g.is_single() && g.has_worked(channel) {
             // The channels that stood by cannot flush what was written on this one.
             note_loss(self, group);
             look_after_loss(self, group);
+            g.forget_worker(channel);
         }
     }
 
@@ -146,8 +161,12 @@ pub trait Losses: World {
         };
         match transfer.command {
             Command::Flush => {
+                let covers_all = self
+                    .core()
+                    .group(group)
+                    .is_some_and(|g| !g.has_handed_over());
                 if let Some(ownership) = transfer.owns_flush {
-                    unflushed.end_flush(ownership, true);
+                    unflushed.end_flush(ownership, covers_all);
                 }
             }
             Command::Write | Command::WriteZeroes

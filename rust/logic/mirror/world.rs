@@ -180,6 +180,8 @@ pub trait World: Sized {
 
     /// Bytes that wait for an answer on a channel.
     fn load(&self, channel: u32) -> u64;
+    /// Lets a channel that is connected take transfers.
+    fn open(&self, channel: u32);
     /// Whether a channel takes transfers.
     fn is_open(&self, channel: u32) -> bool;
     /// Gives a transfer of `group` to a channel, to be sent by the next [`World::kick`]. It comes

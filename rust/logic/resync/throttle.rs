@@ -15,8 +15,8 @@
 //! | 0 | set | the same, and at most a quarter of `resync_max` |
 //!
 //! So it never starves. While they are quiet, only `resync_max` holds it; but for a moment after
-//! their last request windows are small and few still. Speeds are in KiB/s and 0 stands for no bound;
-//! times are in ns of one monotonic clock.
+//! their last request windows are small and few still. Speeds are in KiB/s and 0 stands for no
+//! bound; times are in ns of one monotonic clock.
 
 /// The longest wait that is asked for at once, so that a request to stop is seen soon.
 pub const MAX_DELAY_NS: u64 = 100_000_000;
@@ -27,9 +27,9 @@ const SECOND_NS: u64 = 1_000_000_000;
 const CREDIT_NS: u64 = 100_000_000;
 /// Giving way without a `resync_min`, but with a `resync_max`: this part of it.
 const GIVE_WAY_SHARE: u64 = 4;
-/// Giving way without a `resync_min`: so many windows of so many bytes. What is on its way is before
-/// the users' requests in the queues of servers and sockets, and their writes wait for the windows
-/// that they overlap.
+/// Giving way without a `resync_min`: so many windows of so many bytes. What is on its way is
+/// before the users' requests in the queues of servers and sockets, and their writes wait for the
+/// windows that they overlap.
 const BUSY_WINDOWS: usize = 1;
 const BUSY_WINDOW_BYTES: u64 = 32 << 10;
 /// A window is at most this part of a second's worth of the speed allowed.

@@ -34,7 +34,8 @@ pub trait Site: World {
     /// The memory as that of a transfer.
     fn buffer(&self, pages: &Self::Pages) -> Self::Buffer;
     /// Makes the memory one that nobody reads from any more; false if it cannot be had now.
-    fn renew(&self, pages: &mut Self::Pages) -> bool;
+    /// `may_wait` as in [`Site::refill`].
+    fn renew(&self, pages: &mut Self::Pages, may_wait: bool) -> bool;
     /// Whether the first `len` bytes of two memories are equal.
     fn is_same(&self, a: &Self::Pages, b: &Self::Pages, len: usize) -> bool;
     /// Any number.
@@ -267,13 +268,16 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 moved |= self.advance(index, &mut cursor);
             }
             let mut delay = 0;
-            while let Some(index) = self.windows.iter().position(Option::is_none) {
+            while self.in_flight() < COPIES_EACH {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
                 if delay > 0 || self.in_flight() >= throttle.windows() {
                     break;
                 }
+                let Some(index) = self.place() else {
+                    break;
+                };
                 match self.begin(index, &mut cursor, &throttle)? {
                     Begun::Window => moved |= self.advance(index, &mut cursor),
                     Begun::Nothing => break,
@@ -295,6 +299,15 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
 
     fn in_flight(&self) -> usize {
         self.windows.iter().flatten().count()
+    }
+
+    /// A place for another window, with memory that may be read into.
+    fn place(&mut self) -> Option<usize> {
+        let (site, idle) = (self.site, self.in_flight() == 0);
+        let places = self.windows.iter().zip(self.pages.iter_mut());
+        places.enumerate().find_map(|(index, (window, pages))| {
+            (window.is_none() && site.renew(pages, idle)).then_some(index)
+        })
     }
 
     /// Takes one window a step further; whether there was one to take.
@@ -349,7 +362,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     /// Sees to it that a page is at hand. It is not waited for while windows are raised: the writes
     /// that they hold up may be what would free the memory.
     fn has_spare(&mut self) -> bool {
-        let idle = self.windows.iter().all(Option::is_none);
+        let idle = self.in_flight() == 0;
         self.site.refill(&mut self.spare, idle)
     }
 
@@ -361,8 +374,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         throttle: &Throttle,
     ) -> Result<Begun, Ended> {
         let (site, group) = (self.site, self.group);
-        let has_memory = self.pages.get_mut(index).is_some_and(|p| site.renew(p));
-        if !has_memory || !self.has_spare() {
+        if !self.has_spare() {
             return Ok(Begun::Nothing);
         }
         let blocksize = (site.block_sectors() << 9).min(u64::from(u32::MAX)) as u32;
@@ -461,8 +473,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     /// Lowers all barriers, and waits for the transfers that are on their way: their slots are used
     /// by the next resync.
     fn abandon(&mut self) {
+        self.site.kick_all(core::mem::take(&mut self.unkicked));
         for index in 0..COPIES_EACH {
             self.lower(index);
+        }
+        for index in 0..COPIES_EACH {
             let ended = || self.site.copy_outcome(self.group, index) != CopyOutcome::Going;
             // The channel's own time limit bounds this.
             while !ended() {

@@ -25,6 +25,7 @@ const DRAIN_MS: u64 = 500;
 #[derive(Default)]
 struct Queue {
     conn: Option<SharedConn>,
+    open: bool,
     numbers: VecDeque<u32>,
 }
 
@@ -60,7 +61,12 @@ impl Channel {
     }
 
     pub fn is_open(&self) -> bool {
-        self.queue.lock().unwrap().conn.is_some()
+        self.queue.lock().unwrap().open
+    }
+
+    /// Takes transfers from now on.
+    pub fn open(&self) {
+        self.queue.lock().unwrap().open = true;
     }
 
     pub fn submit(&self, table: &Table, number: u32, transfer: Transfer) -> Result<(), Transfer> {
@@ -68,7 +74,7 @@ impl Channel {
         table.put(number, transfer, self.index)?;
         self.load.fetch_add(bytes, Relaxed);
         let mut queue = self.queue.lock().unwrap();
-        if queue.conn.is_some() {
+        if queue.open {
             queue.numbers.push_back(number);
             return Ok(());
         }
@@ -138,10 +144,11 @@ impl Channel {
             self.group
         );
         world.leave(self.index, self.group);
-        world.went_down(self.group);
+        world.went_down(self.index, self.group);
         {
             let mut queue = self.queue.lock().unwrap();
             queue.conn = None;
+            queue.open = false;
             queue.numbers.clear();
         }
         let mut line = Hung {

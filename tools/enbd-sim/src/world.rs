@@ -196,6 +196,10 @@ impl mirror::World for World {
         self.channels[channel as usize].load()
     }
 
+    fn open(&self, channel: u32) {
+        self.channels[channel as usize].open();
+    }
+
     fn is_open(&self, channel: u32) -> bool {
         self.channels[channel as usize].is_open()
     }
@@ -305,8 +309,8 @@ impl Site for World {
         Buffer::Pages(pages.clone())
     }
 
-    fn renew(&self, _pages: &mut Pages) -> bool {
-        !self.lacks_page()
+    fn renew(&self, _pages: &mut Pages, may_wait: bool) -> bool {
+        may_wait || !self.lacks_page()
     }
 
     fn is_same(&self, a: &Pages, b: &Pages, _len: usize) -> bool {

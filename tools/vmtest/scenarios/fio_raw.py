@@ -38,7 +38,8 @@ size=8m
 
 
 def run():
-    with Mirror(size=32 << 20, settings=["blocksize=1024"]) as mirror:
+    # A resync that does not give way is over sooner, and there are more of them.
+    with Mirror(size=32 << 20, settings=["blocksize=1024", "resync_min=32768"]) as mirror:
         with Fio(JOBS, SECONDS, SEED) as fio:
             unrest = Unrest(mirror, fio, SEED)
             unrest.run()
