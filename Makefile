@@ -39,7 +39,7 @@ simulate: ## the decisions under faults and a seeded schedule, for STEPS=n from 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test
 
-test-debug: ## some scenarios on a kernel that checks itself (KASAN, lockdep, kmemleak); builds it the first time
+test-debug: ## the scenarios on a kernel that checks itself (KASAN, lockdep, kmemleak); builds it the first time
 	@scripts/check test-debug
 
 demo: ## the resync of 2003 replayed in the VM, from nothing

@@ -16,7 +16,11 @@ DEBUG_MAKE=(nice -n 5 make -j2 --no-print-directory "CC=$DEBUG_CC")
 
 # For the drivers that are modules elsewhere: no devices that nobody asked for. KASAN shall not stop at the first report.
 # shellcheck disable=SC2034 # read by scripts/vm
-DEBUG_ARGUMENTS="brd.rd_nr=0 null_blk.nr_devices=0 kasan_multi_shot"
+DEBUG_ARGUMENTS="null_blk.nr_devices=0 kasan_multi_shot"
+
+# How many objects a whole build makes, and the seconds that it may take.
+DEBUG_OBJECTS=1800
+DEBUG_BUILD_S=1800
 
 # Sources that this configuration never compiles.
 DEBUG_UNNEEDED=(
@@ -26,12 +30,26 @@ DEBUG_UNNEEDED=(
 	'*/drivers/'{gpu,media,staging,infiniband,usb,iio,pinctrl,accel}'/*.[ch]'
 )
 
-# ensure_debug_kernel: builds the debug kernel if needed, and sets KDIR and BOOT; RELEASE becomes what it calls itself.
-ensure_debug_kernel() {
+# debug_kernel: where the debug kernel for RELEASE is, or will be.
+debug_kernel() {
 	local key
 	key=$( (printf '%s\n' "${LAB##*/}" "$DEBUG_RECIPE" "${DEBUG_UNNEEDED[@]}" && cat "$DEBUG_CONFIG") |
 		sha256sum | cut -c 1-8)
-	KDIR=$ENBD_CACHE/debug-${RELEASE}_${VERSION//:/}-$key
+	printf '%s/debug-%s_%s-%s\n' "$ENBD_CACHE" "$RELEASE" "${VERSION//:/}" "$key"
+}
+
+# debug_build_seconds: what is left of its build takes at most so long, on two processors that others use too.
+debug_build_seconds() {
+	local made=0
+	[[ ! -d $(debug_kernel).unfinished ]] || made=$(find "$(debug_kernel).unfinished" -name '*.o' | wc -l)
+	((made < DEBUG_OBJECTS)) || made=$DEBUG_OBJECTS
+	echo $((60 + DEBUG_BUILD_S * (DEBUG_OBJECTS - made) / DEBUG_OBJECTS))
+}
+
+# ensure_debug_kernel: builds the debug kernel if needed, and sets KDIR and BOOT; RELEASE becomes what it calls itself.
+ensure_debug_kernel() {
+	local key
+	KDIR=$(debug_kernel)
 	[[ -d $KDIR ]] || with_lock "${KDIR##*/}" make_debug_kernel "$KDIR" "$KDIR.unfinished"
 	RELEASE=$(<"$KDIR/include/config/kernel.release")
 	key=$(sha256sum "$ENBD_REPO/scripts/guest/initramfs-init" | cut -c 1-8)
@@ -78,8 +96,7 @@ make_debug_boot() {
 	local modules=$1/lib/modules/$RELEASE
 	mkdir -p "$modules/kernel" "$modules/extra"
 	cp "$KDIR/arch/x86/boot/bzImage" "$1/vmlinuz"
-	cp "$KDIR/"modules.{order,builtin,builtin.modinfo} "$modules"
-	in_lab depmod -b "$1" "$RELEASE"
+	in_lab "${DEBUG_MAKE[@]}" -C "$KDIR" INSTALL_MOD_PATH="$1" modules_install >/dev/null
 	make_initramfs "$1"
 	in_lab mke2fs -q -F -t ext4 -m 0 -O ^has_journal -E root_owner=0:0 -d "$modules" "$1/modules.img" 32M
 }
