@@ -19,7 +19,7 @@ DEBUG_MAKE=(nice -n 5 make -j2 --no-print-directory "CC=$DEBUG_CC")
 DEBUG_ARGUMENTS="null_blk.nr_devices=0 kasan_multi_shot"
 
 # How many objects a whole build makes, and the seconds that it may take.
-DEBUG_OBJECTS=1800
+DEBUG_OBJECTS=1700
 DEBUG_BUILD_S=1800
 
 # Sources that this configuration never compiles.
