@@ -5,9 +5,9 @@
 //! The danger: a server's host crashes and takes what was not flushed with it, and nobody sees it:
 //!
 //! ```text
-//! channel 0   writes, answered                                 lost channel 1   connected, idle,
-//! and the crash is not seen on it          connects again, and serves host
-//! crashes, comes back
+//! channel 0   writes, answered                       lost
+//! channel 1   idle; does not see the crash                  connects again, and serves
+//! host                        crashes, comes back
 //! ```
 //!
 //! A reply on channel 1 that was on its way already when the host crashed says nothing; one to a
