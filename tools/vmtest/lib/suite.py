@@ -17,6 +17,8 @@ from lib.program import attempt
 
 # Seconds that a scenario may take if it does not say.
 DEFAULT_LIMIT_S = 120
+# How much longer it may take on a kernel that checks itself, which is that much slower.
+SLOWER = 3
 CGROUP = "/sys/fs/cgroup/vmtest"
 TAIL = 60
 
@@ -118,10 +120,11 @@ class Case:
 
     def _limit(self):
         try:
-            return getattr(importlib.import_module(f"scenarios.{self.name}"), "LIMIT_S", DEFAULT_LIMIT_S)
+            limit = getattr(importlib.import_module(f"scenarios.{self.name}"), "LIMIT_S", DEFAULT_LIMIT_S)
         except Exception:
             # The scenario's own process tells what is wrong with it.
-            return DEFAULT_LIMIT_S
+            limit = DEFAULT_LIMIT_S
+        return limit * (SLOWER if os.path.exists("/proc/lockdep") else 1)
 
     def _stacks(self):
         """Where the scenario's processes and enbd's threads are, in Python and in the kernel."""
