@@ -9,7 +9,7 @@ from lib import check
 from lib.endpoint import Endpoint
 
 # nbd-server makes itself parameters for TLS before it serves: seconds, on a slow machine many.
-START_S = 60
+START_S = 180
 
 
 class Server:
