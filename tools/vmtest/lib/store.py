@@ -4,10 +4,12 @@
 import os
 import random
 import tempfile
+import zlib
 
 from lib import check
 
 CHUNK = 1 << 20
+BLOCK = 4096
 
 
 class Store:
@@ -57,9 +59,21 @@ def first_difference(one, other, length):
     return None
 
 
+def differences(stores, length, most=16):
+    """The first blocks in which stores differ, each with a checksum of what every store has there, and how many there are."""
+    found = []
+    for block in range(length // BLOCK):
+        sums = {store.name: zlib.crc32(store.read(block * BLOCK, BLOCK)) for store in stores}
+        if len(set(sums.values())) > 1:
+            found.append(f"block {block}: " + " ".join(f"{name}={value:08x}" for name, value in sums.items()))
+    return f"{len(found)} blocks: " + ", ".join(found[:most])
+
+
 def check_same(stores, length=None):
     """Fails unless all stores hold the same, as far as the smallest reaches."""
     length = length or min(store.size for store in stores)
     for other in stores[1:]:
         offset = first_difference(stores[0], other, length)
-        check.that(offset is None, f"stores {stores[0].name} and {other.name} differ at byte {offset}")
+        if offset is not None:
+            where = f"stores {stores[0].name} and {other.name} differ at byte {offset}"
+            raise check.Failure(f"{where}; {differences(stores, length)}")
