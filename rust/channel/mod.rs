@@ -220,6 +220,15 @@ pub(crate) struct Counters {
     pub(crate) errored: Count,
 }
 
+impl Counters {
+    fn requested(&self, side: Command) -> &Count {
+        match side {
+            Command::Read => &self.read_requested,
+            _ => &self.write_requested,
+        }
+    }
+}
+
 /// A number that only grows, for the status text.
 pub(crate) struct Count(Atomic<u64>);
 
@@ -383,10 +392,8 @@ impl<T: Operations> Channel<T> {
         match table.take(number, self.index, |_, sent| !sent) {
             Some((transfer, _)) => {
                 self.count_out(bytes);
-                match side {
-                    None => {}
-                    Some(Command::Read) => self.counters.read_requested.sub(bytes),
-                    Some(_) => self.counters.write_requested.sub(bytes),
+                if let Some(side) = side {
+                    self.counters.requested(side).sub(bytes);
                 }
                 Err(transfer)
             }
@@ -397,10 +404,8 @@ impl<T: Operations> Channel<T> {
     fn count_in(&self, bytes: u64, side: Option<Command>) {
         self.load.add(bytes);
         self.carried.add(1);
-        match side {
-            None => {}
-            Some(Command::Read) => self.counters.read_requested.add(bytes),
-            Some(_) => self.counters.write_requested.add(bytes),
+        if let Some(side) = side {
+            self.counters.requested(side).add(bytes);
         }
     }
 
