@@ -2,12 +2,13 @@
 """A device that is tortured: a mirror over servers, each at a site of its own, and the load on it."""
 
 import errno
+import itertools
 import threading
 import time
 
 from lib import check
 from lib.mirror import Mirror
-from lib.store import check_same
+from lib.store import BLOCK, differing_blocks, check_same
 from parts.site import Site
 
 TIMEOUT_S = 6
@@ -22,6 +23,8 @@ RECOVER_S = 300
 RESYNC_KIB = 16384
 # Between two looks at the status, which cost the VM a lot.
 NAP_S = 0.5
+# Blocks that differ whose story is told.
+TOLD = 3
 
 
 class Victim(Mirror):
@@ -110,7 +113,20 @@ class Victim(Mirror):
 
     def compare(self):
         """Fails unless all stores hold the same. Only while nothing writes."""
-        check_same(self.stores)
+        try:
+            check_same(self.stores)
+        except check.Failure:
+            self._tell_differences()
+            raise
+
+    def _tell_differences(self):
+        """What was written to the first blocks that differ, and what they hold."""
+        pids = {server.store.name: server.process and server.process.pid for server in self.servers}
+        print(f"servers: {pids}")
+        for block in itertools.islice(differing_blocks(self.stores), TOLD):
+            for store in self.stores:
+                print(f"--- block {block} of {store.name}: {store.read(block * BLOCK, BLOCK)[::16].hex()}")
+            print("\n".join(self.watch.history.of_bytes(block * BLOCK, BLOCK)), flush=True)
 
     def cut(self):
         """From now on no group can serve."""

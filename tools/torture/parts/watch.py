@@ -12,6 +12,7 @@ import traceback
 
 from lib import module, nbdinfo
 from lib.kmsg import FORBIDDEN, Kmsg
+from parts.history import History
 
 TAIL = 80
 # Lines of a resync that are too many to be kept.
@@ -29,6 +30,7 @@ class Watch:
         self.began = time.monotonic()
         self.victims = []
         self.kmsg = Kmsg()
+        self.history = History()
         self.news = []
         self.slowest = {}
         self.on_failure = lambda: None
@@ -43,6 +45,7 @@ class Watch:
     def log(self, text):
         """A line of the run's own log, with the seconds since its start."""
         print(f"[{time.monotonic() - self.began:7.1f}] {text}", flush=True)
+        self.history.note(text)
 
     @contextlib.contextmanager
     def bounded(self, verb, what, seconds):

@@ -59,14 +59,18 @@ def first_difference(one, other, length):
     return None
 
 
-def differences(stores, length, most=16):
+def differing_blocks(stores):
+    """The blocks in which stores differ, as far as the smallest reaches."""
+    for block in range(min(store.size for store in stores) // BLOCK):
+        if len({store.read(block * BLOCK, BLOCK) for store in stores}) > 1:
+            yield block
+
+
+def _told(stores, most=16):
     """The first blocks in which stores differ, each with a checksum of what every store has there, and how many there are."""
-    found = []
-    for block in range(length // BLOCK):
-        sums = {store.name: zlib.crc32(store.read(block * BLOCK, BLOCK)) for store in stores}
-        if len(set(sums.values())) > 1:
-            found.append(f"block {block}: " + " ".join(f"{name}={value:08x}" for name, value in sums.items()))
-    return f"{len(found)} blocks: " + ", ".join(found[:most])
+    blocks = list(differing_blocks(stores))
+    sums = [[f"{s.name}={zlib.crc32(s.read(block * BLOCK, BLOCK)):08x}" for s in stores] for block in blocks[:most]]
+    return f"{len(blocks)} blocks: " + ", ".join(f"block {b}: {' '.join(words)}" for b, words in zip(blocks, sums))
 
 
 def check_same(stores, length=None):
@@ -76,4 +80,4 @@ def check_same(stores, length=None):
         offset = first_difference(stores[0], other, length)
         if offset is not None:
             where = f"stores {stores[0].name} and {other.name} differ at byte {offset}"
-            raise check.Failure(f"{where}; {differences(stores, length)}")
+            raise check.Failure(f"{where}; {_told(stores)}")
