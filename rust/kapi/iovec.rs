@@ -212,10 +212,12 @@ impl<T: Operations> Outgoing<T> {
         self.messages == 0
     }
 
-    /// Whether another message with a header of `header` bytes can be collected.
+    /// Whether another message with a header of `header` bytes can be collected. None joins the rest
+    /// of a large one: [`Outgoing::unsent`] could not tell them apart.
     pub(crate) fn has_room(&self, header: usize) -> bool {
         self.done == 0
             && self.rest.is_none()
+            && !self.last
             && self.messages < MESSAGES
             && self.total < ENOUGH
             && self.used + header <= HEADERS
