@@ -12,7 +12,7 @@
 use super::{
     inbox::Inbox,
     owed::Owed,
-    receive::{End, Receiver, TICK_MS},
+    receive::{Ending, Receiver, TICK_MS},
     Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
 };
 use crate::kapi::{
@@ -23,7 +23,10 @@ use crate::kapi::{
     scope::NoIo,
 };
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
-use crate::logic::mirror::hang_up::{hang_up, is_write, HangUp};
+use crate::logic::mirror::{
+    hang_up::{hang_up, is_write},
+    HangUp, Rest,
+};
 use crate::logic::wire::{
     handshake::Export,
     request::{self, Command, CommandFlags, REQUEST_LEN},
@@ -33,7 +36,7 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{
-            ordering::{Full, Relaxed, Release},
+            ordering::{Full, Release},
             Atomic,
         },
         Arc,
@@ -41,10 +44,6 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-/// How long to wait, in seconds, after the server's host has reset or closed the connection.
-const GONE_QUARANTINE_S: u32 = 5;
-/// ECONNRESET as a positive number.
-const ECONNRESET_NO: i32 = 104;
 /// How long a channel that is down sleeps at most before it looks after its group.
 const DOWN_TICK_MS: u32 = 500;
 
@@ -58,7 +57,7 @@ struct Line<'a, H: Home> {
     channel: &'a Channel<H::Ops>,
     home: &'a H,
     group: u8,
-    end: End,
+    began: Instant<Monotonic>,
     receiver: Receiver<'a, H>,
     owed: Owed,
 }
@@ -85,36 +84,36 @@ impl<H: Home> HangUp for Line<'_, H> {
         }
     }
 
-    fn await_fence(&mut self, pressing: bool) -> u32 {
-        let (channel, home) = (self.channel, self.home);
-        let request_s = home.request_timeout_s();
-        let mut alive = self.end.alive;
-        // The server's host does not know the connection any more, so the process that had it has
-        // closed it, or is gone; what it had begun it soon has done.
-        let mut seconds = match self.end.reason {
-            DownReason::System(ECONNRESET_NO) => request_s.min(GONE_QUARANTINE_S),
-            _ => request_s,
-        };
-        let mut began = Instant::<Monotonic>::now();
-        let limit_ms = |seconds: u32| i64::from(seconds).saturating_mul(1000);
-        while (alive && !pressing) || began.elapsed().as_millis() < limit_ms(seconds) {
-            if alive && self.owed.is_settled() && !self.has_unanswered_writes() {
-                return 0;
-            }
-            if channel.is_stopping() {
-                return seconds.saturating_mul(1000).max(1);
-            }
-            home.while_down(channel.group());
-            if !alive {
-                home.sleep(DOWN_TICK_MS, &mut || channel.is_stopping());
-            } else if self.receiver.collect(&mut self.owed).is_err() {
-                // As with a reset.
-                alive = false;
-                seconds = request_s.min(GONE_QUARANTINE_S);
-                began = Instant::now();
-            }
-        }
-        0
+    fn is_settled(&self) -> bool {
+        self.owed.is_settled()
+    }
+
+    fn collect(&mut self) -> bool {
+        self.home.while_down(self.group);
+        self.receiver.collect(&mut self.owed).is_ok()
+    }
+
+    fn abort(&mut self) {
+        self.receiver.sock.abort();
+    }
+
+    fn pause(&mut self, ms: u32) {
+        let channel = self.channel;
+        self.home.while_down(self.group);
+        self.home
+            .sleep(ms.min(DOWN_TICK_MS), &mut || channel.is_stopping());
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(0)
+    }
+
+    fn timeout_ms(&self) -> u32 {
+        self.home.request_timeout_s().saturating_mul(1000)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.channel.is_stopping()
     }
 
     fn suspect(&self, suspect: bool) {
@@ -178,7 +177,6 @@ impl<H: Home> ChannelThreads<H> {
             link.reconnects = 0;
             link.ever_up = false;
         }
-        channel.group.store(u32::from(group), Relaxed);
         channel.stop.store(false, Release);
         channel.queue.lock().quit(false);
         let mut threads = Self {
@@ -309,16 +307,16 @@ impl<T: Operations> Channel<T> {
         home.came_up(self.index, group, &|| self.is_stopping());
         home.changed();
         let mut receiver = Receiver::new(self, home, group, &sock, inbox, &broken);
-        let end = receiver.run(incoming);
+        let ending = receiver.run(incoming);
         let reason = if self.is_stopping() {
             DownReason::Removed
         } else {
-            end.reason
+            ending.reason
         };
         home.leave(self.index, group);
         home.went_down(self.index, group);
         self.not_up(home, group, ChannelEvent::Lost, reason);
-        self.hang_up(home, group, end, receiver, owed);
+        self.hang_up(home, group, ending, receiver, owed);
     }
 
     /// Makes ready for sending on a new connection.
@@ -341,12 +339,12 @@ impl<T: Operations> Channel<T> {
         &self,
         home: &H,
         group: u8,
-        end: End,
+        ending: Ending,
         receiver: Receiver<'_, H>,
         mut owed: Owed,
     ) {
         self.queue.lock().close();
-        if !end.alive {
+        if ending.end.rest != Rest::Alive {
             receiver.sock.shutdown();
         }
         // Whoever sends finds the socket shut, or the queue closed, and lets go of it.
@@ -361,11 +359,11 @@ impl<T: Operations> Channel<T> {
             channel: self,
             home,
             group,
-            end,
+            began: Instant::now(),
             receiver,
             owed,
         };
-        hang_up(&mut line, end.fence);
+        hang_up(&mut line, ending.end);
         home.changed();
     }
 

@@ -295,8 +295,6 @@ pub(crate) struct Channel<T: Operations> {
     /// when it changes the socket.
     #[pin]
     tx: Mutex<Option<Tx<T>>>,
-    /// The group that it belongs to while it is in use.
-    group: Atomic<u32>,
     /// The channel is to end. Set before `link` is looked at for a socket to shut, looked at after
     /// one was put there.
     stop: Atomic<bool>,
@@ -325,7 +323,6 @@ impl<T: Operations> Channel<T> {
             queue <- new_spinlock!(SendQueue::new(), "enbd::Channel::queue"),
             sender <- new_condvar!("enbd::Channel::sender"),
             tx <- new_mutex!(None, "enbd::Channel::tx"),
-            group: Atomic::new(0),
             stop: Atomic::new(false),
             load: Count::default(),
             carried: Count::default(),
@@ -335,11 +332,6 @@ impl<T: Operations> Channel<T> {
 
     fn is_stopping(&self) -> bool {
         self.stop.load(Acquire)
-    }
-
-    /// The group that it belongs to, while it is in use.
-    pub(crate) fn group(&self) -> u8 {
-        self.group.load(Relaxed) as u8
     }
 
     /// Bytes that wait for an answer.

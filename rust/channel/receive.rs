@@ -8,6 +8,7 @@
 use super::{inbox::Inbox, owed::Owed, Channel, Fence, Home, Outcome, Transfer};
 use crate::kapi::{iovec::Incoming, net::Socket};
 use crate::logic::channel::DownReason;
+use crate::logic::mirror::{End, Rest};
 use crate::logic::wire::{
     reply::{self, NbdError, Reply, REPLY_LEN},
     request::Command,
@@ -26,15 +27,16 @@ const BUSY_TICK: u32 = 256;
 /// we have closed our side, in milliseconds.
 const DRAIN_MS: i64 = 5000;
 
-/// How a connection ended.
+/// ECONNRESET as a positive number.
+const ECONNRESET_NO: i32 = 104;
+
+/// How a connection ended, and why.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct End {
+pub(super) struct Ending {
     /// Why.
     pub(super) reason: DownReason,
-    /// Whether the server may still carry out what it has not answered.
-    pub(super) fence: Fence,
-    /// The server's own closing may still be seen on the socket.
-    pub(super) alive: bool,
+    /// How.
+    pub(super) end: End,
 }
 
 /// The receiving side of a connection.
@@ -83,7 +85,7 @@ impl<'a, H: Home> Receiver<'a, H> {
     }
 
     /// Serves replies until the connection ends.
-    pub(super) fn run(&mut self, mut incoming: Incoming) -> End {
+    pub(super) fn run(&mut self, mut incoming: Incoming) -> Ending {
         let reason = self.serve(&mut incoming);
         let fence = match reason {
             // The server closed by itself: what it received was carried out before, or is not
@@ -98,12 +100,15 @@ impl<'a, H: Home> Receiver<'a, H> {
             }
             _ => Fence::Open,
         };
-        let alive = reason == DownReason::RequestTimeout;
-        End {
-            reason,
-            fence,
-            alive,
-        }
+        let rest = match reason {
+            DownReason::RequestTimeout => Rest::Alive,
+            // The server's host does not know the connection any more, so the process that had it
+            // has closed it, or is gone; what it had begun it soon has done.
+            DownReason::System(ECONNRESET_NO) => Rest::Gone,
+            _ => Rest::Silent,
+        };
+        let end = End { fence, rest };
+        Ending { reason, end }
     }
 
     fn serve(&mut self, incoming: &mut Incoming) -> DownReason {

@@ -29,6 +29,7 @@ struct net *enbd_get_current_net(void);
 void enbd_put_net(struct net *net);
 void enbd_sock_prepare(struct socket *sock);
 void enbd_sock_release(struct socket *sock);
+void enbd_sock_abort(struct socket *sock);
 bool enbd_sock_peer_closed(struct socket *sock);
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len);
 void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned int send_ms);

@@ -10,8 +10,8 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <uapi/linux/sched/types.h>
-#include <linux/tcp.h>
 #include <net/sock.h>
+#include <net/tcp.h>
 
 #include "bindings.h"
 
@@ -58,6 +58,15 @@ void enbd_sock_release(struct socket *sock)
 	sock_no_linger(sock->sk);
 	sk_clear_memalloc(sock->sk);
 	sock_release(sock);
+}
+
+/* The same at once, while the socket is kept. Nothing is held back on the way to a Unix socket. */
+void enbd_sock_abort(struct socket *sock)
+{
+	if (sk_is_tcp(sock->sk))
+		tcp_abort(sock->sk, ECONNABORTED);
+	else
+		kernel_sock_shutdown(sock, SHUT_RDWR);
 }
 
 /*

@@ -184,6 +184,13 @@ impl Socket {
         }
     }
 
+    /// Neither sends nor receives any more, as [`Socket::shutdown`], and what was not sent yet, or
+    /// was not acknowledged, is thrown away: the other side gets a reset.
+    pub(crate) fn abort(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_sock_abort(self.0) };
+    }
+
     /// Whether a receive that found the end has really seen the other side close; false after a
     /// reset.
     pub(crate) fn peer_closed(&self) -> bool {

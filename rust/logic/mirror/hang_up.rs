@@ -9,6 +9,30 @@
 use super::Fence;
 use crate::logic::wire::request::Command;
 
+/// How long a server that runs may take at most to end what it had begun when its connection ended,
+/// and what was on its way may take to arrive, in milliseconds.
+pub const QUARANTINE_MS: u32 = 5000;
+
+/// What is left of a connection that has ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Rest {
+    /// The server may still answer.
+    Alive,
+    /// The server, or its host, has said that it knows the connection no more.
+    Gone,
+    /// Nothing will come, and nobody knows of what the server does.
+    Silent,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Whether the server may still carry out what it has not answered.
+    pub fence: Fence,
+    /// What is left.
+    pub rest: Rest,
+}
+
 /// A connection that has ended, with the mirror that it belonged to.
 pub trait HangUp {
     /// Whether it was sent writes that were not answered.
@@ -16,10 +40,21 @@ pub trait HangUp {
     /// Gives back those transfers that `wanted`, given the command and whether it was sent, wants:
     /// as lost, with `fence` if they were sent.
     fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool);
-    /// Waits until the server will carry out nothing more of what it was sent. Where that cannot be
-    /// seen any more, or where users' writes wait for it (`pressing`), as much time as a request
-    /// may take has to do; gives that, in milliseconds, if the wait has to end before.
-    fn await_fence(&mut self, pressing: bool) -> u32;
+    /// Whether the server owes no reply to a write that was given back.
+    fn is_settled(&self) -> bool;
+    /// Waits a moment for what the server still answers; false if nothing more will come.
+    fn collect(&mut self) -> bool;
+    /// Resets the connection: what was not sent yet will not be, and what was lost on its way is
+    /// not sent again.
+    fn abort(&mut self);
+    /// Waits at most `ms` milliseconds.
+    fn pause(&mut self, ms: u32);
+    /// Milliseconds of a clock that does not go back.
+    fn now_ms(&self) -> u64;
+    /// How long a request may go unanswered, in milliseconds.
+    fn timeout_ms(&self) -> u32;
+    /// Whether somebody waits for the end of the channel.
+    fn is_stopping(&self) -> bool;
     /// See [`Losses::suspect`](super::Losses::suspect).
     fn suspect(&self, suspect: bool);
     /// See [`Losses::suspect_for`](super::Losses::suspect_for).
@@ -28,9 +63,9 @@ pub trait HangUp {
     fn give_up_group(&self) -> bool;
 }
 
-/// Gives back all that was not answered on a connection that ended with `fence` and takes no more.
-pub fn hang_up(line: &mut impl HangUp, fence: Fence) {
-    if fence == Fence::Fenced || !line.has_unanswered_writes() {
+/// Gives back all that was not answered on a connection that ended so and takes no more.
+pub fn hang_up(line: &mut impl HangUp, end: End) {
+    if end.fence == Fence::Fenced || !line.has_unanswered_writes() {
         return line.give_back(Fence::Fenced, |_, _| true);
     }
     line.suspect(true);
@@ -40,7 +75,8 @@ pub fn hang_up(line: &mut impl HangUp, fence: Fence) {
     } else {
         line.give_back(Fence::Fenced, |command, sent| !sent || !is_write(command));
     }
-    let fence = match line.await_fence(!given_up) {
+    let rest = await_answers(line, end.rest, !given_up);
+    let fence = match rest.map_or(0, |rest| await_silence(line, rest)) {
         0 => Fence::Fenced,
         ms => {
             line.suspect_for(ms);
@@ -49,6 +85,52 @@ pub fn hang_up(line: &mut impl HangUp, fence: Fence) {
     };
     line.give_back(fence, |_, _| true);
     line.suspect(false);
+}
+
+/// Waits for the answers to all writes; gives what is left of the connection if they do not come:
+/// because it ends, or the channel is to, or users' writes have waited long enough (`pressing`).
+fn await_answers(line: &mut impl HangUp, rest: Rest, pressing: bool) -> Option<Rest> {
+    if rest != Rest::Alive {
+        return Some(rest);
+    }
+    let began = line.now_ms();
+    let limit = u64::from(line.timeout_ms());
+    loop {
+        if line.is_settled() && !line.has_unanswered_writes() {
+            return None;
+        }
+        if line.is_stopping() {
+            return Some(Rest::Silent);
+        }
+        let is_over = pressing && line.now_ms().saturating_sub(began) >= limit;
+        if is_over || !line.collect() {
+            return Some(Rest::Gone);
+        }
+    }
+}
+
+/// Waits until the server will carry out nothing more of what it was sent. That cannot be seen any
+/// more, so some time has to do; gives what is left of that, in milliseconds, if the channel has to
+/// end before.
+///
+/// The time begins with the reset. While TCP holds what the server has not acknowledged it sends it
+/// again and again, so that an old write would arrive whenever the network heals, be it a moment
+/// after the newer one.
+fn await_silence(line: &mut impl HangUp, rest: Rest) -> u32 {
+    line.abort();
+    let limit = match rest {
+        Rest::Gone => line.timeout_ms().min(QUARANTINE_MS),
+        Rest::Alive | Rest::Silent => line.timeout_ms(),
+    };
+    let until = line.now_ms().saturating_add(u64::from(limit));
+    loop {
+        let left = until.saturating_sub(line.now_ms());
+        let left = u32::try_from(left).unwrap_or(limit);
+        if left == 0 || line.is_stopping() {
+            return left;
+        }
+        line.pause(left);
+    }
 }
 
 /// Whether a command that is carried out late could undo a newer one.

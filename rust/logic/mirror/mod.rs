@@ -41,7 +41,7 @@ pub mod world;
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
 pub use self::core::{Core, GroupCore, Pdu};
-pub use self::hang_up::{hang_up, HangUp};
+pub use self::hang_up::{hang_up, End, HangUp, Rest};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
 pub use self::route::Route;

@@ -4,7 +4,7 @@
 
 use crate::logic::{
     channel::backoff_ms,
-    mirror::{hang_up, Fence, HangUp, Losses, Outcome, Outcomes},
+    mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest},
     wire::{reply::NbdError, request::Command},
 };
 use crate::server::{Answer, Line, Reply, SharedConn};
@@ -17,8 +17,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How long a request may go unanswered, and a group be without channels.
 pub const TIMEOUT_MS: u64 = 2000;
-/// How long a server may go on after its host has reset a connection.
-const QUARANTINE_MS: u64 = 1000;
 /// How long a server may take to close after it talked nonsense.
 const DRAIN_MS: u64 = 500;
 
@@ -34,16 +32,6 @@ pub struct Channel {
     pub group: usize,
     queue: Mutex<Queue>,
     load: AtomicU64,
-}
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug)]
-struct End {
-    fence: Fence,
-    /// The server's closing may still be seen.
-    alive: bool,
-    /// Its host has said that it does not know the connection.
-    reset: bool,
 }
 
 impl Channel {
@@ -155,10 +143,12 @@ impl Channel {
             channel: self,
             world,
             conn,
-            end,
+            is_aborted: false,
             owed: Vec::new(),
         };
-        hang_up(&mut line, end.fence);
+        hang_up(&mut line, end);
+        // As it goes.
+        world.servers[self.group].abort(conn);
         world.clock.happened();
     }
 
@@ -184,14 +174,14 @@ impl Channel {
                     let outcome = outcome_of(reply.answer, &transfer);
                     world.done(self.group, number, transfer, outcome);
                 }
-                Err(Line::Closed) => return end(Fence::Fenced, false, false),
-                Err(Line::Reset) => return end(Fence::Open, false, true),
-                Err(Line::Open) if world.is_ending() => return end(Fence::Fenced, true, false),
+                Err(Line::Closed) => return end(Fence::Fenced, Rest::Silent),
+                Err(Line::Reset) => return end(Fence::Open, Rest::Gone),
+                Err(Line::Open) if world.is_ending() => return end(Fence::Fenced, Rest::Alive),
                 Err(Line::Open) if server.is_forgotten(conn) && has_asked() => {
                     // What was sent, if only to keep the connection alive, is answered by a reset.
-                    return end(Fence::Open, false, true);
+                    return end(Fence::Open, Rest::Gone);
                 }
-                Err(Line::Open) if late() => return end(Fence::Open, true, false),
+                Err(Line::Open) if late() => return end(Fence::Open, Rest::Alive),
                 Err(Line::Open) => {}
             }
         }
@@ -205,21 +195,17 @@ impl Channel {
         while world.clock.now_ms() < until {
             world.clock.wait(100, || server.has_news(conn));
             match server.receive(conn) {
-                Err(Line::Closed) => return end(Fence::Fenced, false, false),
+                Err(Line::Closed) => return end(Fence::Fenced, Rest::Silent),
                 Err(Line::Reset) => break,
                 _ => {}
             }
         }
-        end(Fence::Open, false, false)
+        end(Fence::Open, Rest::Silent)
     }
 }
 
-fn end(fence: Fence, alive: bool, reset: bool) -> End {
-    End {
-        fence,
-        alive,
-        reset,
-    }
+fn end(fence: Fence, rest: Rest) -> End {
+    End { fence, rest }
 }
 
 fn outcome_of(answer: Answer, transfer: &Transfer) -> Outcome {
@@ -238,7 +224,7 @@ struct Hung<'a> {
     channel: &'a Channel,
     world: &'a World,
     conn: &'a SharedConn,
-    end: End,
+    is_aborted: bool,
     /// The cookies of what was given back, and whether it was a write.
     owed: Vec<(u64, bool)>,
 }
@@ -275,6 +261,9 @@ impl HangUp for Hung<'_> {
     fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
         let (world, group) = (self.world, self.channel.group);
         let table = &world.tables[group];
+        if self.is_aborted {
+            world.servers[group].end_of_quarantine(self.conn);
+        }
         for number in table.of(self.channel.index, &wanted) {
             let taken = table.take(number, self.channel.index, &wanted);
             let Some((transfer, cookie)) = taken else {
@@ -291,43 +280,42 @@ impl HangUp for Hung<'_> {
         }
     }
 
-    fn await_fence(&mut self, pressing: bool) -> u32 {
+    fn is_settled(&self) -> bool {
+        !self.owed.iter().any(|&(_, is_write)| is_write)
+    }
+
+    fn collect(&mut self) -> bool {
         let world = self.world;
         let server = &world.servers[self.channel.group];
-        let limit = if self.end.reset {
-            QUARANTINE_MS
-        } else {
-            TIMEOUT_MS
-        };
-        let mut until = world.clock.now_ms() + limit;
-        let mut alive = self.end.alive;
-        while (alive && !pressing) || world.clock.now_ms() < until {
-            let owes = self.owed.iter().any(|&(_, is_write)| is_write);
-            if alive && !owes && !self.has_unanswered_writes() {
-                return 0;
-            }
-            if world.is_ending() {
-                break;
-            }
-            world
-                .clock
-                .wait(100, || alive && server.has_news(self.conn));
-            world.while_down(self.channel.group);
-            if !alive {
-                continue;
-            }
-            let goes_on = match server.receive(self.conn) {
-                Ok(reply) => self.settle(reply),
-                Err(Line::Open) => !server.is_forgotten(self.conn),
-                Err(_) => false,
-            };
-            if !goes_on {
-                alive = false;
-                until = world.clock.now_ms() + QUARANTINE_MS;
-            }
+        world.clock.wait(100, || server.has_news(self.conn));
+        world.while_down(self.channel.group);
+        match server.receive(self.conn) {
+            Ok(reply) => self.settle(reply),
+            Err(Line::Open) => !server.is_forgotten(self.conn),
+            Err(_) => false,
         }
-        server.end_of_quarantine(self.conn);
-        0
+    }
+
+    fn abort(&mut self) {
+        self.is_aborted = true;
+        self.world.servers[self.channel.group].abort(self.conn);
+    }
+
+    fn pause(&mut self, ms: u32) {
+        self.world.clock.wait(u64::from(ms.min(100)), || false);
+        self.world.while_down(self.channel.group);
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.world.clock.now_ms()
+    }
+
+    fn timeout_ms(&self) -> u32 {
+        TIMEOUT_MS as u32
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.world.is_ending()
     }
 
     fn suspect(&self, suspect: bool) {

@@ -8,10 +8,12 @@
 //! | a server is stopped, cut off, or killed and started again | everything |
 //! | a server refuses a write | everything, or that one write fails |
 //! | the administrator sets a group faulty and adds it again | everything |
+//! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
 //! | a server's host crashes and no other one has everything | what was flushed |
 //! | the same, where the other one is taken out of service before the crash is seen | what was flushed |
 
+use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
 use crate::logic::{group::GroupState, mirror::World as _};
 use crate::oracle::Oracle;
@@ -30,6 +32,7 @@ pub enum Fault {
     Refuse,
     Stop,
     Cut,
+    CutAll,
     Kill,
     Crash,
     SetFaulty,
@@ -38,13 +41,14 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 11] = [
+pub const FAULTS: [Fault; 12] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
     Fault::Refuse,
     Fault::Stop,
     Fault::Cut,
+    Fault::CutAll,
     Fault::Kill,
     Fault::Crash,
     Fault::SetFaulty,
@@ -98,12 +102,20 @@ impl Mischief {
             Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
             Fault::Stop => {}
             Fault::Cut => server.set_cut(true),
+            Fault::CutAll => self.cut_all(),
             Fault::Kill => server.kill(),
             Fault::Crash => self.crash(group),
             Fault::SetFaulty => self.control.set_faulty(group),
             Fault::HotAdd => self.control.hot_add(group, false),
             Fault::HotAddFull => self.control.hot_add(group, true),
         }
+    }
+
+    fn cut_all(&self) {
+        let servers = &self.world.servers;
+        servers.iter().for_each(|server| server.set_cut(true));
+        self.pause(6 * TIMEOUT_MS);
+        servers.iter().for_each(|server| server.set_cut(false));
     }
 
     fn crash(&self, group: usize) {

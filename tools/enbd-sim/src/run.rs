@@ -11,7 +11,7 @@ use crate::user::User;
 use crate::world::{Scale, World};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// Milliseconds that the mirror has to become whole, after all is healed.
@@ -34,13 +34,16 @@ pub fn run() -> Tally {
     let control = Control::new(world.clone());
     crate::trace!(world, "{scale:?}");
     let service = start_service(&world, &control);
-    let users: Vec<_> = start_users(&world, &oracle);
+    let over = Arc::new(AtomicBool::new(false));
+    let users: Vec<_> = start_users(&world, &oracle, &over);
     let mischief = Mischief {
         world: world.clone(),
         control: control.clone(),
         oracle: oracle.clone(),
     };
     let faults = mischief.run(thread_rng().gen_range(4..16));
+    over.store(true, Relaxed);
+    world.clock.happened();
     for user in users {
         user.join().expect("no panic");
     }
@@ -100,7 +103,11 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     threads
 }
 
-fn start_users(world: &Arc<World>, oracle: &Arc<Oracle>) -> Vec<thread::JoinHandle<()>> {
+fn start_users(
+    world: &Arc<World>,
+    oracle: &Arc<Oracle>,
+    over: &Arc<AtomicBool>,
+) -> Vec<thread::JoinHandle<()>> {
     let users = 4;
     let share = world.scale.blocks / users;
     (0..users)
@@ -110,7 +117,8 @@ fn start_users(world: &Arc<World>, oracle: &Arc<Oracle>) -> Vec<thread::JoinHand
                 oracle: oracle.clone(),
                 own: number * share..(number + 1) * share,
             };
-            thread::spawn(move || user.run(40))
+            let over = over.clone();
+            thread::spawn(move || user.run(&over))
         })
         .collect()
 }

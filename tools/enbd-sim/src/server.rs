@@ -11,6 +11,9 @@ use shuttle::rand::{thread_rng, Rng};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
+/// How long after a cut TCP may wait until it tries again.
+const LONGEST_BACKOFF_MS: u64 = 3000;
+
 /// The content of a block: the number of the write that made it.
 pub type Value = u64;
 
@@ -70,6 +73,10 @@ pub struct Conn {
     known: bool,
     /// The client sends no more.
     half_closed: bool,
+    /// The client has reset it.
+    aborted: bool,
+    /// Nothing arrives before: TCP tries again less and less often while the network is cut.
+    resumes_ms: u64,
     wire: VecDeque<Message>,
     got: Vec<Message>,
     replies: VecDeque<Reply>,
@@ -164,6 +171,8 @@ impl Server {
                 line: Line::Open,
                 known: true,
                 half_closed: false,
+                aborted: false,
+                resumes_ms: 0,
                 wire: VecDeque::new(),
                 got: Vec::new(),
                 replies: VecDeque::new(),
@@ -208,9 +217,10 @@ impl Server {
             .chain(&s.conns[..start])
             .cloned()
             .collect();
+        let now_ms = self.clock.now_ms();
         let worked = conns
             .iter()
-            .any(|conn| s.work_on(&mut conn.lock().unwrap()));
+            .any(|conn| s.work_on(&mut conn.lock().unwrap(), now_ms));
         s.conns.retain(|conn| conn.lock().unwrap().known);
         drop(s);
         if worked {
@@ -225,7 +235,8 @@ impl Server {
         s.power == Power::On
             && s.conns.iter().any(|conn| {
                 let c = conn.lock().unwrap();
-                !c.got.is_empty() || (!s.cut && (!c.wire.is_empty() || c.half_closed))
+                !c.got.is_empty()
+                    || (s.arrives(&c, self.clock.now_ms()) && (!c.wire.is_empty() || c.half_closed))
             })
     }
 
@@ -321,7 +332,18 @@ impl Server {
 
     /// Cuts the network off, or heals it.
     pub fn set_cut(&self, cut: bool) {
-        self.with(|s| s.cut = cut);
+        let now_ms = self.clock.now_ms();
+        self.with(|s| {
+            if s.cut && !cut {
+                for conn in &s.conns {
+                    let mut c = conn.lock().unwrap();
+                    if !c.wire.is_empty() {
+                        c.resumes_ms = now_ms + thread_rng().gen_range(0..LONGEST_BACKOFF_MS);
+                    }
+                }
+            }
+            s.cut = cut;
+        });
     }
 
     /// Refuses the next write.
@@ -360,7 +382,27 @@ impl Server {
         })
     }
 
-    /// The client waits no longer for the end of a connection: from now on the server carries out
+    /// The client resets a connection. Of what it has sent a part is on its way already, and
+    /// arrives; where the network is cut nothing does, and not the reset either.
+    pub fn abort(&self, conn: &SharedConn) {
+        self.with(|s| {
+            let mut c = conn.lock().unwrap();
+            if c.aborted || c.line != Line::Open {
+                return;
+            }
+            c.aborted = true;
+            c.half_closed = true;
+            c.replies.clear();
+            let arrive = if s.cut {
+                0
+            } else {
+                thread_rng().gen_range(0..=c.wire.len())
+            };
+            c.wire.truncate(arrive);
+        });
+    }
+
+    /// Time has passed since the client reset a connection: from now on the server carries out
     /// nothing more of it. This is what enbd assumes after its time limit.
     pub fn end_of_quarantine(&self, conn: &SharedConn) {
         self.with(|s| {
@@ -408,9 +450,15 @@ impl State {
         self.cache[block].unwrap_or(self.durable[block])
     }
 
-    fn work_on(&mut self, c: &mut Conn) -> bool {
+    /// Whether what the client sends arrives.
+    fn arrives(&self, c: &Conn, now_ms: u64) -> bool {
+        !self.cut && c.resumes_ms <= now_ms
+    }
+
+    fn work_on(&mut self, c: &mut Conn, now_ms: u64) -> bool {
         let mut rng = thread_rng();
-        let may_receive = !self.cut && !c.wire.is_empty();
+        let arrives = self.arrives(c, now_ms);
+        let may_receive = arrives && !c.wire.is_empty();
         if may_receive && (c.got.is_empty() || rng.gen()) {
             if let Some(message) = c.wire.pop_front() {
                 c.got.push(message);
@@ -421,14 +469,14 @@ impl State {
             let at = rng.gen_range(0..c.got.len());
             let message = c.got.remove(at);
             let answer = self.carry_out(&message);
-            if c.line == Line::Open && !(c.half_closed && rng.gen()) {
+            if c.line == Line::Open && !c.aborted && !(c.half_closed && rng.gen()) {
                 let lies = std::mem::take(&mut self.lies);
                 let cookie = if lies { u64::MAX } else { message.cookie };
                 c.replies.push_back(Reply { cookie, answer });
             }
             return true;
         }
-        let is_over = c.half_closed && !self.cut;
+        let is_over = c.half_closed && arrives;
         if is_over && self.hasty && c.wire.is_empty() && c.line == Line::Open {
             c.line = Line::Closed;
         }

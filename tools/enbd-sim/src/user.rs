@@ -8,10 +8,13 @@ use crate::request::{Ending, Handle, Slip, Wish};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// Blocks of the largest request.
 const LARGEST: usize = 4;
+/// Milliseconds between two requests at most.
+const MOST_IDLE_MS: u64 = 500;
 
 /// A user.
 pub struct User {
@@ -22,9 +25,13 @@ pub struct User {
 }
 
 impl User {
-    /// Does so many things, one after the other.
-    pub fn run(&self, times: usize) {
-        for _ in 0..times {
+    /// Does one thing after the other, some at once and some later, until `over`.
+    pub fn run(&self, over: &AtomicBool) {
+        while !over.load(Relaxed) {
+            if thread_rng().gen() {
+                let ms = thread_rng().gen_range(0..MOST_IDLE_MS);
+                self.world.clock.wait(ms, || over.load(Relaxed));
+            }
             match thread_rng().gen_range(0..20) {
                 0..=9 => self.write(Op::Write),
                 10 => self.write(Op::WriteZeroes),

@@ -16,7 +16,7 @@ CONNECT_TIMEOUT_S = 5
 # The documented bounds (Documentation/procfs.rst); those who wait for nothing get a second.
 BOUNDS_S = {"connect": CONNECT_TIMEOUT_S + 2, "disconnect": 5, "hotremove": 5, "reset": 5, "enable": 3 * TIMEOUT_S}
 # A channel that was down for long tries again after 30 s at most, then it connects; what was sent before is retransmitted by
-# TCP after about as long as the cable was cut, or fenced after twice the timeout.
+# TCP after about as long as the cable was cut, or fenced after less than three times the timeout.
 HANG_S = 30 + CONNECT_TIMEOUT_S + 5 * TIMEOUT_S
 RECOVER_S = 300
 # Enough that a resync does not take most of the time.
