@@ -7,37 +7,12 @@
  *
  * The guest starts and ends a count with an instruction that does nothing else, an 8-byte NOP with one of two
  * displacements. At the end of count N, PREFIX.N gets a line for each block: address, instructions executed in it.
- *
- * The few functions of QEMU's plugin interface (version 7) that are used are declared here: Debian packages no header.
  */
-#include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define EXPORT __attribute__((visibility("default")))
-
-struct qemu_plugin_tb;
-struct qemu_plugin_insn;
-struct qemu_plugin_scoreboard;
-typedef uint64_t qemu_plugin_id_t;
-typedef struct {
-	struct qemu_plugin_scoreboard *score;
-	size_t offset;
-} qemu_plugin_u64;
-
-enum { ADD_U64 = 0, NO_REGS = 0 };
-
-void qemu_plugin_register_vcpu_tb_trans_cb(qemu_plugin_id_t, void (*)(struct qemu_plugin_tb *, void *), void *);
-void qemu_plugin_register_vcpu_tb_exec_inline_per_vcpu(struct qemu_plugin_tb *, int, qemu_plugin_u64, uint64_t);
-void qemu_plugin_register_vcpu_insn_exec_cb(struct qemu_plugin_insn *, void (*)(unsigned int, void *), int, void *);
-size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
-uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
-struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
-size_t qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
-struct qemu_plugin_scoreboard *qemu_plugin_scoreboard_new(size_t);
-void *qemu_plugin_scoreboard_find(struct qemu_plugin_scoreboard *, unsigned int);
+#include "qemu-plugin.h"
 
 EXPORT int qemu_plugin_version = 7;
 
