@@ -118,31 +118,17 @@ pub trait Copying: World {
         route_copy_read(self, index, transfer)
     }
 
-    /// Starts to read `len` bytes at `offset` into `buffer`, from the returning group itself.
-    fn copy_read_own(
+    /// Starts to read or write `len` bytes at `offset` of the returning group itself.
+    fn copy_own(
         &self,
+        command: Command,
         target: usize,
         copy: usize,
         offset: u64,
         len: u32,
         buffer: Self::Buffer,
     ) -> u32 {
-        let flags = CommandFlags::NONE;
-        let transfer = Transfer::new(Command::Read, flags, offset, len, buffer);
-        send_copy(self, target, copy, transfer)
-    }
-
-    /// Starts to write `len` bytes at `offset` from `buffer` to the returning group.
-    fn copy_write(
-        &self,
-        target: usize,
-        copy: usize,
-        offset: u64,
-        len: u32,
-        buffer: Self::Buffer,
-    ) -> u32 {
-        let flags = CommandFlags::NONE;
-        let transfer = Transfer::new(Command::Write, flags, offset, len, buffer);
+        let transfer = Transfer::new(command, CommandFlags::NONE, offset, len, buffer);
         send_copy(self, target, copy, transfer)
     }
 

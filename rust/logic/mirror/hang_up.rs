@@ -140,3 +140,165 @@ pub fn is_write(command: Command) -> bool {
         Command::Write | Command::WriteZeroes | Command::Trim
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ::core::cell::RefCell;
+
+    const TIMEOUT_MS: u32 = 6000;
+
+    /// What happened, and when.
+    #[derive(Debug, Eq, PartialEq)]
+    enum Event {
+        GaveBack(Fence),
+        Aborted,
+        Suspect(bool),
+        SuspectFor(u32),
+    }
+
+    /// A connection with one write that was not answered.
+    struct Line {
+        /// Another group is in sync.
+        spare: bool,
+        /// When the server answers, closes, and when the channel is to stop.
+        answers_ms: Option<u64>,
+        closes_ms: Option<u64>,
+        stops_ms: Option<u64>,
+        now_ms: u64,
+        unanswered: bool,
+        owed: bool,
+        events: RefCell<Vec<(u64, Event)>>,
+    }
+
+    impl Line {
+        fn new(spare: bool) -> Self {
+            Self {
+                spare,
+                answers_ms: None,
+                closes_ms: None,
+                stops_ms: None,
+                now_ms: 0,
+                unanswered: true,
+                owed: false,
+                events: RefCell::default(),
+            }
+        }
+
+        fn note(&self, event: Event) {
+            self.events.borrow_mut().push((self.now_ms, event));
+        }
+
+        fn has_come(&self, when_ms: Option<u64>) -> bool {
+            when_ms.is_some_and(|when| when <= self.now_ms)
+        }
+
+        fn hang_up(mut self, rest: Rest) -> Vec<(u64, Event)> {
+            let fence = Fence::Open;
+            hang_up(&mut self, End { fence, rest });
+            assert!(!self.unanswered);
+            self.events.into_inner()
+        }
+    }
+
+    impl HangUp for Line {
+        fn has_unanswered_writes(&self) -> bool {
+            self.unanswered
+        }
+        fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
+            if self.unanswered && wanted(Command::Write, true) {
+                self.unanswered = false;
+                self.owed = true;
+                self.note(Event::GaveBack(fence));
+            }
+        }
+        fn is_settled(&self) -> bool {
+            !self.owed
+        }
+        fn collect(&mut self) -> bool {
+            self.now_ms += 500;
+            if self.has_come(self.answers_ms) {
+                self.owed = false;
+                self.unanswered = false;
+            }
+            !self.has_come(self.closes_ms)
+        }
+        fn abort(&mut self) {
+            self.note(Event::Aborted);
+        }
+        fn pause(&mut self, ms: u32) {
+            self.now_ms += u64::from(ms.min(500));
+        }
+        fn now_ms(&self) -> u64 {
+            self.now_ms
+        }
+        fn timeout_ms(&self) -> u32 {
+            TIMEOUT_MS
+        }
+        fn is_stopping(&self) -> bool {
+            self.has_come(self.stops_ms)
+        }
+        fn suspect(&self, suspect: bool) {
+            self.note(Event::Suspect(suspect));
+        }
+        fn suspect_for(&self, ms: u32) {
+            self.note(Event::SuspectFor(ms));
+        }
+        fn give_up_group(&self) -> bool {
+            self.spare
+        }
+    }
+
+    #[test]
+    fn with_another_group_the_answer_is_waited_for_without_limit() {
+        let mut line = Line::new(true);
+        line.answers_ms = Some(100_000);
+        let expected = [
+            (0, Event::Suspect(true)),
+            (0, Event::GaveBack(Fence::Open)),
+            (100_000, Event::Suspect(false)),
+        ];
+        assert_eq!(line.hang_up(Rest::Alive), expected);
+    }
+
+    #[test]
+    fn in_the_last_group_the_reset_comes_long_before_the_writes_are_given_back() {
+        let expected = [
+            (0, Event::Suspect(true)),
+            (6000, Event::Aborted),
+            (11_000, Event::GaveBack(Fence::Fenced)),
+            (11_000, Event::Suspect(false)),
+        ];
+        assert_eq!(Line::new(false).hang_up(Rest::Alive), expected);
+    }
+
+    #[test]
+    fn after_the_servers_end_some_time_has_to_do() {
+        let mut line = Line::new(true);
+        line.closes_ms = Some(50_000);
+        let expected = [
+            (0, Event::Suspect(true)),
+            (0, Event::GaveBack(Fence::Open)),
+            (50_000, Event::Aborted),
+            (55_000, Event::Suspect(false)),
+        ];
+        assert_eq!(line.hang_up(Rest::Alive), expected);
+        let silent = Line::new(false).hang_up(Rest::Silent);
+        assert!(silent.contains(&(0, Event::Aborted)));
+        assert!(silent.contains(&(6000, Event::GaveBack(Fence::Fenced))));
+    }
+
+    #[test]
+    fn a_channel_that_is_to_stop_leaves_the_rest_of_the_time_to_the_group() {
+        let mut line = Line::new(false);
+        line.stops_ms = Some(2000);
+        let expected = [
+            (0, Event::Suspect(true)),
+            (2000, Event::Aborted),
+            (2000, Event::SuspectFor(TIMEOUT_MS)),
+            (2000, Event::GaveBack(Fence::Open)),
+            (2000, Event::Suspect(false)),
+        ];
+        assert_eq!(line.hang_up(Rest::Alive), expected);
+    }
+}

@@ -15,6 +15,7 @@ use super::walk::{Ended, Overseer, Site, Walk};
 use crate::logic::{
     bitmap::Run,
     mirror::{CopyOutcome, Copying, Route, States},
+    wire::request::Command,
 };
 
 /// Blocks that are compared, spread over the device.
@@ -57,7 +58,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         };
         let (offset, len) = self.bytes(run);
         let used = site.copy_read(group, THEIRS, offset, len, site.buffer(theirs))
-            | site.copy_read_own(group, OURS, offset, len, site.buffer(ours));
+            | site.copy_own(Command::Read, group, OURS, offset, len, site.buffer(ours));
         site.kick_all(used);
         let outcome = |copy| site.copy_outcome(group, copy);
         for copy in [THEIRS, OURS] {

@@ -17,6 +17,7 @@ use crate::logic::{
     bitmap::Run,
     group::{GroupFault, GroupState},
     mirror::{CopyOutcome, Copying, Route, States, World, COPIES_EACH},
+    wire::request::Command,
 };
 
 /// Bytes of the largest window.
@@ -330,7 +331,8 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             }
             (_, CopyOutcome::Going) => return false,
             (Phase::Reading, CopyOutcome::Done) => {
-                self.unkicked |= site.copy_write(group, index, offset, len, site.buffer(pages));
+                let buffer = site.buffer(pages);
+                self.unkicked |= site.copy_own(Command::Write, group, index, offset, len, buffer);
                 Some(Phase::Writing)
             }
             (Phase::Writing, CopyOutcome::Done) => {
