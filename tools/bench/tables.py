@@ -223,8 +223,8 @@ def circumstances(found):
     for facts in found.facts[:1]:
         lines += [f"- kernel: {facts['kernel']} {facts['built']}", f"- memory of the VM: {facts['memory']}"]
         lines += [f"- {name}: {version}" for name, version in facts["versions"].items()]
-    for facts in found.facts:
-        lines += [f"- VM with {facts['cpus']} processors ({facts['cpu']}), clock {facts['clock']}"]
+    kinds = [f"- VM with {facts['cpus']} processors ({facts['cpu']}), clock {facts['clock']}" for facts in found.facts]
+    lines += dict.fromkeys(kinds)
     lines += ["", "How each was set up:", ""]
     for peer, settings in found.settings().items():
         lines += [f"- {peer}: " + "; ".join(f"`{setting}`" for setting in settings)]
