@@ -35,6 +35,10 @@ impl Operations for Driver {
 
     fn released(mirror: ArcBorrow<'_, Mirror>, rq: Owned<Self>) {
         let result = mirror.result(rq.pdu(), rq.tag());
+        if mirror.take_postponed() {
+            // Not sent here: whoever drops the last handle may have locks.
+            rq.kick_requeued();
+        }
         mirror.load.leave();
         rq.end(result.map_err(|errno| Error::from_errno(errno.saturating_neg())));
     }

@@ -11,9 +11,9 @@
 //! | [`group`] | one group: its table of transfers, its export, its map |
 //! | [`map`] | the dirty map of a group |
 //!
-//! Locks: `parked`, `copies`, `promise` and `map` are spin locks, `export` of a group a mutex; all
-//! are leaves, but that the words of [`Core`](crate::logic::mirror::Core) are looked at under
-//! `parked`.
+//! Locks: `parked`, `postponing`, `copies`, `promise` and `map` are spin locks, `export` of a group a
+//! mutex; all are leaves, but that the words of [`Core`](crate::logic::mirror::Core) are looked at
+//! under the first two, and that requests are given back to the block layer under the second.
 
 mod driver;
 mod group;
@@ -131,6 +131,9 @@ pub(crate) struct Mirror {
     /// Writes that wait for a window of a resync.
     #[pin]
     parked: SpinLock<KVec<Shared<Driver>>>,
+    /// A write is being given back, since it overlaps another one.
+    #[pin]
+    postponing: SpinLock<()>,
     #[pin]
     copies: SpinLock<Copies>,
     /// For whoever waits for a change of a group's or a channel's state.
@@ -170,6 +173,7 @@ impl Mirror {
                 KVec::with_capacity(TAGS as usize, GFP_KERNEL)?,
                 "enbd::Mirror::parked"
             ),
+            postponing <- new_spinlock!((), "enbd::Mirror::postponing"),
             copies <- new_spinlock!(Copies::default(), "enbd::Mirror::copies"),
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),

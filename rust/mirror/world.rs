@@ -175,6 +175,28 @@ impl World for Mirror {
         self.parked.lock().remove(0).ok()
     }
 
+    fn postpone_if(
+        &self,
+        request: Shared<Driver>,
+        still: impl FnOnce() -> bool,
+    ) -> Option<Shared<Driver>> {
+        let _guard = self.postponing.lock();
+        if !still() {
+            return Some(request);
+        }
+        // It was not sent, so there is no other handle.
+        if let Some(request) = request.into_owned() {
+            self.load.leave();
+            request.requeue();
+        }
+        None
+    }
+
+    fn postponing<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _guard = self.postponing.lock();
+        f()
+    }
+
     fn mark_blocks(&self, group: usize, first: u64, len: u64) {
         if let Some(g) = self.group(group) {
             g.map.mark(self.letter, first, len);

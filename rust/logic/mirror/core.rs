@@ -18,6 +18,8 @@ pub struct Core {
     pub(super) windows: [[Window; COPIES_EACH]; MAX_GROUPS],
     /// Resyncs that wait for claims of any range.
     pub(super) settling: Word,
+    /// A write waits for the end of another one of the same blocks.
+    pub(super) postponed: Word,
     /// Requests fail instead of waiting for a group: the device is being enabled or taken away.
     pub(super) failing: Word,
     /// Sectors of the enabled device; 0 while it is not.
@@ -38,6 +40,7 @@ impl Default for Core {
             groups: ::core::array::from_fn(|_| GroupCore::default()),
             windows: ::core::array::from_fn(|_| ::core::array::from_fn(|_| Window::default())),
             settling: Word::new(0),
+            postponed: Word::new(0),
             failing: Word::new(0),
             sectors: Word::new(0),
             last_sectors: Word::new(0),

@@ -79,8 +79,10 @@ pub trait Route: World {
         let is_flush = rq.op() == Op::Flush;
         let (first, sectors) = if is_flush { (0, 0) } else { sectors_of(&rq) };
         let span = Span::new(first, sectors);
-        let Some(view) = claim(self, &rq, span) else {
-            return park(self, rq, span);
+        let view = match claim(self, &rq, span) {
+            Claimed::Goes(view) => view,
+            Claimed::Held => return park(self, rq, span),
+            Claimed::Overlaps => return postpone(self, rq, span),
         };
         if !is_flush {
             for group in view.faulty().iter() {
@@ -104,6 +106,19 @@ pub trait Route: World {
                 .get(g)
                 .is_some_and(|windows| windows.iter().any(|w| w.holds(span)))
         })
+    }
+
+    /// Whether a write of `span` overlaps one that goes on, in another slot than `tag`.
+    fn is_overlapped(&self, tag: u32, span: Span) -> bool {
+        let mut claims = self.claims().iter().zip(0u32..);
+        claims.any(|(claim, number)| claim.blocks(span) && number != tag)
+    }
+
+    /// Whether the requests that were given back may be asked for again. To be asked when a request
+    /// has ended, after [`Route::result`].
+    fn take_postponed(&self) -> bool {
+        let postponed = &self.core().postponed;
+        postponed.load() != 0 && self.postponing(|| postponed.swap(0) != 0)
     }
 
     /// Sends out the writes that were put aside, after a window was lowered.
@@ -235,11 +250,26 @@ fn write_transfer<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> Option<Tr
     Some(Transfer::new(command, flags, offset, len, buffer))
 }
 
-/// Publishes a write under the view that it then goes by; nothing if it has to wait for a window.
-fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Option<View> {
+/// What became of the wish to send a write.
+enum Claimed {
+    /// It goes, by this view.
+    Goes(View),
+    /// A window of a resync is over it.
+    Held,
+    /// Another write of the same blocks is on its way.
+    Overlaps,
+}
+
+/// Publishes a write under the view that it then goes by, unless it has to wait.
+///
+/// Two writes of the same blocks at once may reach two groups in different order, so that the
+/// groups differ from then on. No such promise is made by one disk either, but there the blocks stay
+/// what they have become; so the second one waits for the first. Each publishes its claim and then
+/// looks for others, so at least one of two sees the other.
+fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
     let Some(claim) = w.claims().get(rq.tag() as usize) else {
         rq.pdu().fail(EIO);
-        return Some(View::default());
+        return Claimed::Goes(View::default());
     };
     rq.pdu().set_claimed(true);
     let mut view = w.core().view();
@@ -251,12 +281,16 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Option<View> {
         }
         view = now;
     }
-    if w.is_held(view.resyncing(), span) {
-        rq.pdu().set_claimed(false);
-        withdraw(w, rq.tag());
-        return None;
-    }
-    Some(view)
+    let why_not = if w.is_held(view.resyncing(), span) {
+        Claimed::Held
+    } else if view.writable().len() > 1 && w.is_overlapped(rq.tag(), span) {
+        Claimed::Overlaps
+    } else {
+        return Claimed::Goes(view);
+    };
+    rq.pdu().set_claimed(false);
+    withdraw(w, rq.tag());
+    why_not
 }
 
 fn withdraw<W: World>(w: &W, tag: u32) {
@@ -273,6 +307,20 @@ fn withdraw<W: World>(w: &W, tag: u32) {
 fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
     // Who lowers a window looks for parked writes afterwards, under the lock.
     match w.park_if(rq, || w.is_held(w.core().view().resyncing(), span)) {
+        None => 0,
+        Some(rq) => w.route_write(rq),
+    }
+}
+
+/// Gives a write back until the one that it overlaps has ended.
+fn postpone<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
+    let tag = rq.tag();
+    let still = || {
+        // Who ends a write looks at this after it has withdrawn its claim, and then waits for us.
+        w.core().postponed.swap(1);
+        w.is_overlapped(tag, span)
+    };
+    match w.postpone_if(rq, still) {
         None => 0,
         Some(rq) => w.route_write(rq),
     }

@@ -224,6 +224,17 @@ pub trait World: Sized {
     /// Takes the request that was put aside first.
     fn unpark_first(&self) -> Option<<Self::Buffer as Carrier>::Request>;
 
+    /// Gives a request back to whoever asked, to be asked again after
+    /// [`Route::take_postponed`](super::Route::take_postponed) said so, if `still`, asked under the
+    /// lock of [`World::postponing`], says so; else gives it back to the caller.
+    fn postpone_if(
+        &self,
+        request: <Self::Buffer as Carrier>::Request,
+        still: impl FnOnce() -> bool,
+    ) -> Option<<Self::Buffer as Carrier>::Request>;
+    /// Calls `f`, which does not sleep, while no request is being given back.
+    fn postponing<R>(&self, f: impl FnOnce() -> R) -> R;
+
     /// Marks `len` blocks from `first` on as missed by `group`.
     fn mark_blocks(&self, group: usize, first: u64, len: u64);
     /// Marks all blocks as missed by `group`.

@@ -65,6 +65,9 @@ impl Drop for Rq {
         }
         let data = std::mem::take(self.data.get_mut().unwrap());
         let result = self.world.result(&self.pdu, self.tag).map(|()| data);
+        if self.world.take_postponed() {
+            self.world.kick_postponed();
+        }
         self.world.tag_is_free(self.tag);
         *self.slip.lock().unwrap() = Some(result);
         self.world.clock.happened();

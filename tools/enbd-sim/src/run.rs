@@ -98,6 +98,8 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
             }
         }));
     }
+    let again = world.clone();
+    threads.push(thread::spawn(move || again.ask_again()));
     let control = control.clone();
     threads.push(thread::spawn(move || control.keep()));
     threads

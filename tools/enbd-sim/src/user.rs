@@ -33,7 +33,8 @@ impl User {
                 self.world.clock.wait(ms, || over.load(Relaxed));
             }
             match thread_rng().gen_range(0..20) {
-                0..=9 => self.write(Op::Write),
+                0..=7 => self.write(Op::Write),
+                8 | 9 => self.write_twice(),
                 10 => self.write(Op::WriteZeroes),
                 11 | 12 => self.flush(),
                 _ => {
@@ -60,6 +61,28 @@ impl User {
             // The last server in sync has no space: either value may be there.
             Err(28) => {}
             Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
+        }
+    }
+
+    /// Two writes of the same blocks at once: in the end it may be either.
+    fn write_twice(&self) {
+        let (first, len) = some(self.own.clone());
+        let wish = Wish {
+            op: Op::Write,
+            first,
+            len,
+            fua: false,
+        };
+        let since = self.oracle.snapshot();
+        let slips = [(); 2].map(|()| {
+            let values = self.oracle.issue(first, len, false);
+            self.send(wish, values)
+        });
+        let endings = slips.map(|slip| self.wait(&slip));
+        match endings {
+            [Ok(_), Ok(_)] => self.oracle.acknowledge_either(first, len, &since),
+            [_, Err(28)] | [Err(28), _] => {}
+            _ => panic!("two writes of blocks {first}+{len} failed: {endings:?}"),
         }
     }
 
@@ -100,6 +123,11 @@ impl User {
     }
 
     fn ask(&self, wish: Wish, data: Vec<u64>) -> Ending {
+        let slip = self.send(wish, data);
+        self.wait(&slip)
+    }
+
+    fn send(&self, wish: Wish, data: Vec<u64>) -> Slip {
         let world = &self.world;
         let tag = world.take_tag();
         let slip = Slip::default();
@@ -111,12 +139,16 @@ impl User {
             world.add_unkicked(used);
             world.kick_all(world.take_unkicked());
         }
+        slip
+    }
+
+    fn wait(&self, slip: &Slip) -> Ending {
         let mut ending = None;
-        world.clock.wait(u64::MAX, || {
+        self.world.clock.wait(u64::MAX, || {
             ending = slip.lock().unwrap().take();
             ending.is_some()
         });
-        crate::trace!(world, "tag {tag} ends: {ending:?}");
+        crate::trace!(self.world, "ends: {ending:?}");
         ending.expect("waited for")
     }
 }

@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::logic::{
     barrier::Claim,
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
-    mirror::{self, Carrier, Copies, Core, News, States, Transfer},
+    mirror::{self, Carrier, Copies, Core, News, Request, Route, States, Transfer},
     resync::{Bounds, Site, Users},
     unflushed::{Unflushed, WORDS},
     wire::request::Command,
@@ -73,6 +73,9 @@ pub struct World {
     unflushed: Vec<Unflushed<Vec<Word>>>,
     copies: Mutex<Copies>,
     parked: Mutex<VecDeque<Handle>>,
+    /// Requests that were given back, and those of them that may be asked for again.
+    postponed: Mutex<VecDeque<Handle>>,
+    kicked: Mutex<VecDeque<Handle>>,
     maps: Vec<Mutex<Map>>,
     free_tags: StdMutex<Vec<u32>>,
     /// Requests of users on their way.
@@ -107,6 +110,8 @@ impl World {
                 .collect(),
             copies: Mutex::new(Copies::default()),
             parked: Mutex::new(VecDeque::new()),
+            postponed: Mutex::new(VecDeque::new()),
+            kicked: Mutex::new(VecDeque::new()),
             maps: (0..scale.groups)
                 .filter_map(|_| map())
                 .map(Mutex::new)
@@ -141,6 +146,28 @@ impl World {
     pub fn tag_is_free(&self, tag: u32) {
         self.load.fetch_sub(1, Relaxed);
         self.free_tags.lock().unwrap().push(tag);
+    }
+
+    /// What the block layer does when it may ask again for what was given back.
+    pub fn kick_postponed(&self) {
+        let mut postponed = self.postponed.lock().unwrap();
+        self.kicked.lock().unwrap().append(&mut postponed);
+        drop(postponed);
+        self.clock.happened();
+    }
+
+    /// The thread of the block layer that asks again.
+    pub fn ask_again(&self) {
+        while !self.is_ending() {
+            let mut request = None;
+            self.clock.wait(1000, || {
+                request = self.kicked.lock().unwrap().pop_front();
+                request.is_some() || self.is_ending()
+            });
+            if let Some(request) = request {
+                self.kick_all(self.route(request));
+            }
+        }
     }
 
     pub fn is_ending(&self) -> bool {
@@ -252,6 +279,21 @@ impl mirror::World for World {
 
     fn unpark_first(&self) -> Option<<Buffer as Carrier>::Request> {
         self.parked.lock().unwrap().pop_front()
+    }
+
+    fn postpone_if(&self, request: Handle, still: impl FnOnce() -> bool) -> Option<Handle> {
+        let mut postponed = self.postponed.lock().unwrap();
+        if !still() {
+            return Some(request);
+        }
+        crate::trace!(self, "tag {} is postponed", request.tag());
+        postponed.push_back(request);
+        None
+    }
+
+    fn postponing<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _guard = self.postponed.lock().unwrap();
+        f()
     }
 
     fn mark_blocks(&self, group: usize, first: u64, len: u64) {

@@ -204,6 +204,21 @@ impl<T: Operations> Shared<T> {
     }
 }
 
+impl<T: Operations> Shared<T> {
+    /// The request alone, if this is the only handle to it; else the handle is given up.
+    pub(crate) fn into_owned(self) -> Option<Owned<T>> {
+        let rq = self.0 .0;
+        // Full ordering, as in `drop`.
+        if self.0.pdu().shares.fetch_sub(1, ordering::Full) != 1 {
+            core::mem::forget(self);
+            return None;
+        }
+        core::mem::forget(self);
+        // INVARIANT: The last share was given up just now.
+        Some(Owned(Started(rq, PhantomData)))
+    }
+}
+
 impl<T: Operations> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // Whoever clones has a share already, so nothing has to be ordered.
@@ -262,6 +277,21 @@ impl<T: Operations> Owned<T> {
     pub(crate) fn tag(&self) -> u32 {
         // SAFETY: As in `Shared::tag`.
         unsafe { (*self.0.rq()).tag as u32 }
+    }
+
+    /// Gives the request back to the block layer, which brings it again some time after
+    /// [`Owned::kick_requeued`] was called for any request of the queue. Does not sleep.
+    pub(crate) fn requeue(self) {
+        let rq = self.0.rq();
+        core::mem::forget(self);
+        // SAFETY: By the type invariant the request is started, and nobody else has a handle to it.
+        unsafe { bindings::blk_mq_requeue_request(rq, false) };
+    }
+
+    /// Lets the block layer bring the requests that were given back to it. May be called anywhere.
+    pub(crate) fn kick_requeued(&self) {
+        // SAFETY: By the type invariant the request is started, so its queue exists.
+        unsafe { bindings::blk_mq_kick_requeue_list((*self.0.rq()).q) };
     }
 
     /// Ends the request: it belongs to the block layer again.
