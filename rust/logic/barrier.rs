@@ -13,6 +13,9 @@
 //! 3. *Late mark.* A write sees group 1 faulty; before it has marked the map, a resync finds the
 //!    map empty.
 //!
+//! 4. *Two orders.* Two writes of block 5 at once reach two groups in different order; the mirrors
+//!    differ and no map says so.
+//!
 //! # The rules
 //!
 //! Each request slot has one *claim* word, each resync a few *window* words; both hold a range of
@@ -26,10 +29,12 @@
 //! - Who makes a faulty group resyncing stores the view (full barrier), then waits until no claim
 //!   is of an older epoch; only then may the map be read.
 //! - The claim is withdrawn when the last clone of the write has ended and the map has been marked.
+//! - A write that goes to several groups looks at the claims of the others, too. If one overlaps it
+//!   withdraws its own and waits for the end of a write.
 //!
 //! Of two stores, each followed by a full barrier and a load of what the other stored, at least one
-//! side sees the other: so a write and a window never both go ahead. This answers 1; the wait for
-//! older epochs answers 2 and 3.
+//! side sees the other: so a write and a window never both go ahead, nor do two writes. This answers
+//! 1 and 4; the wait for older epochs answers 2 and 3.
 
 use crate::sync::Word;
 
