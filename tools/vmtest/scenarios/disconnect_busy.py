@@ -12,7 +12,7 @@ from lib.mirror import Mirror
 from lib.server import Nbdkit
 
 MIB = 1 << 20
-WRITERS = 12
+WRITERS = 6
 # What a channel that is removed waits for answers at most: Documentation/channels.rst.
 DRAIN_S = 5
 
@@ -24,7 +24,7 @@ def run():
         writers = [threading.Thread(target=mirror.disk.write, args=(n * 4 * MIB, os.urandom(4 * MIB))) for n in range(WRITERS)]
         for writer in writers:
             writer.start()
-        mirror.wait_until(lambda s: pending_mib(s) >= 32, 60, "more is queued than a socket takes")
+        mirror.wait_until(lambda s: pending_mib(s) >= 16, 60, "more is queued than a socket takes")
         took = []
         remover = threading.Thread(target=lambda: took.append(timed(lambda: mirror.command("disconnect=1"))))
         remover.start()
