@@ -20,7 +20,7 @@ pub enum Rest {
     Alive,
     /// The server, or its host, has said that it knows the connection no more.
     Gone,
-    /// Nothing will come, and nobody knows of what the server does.
+    /// Nothing will come, and nobody knows what the server does.
     Silent,
 }
 

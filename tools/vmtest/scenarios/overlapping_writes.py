@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Three writers overwrite the same few blocks at once, many requests deep, over servers of two kinds: whatever the blocks hold in
-the end, all stores hold the same. Then the same with a server that stops in between, so that all of them wait for it, and with a
-group that comes back."""
+the end, all stores hold the same. Then the same with a server that stops in between, so that all of them wait for it, with a
+group that comes back, and with a scheduler, which gives a request that is brought again another number."""
 
 import subprocess
 
@@ -28,6 +28,8 @@ def run():
     with Mirror(kinds=[Nbdkit, QemuNbd, Nbdkit], size=SIZE) as mirror:
         run_program(*fio(mirror.disk), limit=120)
         settled(mirror, "at rest")
+        with open(f"/sys/block/{mirror.disk.name}/queue/scheduler", "w", encoding="ascii") as file:
+            file.write("mq-deadline")
         interrupted(mirror)
         settled(mirror, "after a server stopped and a group came back")
         mirror.disable()
