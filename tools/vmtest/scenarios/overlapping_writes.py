@@ -14,7 +14,7 @@ from lib.store import check_same
 LIMIT_S = 180
 SIZE = 4 << 20
 AREA = 256 << 10
-BYTES = 24 << 20
+BYTES = 6 << 20
 
 
 def fio(disk):
@@ -26,7 +26,7 @@ def fio(disk):
 
 def run():
     with Mirror(kinds=[Nbdkit, QemuNbd, Nbdkit], size=SIZE) as mirror:
-        run_program(*fio(mirror.disk), limit=120)
+        run_program(*fio(mirror.disk), limit=150)
         settled(mirror, "at rest")
         with open(f"/sys/block/{mirror.disk.name}/queue/scheduler", "w", encoding="ascii") as file:
             file.write("mq-deadline")
@@ -46,7 +46,7 @@ def interrupted(mirror):
         mirror.wait_until(lambda s: s.queued_current >= 3, 20, "requests wait")
         mirror.servers[1].resume()
         mirror.resync(2)
-    check.equal(writers.wait(120), 0, "exit status of the writers")
+    check.equal(writers.wait(150), 0, "exit status of the writers")
 
 
 def settled(mirror, when):
