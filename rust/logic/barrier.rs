@@ -29,8 +29,9 @@
 //! - Who makes a faulty group resyncing stores the view (full barrier), then waits until no claim
 //!   is of an older epoch; only then may the map be read.
 //! - The claim is withdrawn when the last clone of the write has ended and the map has been marked.
-//! - A write that goes to several groups looks at the claims of the others, too. If one overlaps it
-//!   withdraws its own and waits for the end of a write.
+//! - A write that goes to several groups looks at the claims of the others, too, unless the count of
+//!   those in its region ([`Crowd`]) says that there are none. If one overlaps it withdraws its own
+//!   and waits for the end of a write.
 //!
 //! Of two stores, each followed by a full barrier and a load of what the other stored, at least one
 //! side sees the other: so a write and a window never both go ahead, nor do two writes. This answers
@@ -156,6 +157,68 @@ impl Claim {
     }
 }
 
+/// Chunks of a region, as a logarithm: 256 KiB.
+const REGION_SHIFT: u32 = 6;
+/// Counters of regions; several regions share one.
+const REGIONS: usize = 64;
+/// A write of more regions is counted as one that may be anywhere.
+const NARROW: u64 = 4;
+
+/// How many writes go on in which region, so that who looks for one that overlaps need not look at
+/// all claims. Two that overlap have a region in common, or one of them is wide.
+pub struct Crowd {
+    regions: [Word; REGIONS],
+    wide: Word,
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self {
+            regions: ::core::array::from_fn(|_| Word::new(0)),
+            wide: Word::new(0),
+        }
+    }
+}
+
+impl Crowd {
+    /// A write of `span`, which has published its claim, comes in. Whether another one that has
+    /// come in before, and published its claim, may overlap it. Full barrier.
+    pub fn enter(&self, span: Span) -> bool {
+        let mut others = false;
+        self.each(span, |region| others |= region.fetch_add(1) != 0);
+        let is_wide = Self::regions_of(span).is_none();
+        span.len > 0 && (others || is_wide || self.wide.load() != 0)
+    }
+
+    /// The write has ended, or goes away again.
+    pub fn leave(&self, span: Span) {
+        self.each(span, |region| {
+            region.fetch_add(u64::MAX);
+        });
+    }
+
+    /// The first region and the last one; nothing if there are too many.
+    fn regions_of(span: Span) -> Option<(u64, u64)> {
+        let first = span.start >> REGION_SHIFT;
+        let last = span.start.saturating_add(span.len.saturating_sub(1)) >> REGION_SHIFT;
+        (last - first < NARROW).then_some((first, last))
+    }
+
+    fn each(&self, span: Span, mut f: impl FnMut(&Word)) {
+        if span.len == 0 {
+            return;
+        }
+        let Some((first, last)) = Self::regions_of(span) else {
+            return f(&self.wide);
+        };
+        for region in first..=last {
+            if let Some(word) = self.regions.get((region % REGIONS as u64) as usize) {
+                f(word);
+            }
+        }
+    }
+}
+
 /// A window of a resync: writes that overlap it wait.
 pub struct Window(Word);
 
@@ -228,6 +291,34 @@ mod tests {
         claim.withdraw();
         assert!(!claim.blocks(span));
         assert_eq!(claim.age(6), 0);
+    }
+
+    #[test]
+    fn writes_that_overlap_meet_in_the_crowd() {
+        let lens = [1u64, 2, 63, 64, 65, 192, 193, 256, 257, 8192];
+        let starts = [0u64, 1, 62, 63, 64, 127, 191, 192, 4096, 70_000];
+        for (a, la) in starts.iter().flat_map(|a| lens.map(|l| (*a, l))) {
+            for (b, lb) in starts.iter().flat_map(|b| lens.map(|l| (*b, l))) {
+                let one = Span::new(a * CHUNK_SECTORS, la * CHUNK_SECTORS);
+                let other = Span::new(b * CHUNK_SECTORS, lb * CHUNK_SECTORS);
+                let crowd = Crowd::default();
+                crowd.enter(one);
+                assert!(
+                    crowd.enter(other) || !one.overlaps(other),
+                    "{one:?} {other:?}"
+                );
+                crowd.leave(other);
+                crowd.leave(one);
+                let counts = crowd.regions.iter().chain([&crowd.wide]);
+                assert!(counts.into_iter().all(|word| word.load() == 0));
+            }
+        }
+        let crowd = Crowd::default();
+        let small = Span::new(0, CHUNK_SECTORS);
+        assert!(!crowd.enter(small));
+        assert!(!crowd.enter(Span::new(1 << 20, CHUNK_SECTORS)));
+        assert!(!crowd.enter(Span::new(0, 0)), "a flush is nowhere");
+        assert!(crowd.enter(small));
     }
 
     #[test]

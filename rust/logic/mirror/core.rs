@@ -4,7 +4,7 @@
 
 use super::copy::COPIES_EACH;
 use crate::logic::{
-    barrier::Window,
+    barrier::{Crowd, Window},
     group::{GroupFault, GroupSet, Refusal, View},
     word::update,
     MAX_GROUPS,
@@ -18,6 +18,8 @@ pub struct Core {
     pub(super) windows: [[Window; COPIES_EACH]; MAX_GROUPS],
     /// Resyncs that wait for claims of any range.
     pub(super) settling: Word,
+    /// The writes on their way, by region.
+    pub(super) crowd: Crowd,
     /// A write waits for the end of another one of the same blocks.
     pub(super) postponed: Word,
     /// Requests fail instead of waiting for a group: the device is being enabled or taken away.
@@ -40,6 +42,7 @@ impl Default for Core {
             groups: ::core::array::from_fn(|_| GroupCore::default()),
             windows: ::core::array::from_fn(|_| ::core::array::from_fn(|_| Window::default())),
             settling: Word::new(0),
+            crowd: Crowd::default(),
             postponed: Word::new(0),
             failing: Word::new(0),
             sectors: Word::new(0),

@@ -110,8 +110,8 @@ pub trait Route: World {
 
     /// Whether a write of `span` overlaps one that goes on, in another slot than `tag`.
     fn is_overlapped(&self, tag: u32, span: Span) -> bool {
-        let mut claims = self.claims().iter().zip(0u32..);
-        claims.any(|(claim, number)| claim.blocks(span) && number != tag)
+        let mut claims = self.claims().iter().enumerate();
+        claims.any(|(number, claim)| claim.blocks(span) && number != tag as usize)
     }
 
     /// Whether the requests that were given back may be asked for again. To be asked when a request
@@ -281,9 +281,10 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
         }
         view = now;
     }
+    let is_crowded = w.core().crowd.enter(span);
     let why_not = if w.is_held(view.resyncing(), span) {
         Claimed::Held
-    } else if view.writable().len() > 1 && w.is_overlapped(rq.tag(), span) {
+    } else if is_crowded && view.writable().len() > 1 && w.is_overlapped(rq.tag(), span) {
         Claimed::Overlaps
     } else {
         return Claimed::Goes(view);
@@ -295,6 +296,9 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
 
 fn withdraw<W: World>(w: &W, tag: u32) {
     let span = w.claims().get(tag as usize).and_then(Claim::withdraw);
+    if let Some(span) = span {
+        w.core().crowd.leave(span);
+    }
     // Only a resync that has raised a window over the write, or that waits for all older ones, has
     // been waiting for this.
     let is_waited_for = |span| w.is_held(w.core().view().resyncing(), span);

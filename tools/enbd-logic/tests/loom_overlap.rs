@@ -9,7 +9,10 @@
 
 mod loom_common;
 
-use enbd_logic::{logic::barrier::Claim, sync::Word};
+use enbd_logic::{
+    logic::barrier::{Claim, Crowd},
+    sync::Word,
+};
 use loom::{
     sync::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -25,6 +28,8 @@ enum Slip {
     None,
     /// The writer looks at the other claims and only then publishes its own.
     LookFirst,
+    /// The writer is counted before its claim can be seen.
+    EnterFirst,
     /// The write is given back without a second look at the claims.
     PostponeBlindly,
     /// The flag is set after the second look.
@@ -36,6 +41,7 @@ enum Slip {
 struct Device {
     slip: Slip,
     claims: [Claim; 3],
+    crowd: Crowd,
     postponed: Word,
     /// The lock of `World::postponing()`.
     postponing: Mutex<()>,
@@ -50,6 +56,7 @@ impl Device {
         Arc::new(Self {
             slip,
             claims: Default::default(),
+            crowd: Crowd::default(),
             postponed: Word::new(0),
             postponing: Mutex::new(()),
             list: Mutex::new(Vec::new()),
@@ -67,10 +74,22 @@ impl Device {
         if self.slip == Slip::LookFirst {
             let overlapped = self.is_overlapped(tag);
             self.claims[tag].publish(chunk(0), 0);
+            self.crowd.enter(chunk(0));
             return !overlapped;
         }
+        if self.slip == Slip::EnterFirst {
+            let crowded = self.crowd.enter(chunk(0));
+            self.claims[tag].publish(chunk(0), 0);
+            return !(crowded && self.is_overlapped(tag));
+        }
         self.claims[tag].publish(chunk(0), 0);
-        !self.is_overlapped(tag)
+        !(self.crowd.enter(chunk(0)) && self.is_overlapped(tag))
+    }
+
+    fn withdraw(&self, tag: usize) {
+        if let Some(span) = self.claims[tag].withdraw() {
+            self.crowd.leave(span);
+        }
     }
 
     /// Whether the write was given back.
@@ -106,7 +125,7 @@ impl Device {
 
     fn route(&self, tag: usize) {
         while !self.claim(tag) {
-            self.claims[tag].withdraw();
+            self.withdraw(tag);
             if self.postpone(tag) {
                 return;
             }
@@ -114,7 +133,7 @@ impl Device {
         assert!(!self.inside.swap(true, Relaxed), "two writes at once");
         self.inside.swap(false, Relaxed);
         self.written.fetch_add(1, Relaxed);
-        self.claims[tag].withdraw();
+        self.withdraw(tag);
         for other in self.take_postponed() {
             self.route(other);
         }
@@ -154,6 +173,12 @@ fn of_three_too() {
 #[should_panic(expected = "two writes at once")]
 fn not_if_each_looks_before_it_claims() {
     writers(2, Some(3), Slip::LookFirst);
+}
+
+#[test]
+#[should_panic(expected = "two writes at once")]
+fn not_if_it_is_counted_before_it_claims() {
+    writers(2, Some(3), Slip::EnterFirst);
 }
 
 #[test]
