@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Three writers overwrite the same few blocks at once, many requests deep, over servers of two kinds: whatever the blocks hold in
 the end, all stores hold the same. Then the same with a server that stops in between, so that all of them wait for it, with a
-group that comes back, and with a scheduler, which gives a request that is brought again another number."""
+group that comes back, and with a scheduler (where there is one), which gives a request that is brought again another number."""
 
 import subprocess
 
@@ -28,11 +28,20 @@ def run():
     with Mirror(kinds=[Nbdkit, QemuNbd, Nbdkit], size=SIZE) as mirror:
         run_program(*fio(mirror.disk), limit=150)
         settled(mirror, "at rest")
-        with open(f"/sys/block/{mirror.disk.name}/queue/scheduler", "w", encoding="ascii") as file:
-            file.write("mq-deadline")
+        schedule(mirror.disk)
         interrupted(mirror)
         settled(mirror, "after a server stopped and a group came back")
         mirror.disable()
+
+
+def schedule(disk):
+    """Gives it a scheduler, if the kernel has one."""
+    path = f"/sys/block/{disk.name}/queue/scheduler"
+    with open(path, encoding="ascii") as file:
+        names = [name for name in file.read().split() if "none" not in name]
+    for name in names[:1]:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(name.strip("[]"))
 
 
 def interrupted(mirror):
