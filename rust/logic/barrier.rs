@@ -316,7 +316,8 @@ mod tests {
         let crowd = Crowd::default();
         let small = Span::new(0, CHUNK_SECTORS);
         assert!(!crowd.enter(small));
-        assert!(!crowd.enter(Span::new(1 << 20, CHUNK_SECTORS)));
+        let region = CHUNK_SECTORS << REGION_SHIFT;
+        assert!(!crowd.enter(Span::new(region, CHUNK_SECTORS)));
         assert!(!crowd.enter(Span::new(0, 0)), "a flush is nowhere");
         assert!(crowd.enter(small));
     }
