@@ -12,7 +12,7 @@
 use super::{
     inbox::Inbox,
     owed::Owed,
-    receive::{Ending, Receiver, TICK_MS},
+    receive::{Receiver, TICK_MS},
     Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
 };
 use crate::kapi::{
@@ -25,7 +25,7 @@ use crate::kapi::{
 use crate::logic::channel::{backoff_ms, ChannelEvent, DownReason};
 use crate::logic::mirror::{
     hang_up::{hang_up, is_write},
-    HangUp, Rest,
+    End, HangUp, Rest,
 };
 use crate::logic::wire::{
     handshake::Export,
@@ -316,7 +316,7 @@ impl<T: Operations> Channel<T> {
         home.leave(self.index, group);
         home.went_down(self.index, group);
         self.not_up(home, group, ChannelEvent::Lost, reason);
-        self.hang_up(home, group, ending, receiver, owed);
+        self.hang_up(home, group, ending.end, receiver, owed);
     }
 
     /// Makes ready for sending on a new connection.
@@ -339,12 +339,12 @@ impl<T: Operations> Channel<T> {
         &self,
         home: &H,
         group: u8,
-        ending: Ending,
+        end: End,
         receiver: Receiver<'_, H>,
         mut owed: Owed,
     ) {
         self.queue.lock().close();
-        if ending.end.rest != Rest::Alive {
+        if end.rest != Rest::Alive {
             receiver.sock.shutdown();
         }
         // Whoever sends finds the socket shut, or the queue closed, and lets go of it.
@@ -363,7 +363,7 @@ impl<T: Operations> Channel<T> {
             receiver,
             owed,
         };
-        hang_up(&mut line, ending.end);
+        hang_up(&mut line, end);
         home.changed();
     }
 

@@ -186,8 +186,8 @@ impl Crowd {
     pub fn enter(&self, span: Span) -> bool {
         let mut others = false;
         self.each(span, |region| others |= region.fetch_add(1) != 0);
-        let is_wide = Self::regions_of(span).is_none();
-        span.len > 0 && (others || is_wide || self.wide.load() != 0)
+        // A wide one sees at least itself there.
+        span.len > 0 && (others || self.wide.load() != 0)
     }
 
     /// The write has ended, or goes away again.

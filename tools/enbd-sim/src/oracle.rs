@@ -66,26 +66,32 @@ impl Oracle {
     /// The last write of these blocks, sent at `since`, was acknowledged, or made durable at once.
     /// One that was on its way when a crash took data may have been taken, too.
     pub fn acknowledge(&self, first: usize, len: usize, durable: bool, since: &Snapshot) {
-        let mut s = self.0.lock().unwrap();
-        if s.losses != since.losses {
-            return;
-        }
-        for block in &mut s.blocks[first..first + len] {
-            block.acknowledged = block.history.len() - 1;
-            if durable {
-                block.durable = block.acknowledged;
-            }
-        }
+        self.acknowledge_one_of(1, first, len, durable, since);
     }
 
     /// The same for the last two writes, which were sent at once: either may have come last.
     pub fn acknowledge_either(&self, first: usize, len: usize, since: &Snapshot) {
+        self.acknowledge_one_of(2, first, len, false, since);
+    }
+
+    /// One of the last `count` writes of each block came last.
+    fn acknowledge_one_of(
+        &self,
+        count: usize,
+        first: usize,
+        len: usize,
+        durable: bool,
+        since: &Snapshot,
+    ) {
         let mut s = self.0.lock().unwrap();
         if s.losses != since.losses {
             return;
         }
         for block in &mut s.blocks[first..first + len] {
-            block.acknowledged = block.history.len() - 2;
+            block.acknowledged = block.history.len() - count;
+            if durable {
+                block.durable = block.acknowledged;
+            }
         }
     }
 

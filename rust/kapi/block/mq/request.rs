@@ -202,20 +202,21 @@ impl<T: Operations> Shared<T> {
         }
         added
     }
-}
 
-impl<T: Operations> Shared<T> {
+    /// Gives up the share; the request alone if it was the last one. To be called once.
+    fn give_up(&self) -> Option<Owned<T>> {
+        // Full ordering: what each holder did comes before what is done with the request
+        // afterwards.
+        let was_last = self.0.pdu().shares.fetch_sub(1, ordering::Full) == 1;
+        // INVARIANT: The last share was given up just now.
+        was_last.then(|| Owned(Started(self.0 .0, PhantomData)))
+    }
+
     /// The request alone, if this is the only handle to it; else the handle is given up.
     pub(crate) fn into_owned(self) -> Option<Owned<T>> {
-        let rq = self.0 .0;
-        // Full ordering, as in `drop`.
-        if self.0.pdu().shares.fetch_sub(1, ordering::Full) != 1 {
-            core::mem::forget(self);
-            return None;
-        }
+        let owned = self.give_up();
         core::mem::forget(self);
-        // INVARIANT: The last share was given up just now.
-        Some(Owned(Started(rq, PhantomData)))
+        owned
     }
 }
 
@@ -230,16 +231,13 @@ impl<T: Operations> Clone for Shared<T> {
 
 impl<T: Operations> Drop for Shared<T> {
     fn drop(&mut self) {
-        // Full ordering: what each holder did comes before what is done with the request
-        // afterwards.
-        if self.0.pdu().shares.fetch_sub(1, ordering::Full) != 1 {
+        let Some(owned) = self.give_up() else {
             return;
-        }
+        };
         // SAFETY: By the type invariant the request is started, so its queue, whose data `GenDisk`
         // set, exists.
-        let data = unsafe { queue_data((*self.0.rq()).q) };
-        // INVARIANT: The last share was given up just now.
-        T::released(data, Owned(Started(self.0 .0, PhantomData)));
+        let data = unsafe { queue_data((*owned.0.rq()).q) };
+        T::released(data, owned);
     }
 }
 
