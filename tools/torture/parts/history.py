@@ -16,11 +16,11 @@ THIRD, FOURTH = "+96(%di)", "+56(%di)"
 PROBES = {
     "pwrite": f"__x64_sys_pwrite64 len={THIRD}:u64 pos={FOURTH}:u64",
     "pwritev": f"__x64_sys_pwritev len=+8(+104(%di)):u64 pos={FOURTH}:u64",
-    "fallocate": f"__x64_sys_fallocate pos={THIRD}:u64 len={FOURTH}:u64",
+    "fallocate": f"__x64_sys_fallocate len={FOURTH}:u64 pos={THIRD}:u64",
 }
 EVENTS = ["block/block_rq_issue", "block/block_rq_complete"] + [f"store/write_{name}" for name in PROBES]
-DISK = re.compile(r"block_rq_\w+: (\d+),(\d+) W\S* (?:\d+ )?\([^)]*\) (\d+) \+ (\d+)")
-STORE = re.compile(r" len=(\d+) pos=(\d+)| pos=(\d+) len=(\d+)")
+DISK = re.compile(r"block_rq_\w+: \d+,\d+ W\S* (?:\d+ )?\([^)]*\) (\d+) \+ (\d+)")
+STORE = re.compile(r" len=(\d+) pos=(\d+)")
 
 
 def _set(name, text, flags=os.O_TRUNC):
@@ -61,9 +61,9 @@ class History:
     def _touches(line, first, length):
         disk, store = DISK.search(line), STORE.search(line)
         if disk:
-            at, size = int(disk[3]) * 512, int(disk[4]) * 512
+            at, size = int(disk[1]) * 512, int(disk[2]) * 512
         elif store:
-            size, at = (int(n) for n in (store[1], store[2]) if n) if store[1] else (int(store[4]), int(store[3]))
+            at, size = int(store[2]), int(store[1])
         else:
             return False
         return at < first + length and first < at + size

@@ -10,6 +10,8 @@ from lib import check
 
 CHUNK = 1 << 20
 BLOCK = 4096
+# Blocks that differ that are told.
+TOLD = 16
 
 
 class Store:
@@ -46,38 +48,23 @@ class Store:
         return os.stat(self.path).st_blocks * 512
 
 
-def first_difference(one, other, length):
-    """The offset of the first 512 bytes in which two stores differ, or None."""
-    with open(one.path, "rb") as left, open(other.path, "rb") as right:
-        for offset in range(0, length, CHUNK):
-            a, b = (file.read(min(CHUNK, length - offset)) for file in (left, right))
-            if a == b:
-                continue
-            for at in range(0, CHUNK, 512):
-                if a[at:at + 512] != b[at:at + 512]:
-                    return offset + at
-    return None
-
-
-def differing_blocks(stores):
-    """The blocks in which stores differ, as far as the smallest reaches."""
-    for block in range(min(store.size for store in stores) // BLOCK):
-        if len({store.read(block * BLOCK, BLOCK) for store in stores}) > 1:
-            yield block
-
-
-def _told(stores, most=16):
-    """The first blocks in which stores differ, each with a checksum of what every store has there, and how many there are."""
-    blocks = list(differing_blocks(stores))
-    sums = [[f"{s.name}={zlib.crc32(s.read(block * BLOCK, BLOCK)):08x}" for s in stores] for block in blocks[:most]]
-    return f"{len(blocks)} blocks: " + ", ".join(f"block {b}: {' '.join(words)}" for b, words in zip(blocks, sums))
+def differing_blocks(stores, length=None):
+    """The blocks in which stores differ, as far as the smallest, or `length`, reaches."""
+    length = length or min(store.size for store in stores)
+    for offset in range(0, length, CHUNK):
+        chunks = [store.read(offset, min(CHUNK, length - offset)) for store in stores]
+        if len(set(chunks)) == 1:
+            continue
+        for at in range(0, len(chunks[0]), BLOCK):
+            if len({chunk[at:at + BLOCK] for chunk in chunks}) > 1:
+                yield (offset + at) // BLOCK
 
 
 def check_same(stores, length=None):
-    """Fails unless all stores hold the same, as far as the smallest reaches."""
-    length = length or min(store.size for store in stores)
-    for other in stores[1:]:
-        offset = first_difference(stores[0], other, length)
-        if offset is not None:
-            where = f"stores {stores[0].name} and {other.name} differ at byte {offset}"
-            raise check.Failure(f"{where}; {_told(stores)}")
+    """Fails unless all stores hold the same, as far as the smallest, or `length`, reaches. Tells the first blocks that differ, each
+    with a checksum of what every store has there, and how many there are."""
+    blocks = list(differing_blocks(stores, length))
+    if blocks:
+        sums = [[f"{s.name}={zlib.crc32(s.read(block * BLOCK, BLOCK)):08x}" for s in stores] for block in blocks[:TOLD]]
+        told = ", ".join(f"block {block}: {' '.join(words)}" for block, words in zip(blocks, sums))
+        raise check.Failure(f"stores differ from byte {blocks[0] * BLOCK} on; {len(blocks)} blocks: {told}")
