@@ -105,8 +105,11 @@ def while_open(refusals, mirror):
     run_program("mkfs.ext4", "-q", mirror.disk.path)
     os.mkdir("mnt")
     run_program("mount", mirror.disk.path, "mnt")
+    # Nothing may change in the status, so the file system must not write by itself, as ext4 does after a mkfs.
+    run_program("fsfreeze", "--freeze", "mnt")
     refusals.expect("enable[a]=0", EBUSY, "enable=0 while mounted")
     refusals.expect("reset[a]=1", EBUSY, "reset while mounted")
+    run_program("fsfreeze", "--unfreeze", "mnt")
     with open("mnt/file", "wb") as file:
         file.write(b"x" * 100000)
     run_program("umount", "mnt")
