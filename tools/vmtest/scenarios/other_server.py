@@ -14,7 +14,7 @@ LIMIT_S = 180
 
 
 def run():
-    with Mirror(kinds=[Nbdkit, QemuNbd], size=SIZE, settings=["timeout=1", "blocksize=1024"]) as mirror, Kmsg() as kmsg:
+    with Mirror(kinds=[Nbdkit, QemuNbd], size=SIZE, settings=["timeout=4", "blocksize=1024"]) as mirror, Kmsg() as kmsg:
         # Durable, else all of it would be marked when the server is lost.
         mirror.disk.write(0, os.urandom(SIZE), os.O_SYNC)
         come_back(mirror, kmsg, mirror.servers[1].store.read(0, SIZE))

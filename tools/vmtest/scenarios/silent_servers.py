@@ -92,8 +92,10 @@ def not_accepting(kmsg):
 
 def black_hole(kmsg):
     """An address from which nothing ever comes back."""
-    run_program("ip", "link", "add", "hole", "type", "dummy")
+    # What comes out at the other end is for a station that is not there.
+    run_program("ip", "link", "add", "hole", "type", "veth", "peer", "name", "bottom")
     run_program("ip", "address", "add", "192.0.2.1/24", "dev", "hole")
+    run_program("ip", "link", "set", "bottom", "up")
     run_program("ip", "link", "set", "hole", "up")
     run_program("ip", "neighbour", "add", "192.0.2.77", "lladdr", "02:00:00:00:00:77", "dev", "hole")
     endpoint = Endpoint(host="192.0.2.77")
