@@ -6,8 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`table`] | the transfers of a group, by number, whatever channel they are on |
-//! | [`queue`] | which transfers a channel has to send, and who sends them |
-//! | [`send`] | the sending: by the submitter if it can, else by the sender thread |
+//! | [`send`] | the sending: by the submitter if it can, else by the sender thread (`logic::send_queue`) |
 //! | [`connect`] | connecting and negotiating |
 //! | [`receive`], [`inbox`] | the replies |
 //! | [`owed`] | the replies that are still to come when nobody waits for them any more |
@@ -26,7 +25,6 @@ mod connect;
 mod inbox;
 mod life;
 mod owed;
-mod queue;
 mod receive;
 mod send;
 mod table;
@@ -38,6 +36,7 @@ use crate::kapi::{
 };
 use crate::logic::channel::{ChannelEvent, ChannelState, DownReason};
 use crate::logic::command::Address;
+use crate::logic::send_queue::{Batch, SendQueue};
 use crate::logic::wire::{handshake::Export, request::Command};
 use kernel::{
     prelude::*,
@@ -54,8 +53,6 @@ use kernel::{
 pub(crate) use crate::logic::mirror::{Fence, Outcome};
 pub(crate) use life::ChannelThreads;
 pub(crate) use table::{Table, Transfer, NO_CHANNEL, SLOTS};
-
-use queue::SendQueue;
 
 /// What a channel needs from the mirror that it belongs to.
 pub(crate) trait Home: Send + Sync + 'static {
@@ -275,7 +272,7 @@ struct Tx<T: Operations> {
     /// The cookies of the messages in `out`, in order.
     cookies: KVec<u64>,
     /// Transfers that were taken from the queue and not yet collected.
-    backlog: queue::Batch,
+    backlog: Batch,
 }
 
 /// One channel. A device has a fixed number of them, most of them unused.
@@ -320,7 +317,7 @@ impl<T: Operations> Channel<T> {
                 sock: None,
                 ever_up: false,
             }, "enbd::Channel::link"),
-            queue <- new_spinlock!(SendQueue::new(), "enbd::Channel::queue"),
+            queue <- new_spinlock!(SendQueue::default(), "enbd::Channel::queue"),
             sender <- new_condvar!("enbd::Channel::sender"),
             tx <- new_mutex!(None, "enbd::Channel::tx"),
             stop: Atomic::new(false),

@@ -12,9 +12,9 @@
 //! Context: process context; `tx` is held while sending, and only by the one that the queue calls
 //! the sender.
 
-use super::{queue::Sender, Channel, Home, Tx};
+use super::{Channel, Home, Tx};
 use crate::kapi::{block::mq::Operations, iovec::Sent, scope::NoReclaim};
-use crate::logic::wire::request::REQUEST_LEN;
+use crate::logic::{send_queue::Sender, wire::request::REQUEST_LEN};
 use kernel::sync::atomic::ordering::Relaxed;
 
 /// How many calls of the network a submitter makes before it leaves the sending to the thread.

@@ -20,13 +20,13 @@
 //! All of this is decided under the queue's lock, so that what is queued is always seen by the one
 //! who sends, and is left by none: who finds the queue empty becomes idle in the same step.
 //!
-//! Lock: the queue lies under a spin lock; nothing here allocates or waits.
+//! Lock: the queue lies under a spin lock of its channel; nothing here allocates or waits.
 
-use super::table::SLOTS;
+use super::mirror::SLOTS;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Sender {
+pub enum Sender {
     /// Nobody.
     Idle,
     /// A submitter that came along.
@@ -53,7 +53,7 @@ enum Gate {
 
 /// Transfers that were taken from a queue, in order.
 #[derive(Default)]
-pub(super) struct Batch {
+pub struct Batch {
     numbers: [u16; BATCH],
     next: usize,
     len: usize,
@@ -61,7 +61,7 @@ pub(super) struct Batch {
 
 impl Batch {
     /// The next transfer.
-    pub(super) fn pop(&mut self) -> Option<u32> {
+    pub fn pop(&mut self) -> Option<u32> {
         if self.next >= self.len {
             return None;
         }
@@ -72,7 +72,7 @@ impl Batch {
 }
 
 /// The transfers that a channel has to send.
-pub(super) struct SendQueue {
+pub struct SendQueue {
     ring: [u16; SLOTS],
     first: usize,
     len: usize,
@@ -81,8 +81,9 @@ pub(super) struct SendQueue {
     quit: bool,
 }
 
-impl SendQueue {
-    pub(super) fn new() -> Self {
+impl Default for SendQueue {
+    /// The queue of a channel that is down.
+    fn default() -> Self {
         Self {
             ring: [0; SLOTS],
             first: 0,
@@ -92,9 +93,11 @@ impl SendQueue {
             quit: false,
         }
     }
+}
 
+impl SendQueue {
     /// Queues a transfer; false if the channel is not up. There is room for all that the table has.
-    pub(super) fn push(&mut self, number: u32) -> bool {
+    pub fn push(&mut self, number: u32) -> bool {
         if self.gate != Gate::Open || self.len >= SLOTS {
             return false;
         }
@@ -109,7 +112,7 @@ impl SendQueue {
     /// Chooses who sends, if there is something to send and nobody does: the caller, or the thread
     /// if the server has more than [`DIRECT`] transfers to answer. `carried` is the number of those
     /// that the channel has, in the queue or sent.
-    pub(super) fn choose_sender(&mut self, carried: usize) -> Option<Sender> {
+    pub fn choose_sender(&mut self, carried: usize) -> Option<Sender> {
         if self.sender != Sender::Idle || self.len == 0 {
             return None;
         }
@@ -123,7 +126,7 @@ impl SendQueue {
 
     /// The sender takes the next transfers. If there are none, and `idle_if_empty`, it is the
     /// sender no more.
-    pub(super) fn take(&mut self, batch: &mut Batch, idle_if_empty: bool) -> bool {
+    pub fn take(&mut self, batch: &mut Batch, idle_if_empty: bool) -> bool {
         let count = self.len.min(BATCH);
         for to in batch.numbers.iter_mut().take(count) {
             *to = self.ring.get(self.first).copied().unwrap_or(u16::MAX);
@@ -139,58 +142,152 @@ impl SendQueue {
     }
 
     /// The sender leaves the sending to the thread.
-    pub(super) fn hand_to_thread(&mut self) {
+    pub fn hand_to_thread(&mut self) {
         self.sender = Sender::Thread;
     }
 
     /// The sender sends no more, whatever is queued: the socket is broken.
-    pub(super) fn give_up(&mut self) {
+    pub fn give_up(&mut self) {
         self.sender = Sender::Idle;
         self.gate = Gate::Closed;
     }
 
     /// Whether the thread is to send.
-    pub(super) fn is_threads(&self) -> bool {
+    pub fn is_threads(&self) -> bool {
         self.sender == Sender::Thread
     }
 
     /// Takes transfers from now on.
-    pub(super) fn open(&mut self) {
+    pub fn open(&mut self) {
         self.gate = Gate::Open;
         self.first = 0;
         self.len = 0;
     }
 
     /// Whether it takes transfers.
-    pub(super) fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         self.gate == Gate::Open
     }
 
     /// Whether what is queued is not to be sent any more.
-    pub(super) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.gate == Gate::Closed
     }
 
     /// Takes no more transfers; those that it has are sent.
-    pub(super) fn end(&mut self) {
+    pub fn end(&mut self) {
         if self.gate == Gate::Open {
             self.gate = Gate::Ending;
         }
     }
 
     /// Takes no more transfers, and forgets those that it has: they are found in the table.
-    pub(super) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.gate = Gate::Closed;
         self.len = 0;
     }
 
     /// Tells the sender thread to end.
-    pub(super) fn quit(&mut self, quit: bool) {
+    pub fn quit(&mut self, quit: bool) {
         self.quit = quit;
     }
 
     /// Whether the sender thread is to end.
-    pub(super) fn is_quitting(&self) -> bool {
+    pub fn is_quitting(&self) -> bool {
         self.quit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> SendQueue {
+        let mut queue = SendQueue::default();
+        queue.open();
+        queue
+    }
+
+    /// What the sender sends until the queue is empty.
+    fn drain(queue: &mut SendQueue) -> Vec<u32> {
+        let mut batch = Batch::default();
+        let mut sent = Vec::new();
+        while queue.take(&mut batch, true) {
+            while let Some(number) = batch.pop() {
+                sent.push(number);
+            }
+        }
+        sent
+    }
+
+    #[test]
+    fn what_is_queued_goes_out_in_order() {
+        let mut queue = open();
+        // More than once around the ring.
+        for round in 0..5u32 {
+            let numbers: Vec<u32> = (0..300).map(|i| (round * 100 + i) % 400).collect();
+            assert!(numbers.iter().all(|&number| queue.push(number)));
+            assert_eq!(queue.choose_sender(300), Some(Sender::Active));
+            assert_eq!(drain(&mut queue), numbers);
+        }
+    }
+
+    #[test]
+    fn there_is_one_sender_until_it_finds_nothing() {
+        let mut queue = open();
+        assert_eq!(queue.choose_sender(0), None);
+        queue.push(1);
+        assert_eq!(queue.choose_sender(1), Some(Sender::Active));
+        queue.push(2);
+        assert_eq!(queue.choose_sender(2), None);
+        let mut batch = Batch::default();
+        assert!(queue.take(&mut batch, true));
+        // With something left to send it does not become idle.
+        assert!(!queue.take(&mut batch, false));
+        queue.push(3);
+        assert_eq!(queue.choose_sender(3), None);
+        assert_eq!(drain(&mut queue), [3]);
+        queue.push(4);
+        assert_eq!(queue.choose_sender(1), Some(Sender::Active));
+    }
+
+    #[test]
+    fn the_thread_sends_where_the_server_is_busy() {
+        let mut queue = open();
+        queue.push(1);
+        assert_eq!(queue.choose_sender(2), Some(Sender::Active));
+        drain(&mut queue);
+        queue.push(2);
+        assert_eq!(queue.choose_sender(3), Some(Sender::Thread));
+        assert!(queue.is_threads());
+    }
+
+    #[test]
+    fn a_gate_lets_in_and_out_what_it_should() {
+        let mut queue = SendQueue::default();
+        assert!(!queue.push(1));
+        queue.open();
+        assert!(queue.is_open() && queue.push(1));
+        queue.end();
+        assert!(!queue.push(2) && !queue.is_closed());
+        assert_eq!(queue.choose_sender(1), Some(Sender::Active));
+        assert_eq!(drain(&mut queue), [1]);
+        queue.open();
+        queue.push(3);
+        queue.close();
+        queue.end();
+        assert!(queue.is_closed() && !queue.push(4));
+        assert_eq!(queue.choose_sender(1), None);
+        // What was left is found in the table.
+        queue.open();
+        assert_eq!(drain(&mut queue), []);
+    }
+
+    #[test]
+    fn a_full_queue_refuses() {
+        let mut queue = open();
+        assert!((0..SLOTS as u32).all(|number| queue.push(number)));
+        assert!(!queue.push(0));
+        assert_eq!(drain(&mut queue).len(), SLOTS);
     }
 }
