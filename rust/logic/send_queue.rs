@@ -6,13 +6,19 @@
 //!            kick, something queued            queue found empty
 //!   Idle ----------------------------> Active -------------------> Idle
 //!     |                                  |
-//!     | kick, and the server             | socket full
-//!     | has much to answer               v
+//!     | kick, and the server has         | socket full
+//!     | much to answer, or bunches       v
 //!     +------------------------------> Thread ---queue found empty---> Idle
 //! ```
 //!
 //! The thread of a server that has much to answer anyway is not in a hurry: it waits for a
 //! processor that has nothing else to do, and what is queued until then goes out in one piece.
+//!
+//! How much the server has to answer does not tell all. Where it runs on the processor of a user
+//! that has many requests to make, the first one wakes it up, and it interrupts the user, answers,
+//! and has nothing to answer when the second one comes, and so on: each goes alone, though all
+//! could have gone together. So where the thread has found a *bunch* of transfers it sends the next
+//! ones too, in no hurry, until several times in a row it has found less.
 //!
 //! A queue is closed while the channel is down, and open while it carries requests; one that is to
 //! end takes no more, and what it has is sent.
@@ -39,6 +45,10 @@ pub enum Sender {
 const DIRECT: usize = 1;
 /// How many transfers a sender takes from the queue at a time.
 const BATCH: usize = 16;
+/// So many transfers that the thread sends in one go are a bunch.
+const BUNCH: usize = 3;
+/// After a bunch the thread is the sender until so often in a row it has found less than one.
+const TURNS: u8 = 8;
 
 /// What the queue takes and gives.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -78,6 +88,10 @@ pub struct SendQueue {
     len: usize,
     gate: Gate,
     sender: Sender,
+    /// What the sender has taken since it became that.
+    taken: usize,
+    /// How often the thread is to be the sender yet, whatever the server has to answer.
+    turns: u8,
     quit: bool,
 }
 
@@ -90,6 +104,8 @@ impl Default for SendQueue {
             len: 0,
             gate: Gate::Closed,
             sender: Sender::Idle,
+            taken: 0,
+            turns: 0,
             quit: false,
         }
     }
@@ -110,13 +126,14 @@ impl SendQueue {
     }
 
     /// Chooses who sends, if there is something to send and nobody does: the caller, or the thread
-    /// if the server has more than [`DIRECT`] transfers to answer. `carried` is the number of those
-    /// that the channel has, in the queue or sent.
+    /// if the server has more than [`DIRECT`] transfers to answer or there were bunches of late.
+    /// `carried` is the number of those that the channel has, in the queue or sent.
     pub fn choose_sender(&mut self, carried: usize) -> Option<Sender> {
         if self.sender != Sender::Idle || self.len == 0 {
             return None;
         }
-        self.sender = if carried.saturating_sub(self.len) > DIRECT {
+        self.taken = 0;
+        self.sender = if self.turns > 0 || carried.saturating_sub(self.len) > DIRECT {
             Sender::Thread
         } else {
             Sender::Active
@@ -135,14 +152,28 @@ impl SendQueue {
         self.len -= count;
         batch.next = 0;
         batch.len = count;
+        self.taken = self.taken.saturating_add(count);
         if count == 0 && idle_if_empty {
-            self.sender = Sender::Idle;
+            self.rest();
         }
         count > 0
     }
 
+    /// The sender has found nothing more.
+    fn rest(&mut self) {
+        if self.sender == Sender::Thread {
+            self.turns = if self.taken >= BUNCH {
+                TURNS
+            } else {
+                self.turns.saturating_sub(1)
+            };
+        }
+        self.sender = Sender::Idle;
+    }
+
     /// The sender leaves the sending to the thread.
     pub fn hand_to_thread(&mut self) {
+        self.taken = 0;
         self.sender = Sender::Thread;
     }
 
@@ -162,6 +193,7 @@ impl SendQueue {
         self.gate = Gate::Open;
         self.first = 0;
         self.len = 0;
+        self.turns = 0;
     }
 
     /// Whether it takes transfers.
@@ -260,6 +292,32 @@ mod tests {
         queue.push(2);
         assert_eq!(queue.choose_sender(3), Some(Sender::Thread));
         assert!(queue.is_threads());
+    }
+
+    #[test]
+    fn the_thread_goes_on_after_a_bunch() {
+        let mut queue = open();
+        let mut send = |carried: usize, count: u32| {
+            (0..count).for_each(|number| assert!(queue.push(number)));
+            let sender = queue.choose_sender(carried + count as usize);
+            assert_eq!(drain(&mut queue).len(), count as usize);
+            sender
+        };
+        // Single ones, each after the other: no reason to wait for the thread.
+        assert_eq!(send(0, 1), Some(Sender::Active));
+        // A submitter that finds many has no need of the thread either.
+        assert_eq!(send(0, BUNCH as u32), Some(Sender::Active));
+        assert_eq!(send(0, 1), Some(Sender::Active));
+        // The thread was chosen as the server is busy, and found a bunch.
+        assert_eq!(send(2, BUNCH as u32), Some(Sender::Thread));
+        for _ in 1..TURNS {
+            assert_eq!(send(0, 1), Some(Sender::Thread));
+        }
+        assert_eq!(send(0, BUNCH as u32), Some(Sender::Thread));
+        for _ in 0..TURNS {
+            assert_eq!(send(0, BUNCH as u32 - 1), Some(Sender::Thread));
+        }
+        assert_eq!(send(0, 1), Some(Sender::Active));
     }
 
     #[test]
