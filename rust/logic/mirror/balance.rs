@@ -5,18 +5,20 @@
 use super::World;
 use crate::logic::group::GroupSet;
 
-/// The channel that was taken last is taken again, as long as it has something to carry, until it
-/// has so many bytes more than another one: what goes over one socket is sent, carried out and
-/// answered in fewer and larger pieces than what goes over several.
+/// The channel that was taken last is taken again until it has so many bytes more than another one:
+/// what goes over one socket is sent, carried out and answered in fewer and larger pieces than what
+/// goes over several, and by threads of the server that are awake or have just been.
 const STICKY: u64 = 64 << 10;
 /// Turns without these bits, one in 256, give the last channel no advantage: all get their share.
-const LEAVE: u32 = 0xff00;
+const LEAVE_BUSY: u32 = 0xff00;
+/// The same for a channel without load, and for the group that was read from last, one in 16: who
+/// asks for one thing after the other stays with one server for a while, and all are used.
+const LEAVE_IDLE: u32 = 0x0f00;
 
 /// The choices among what is equally right.
 pub trait Balance: World {
     /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
-    /// last one mostly has [`STICKY`] bytes of advantage while it is in use, and among equals each
-    /// in turn.
+    /// last one mostly has [`STICKY`] bytes of advantage, and among equals each in turn.
     fn pick_channel(&self, group: usize) -> Option<u32> {
         let core = self.core();
         let g = core.groups.get(group)?;
@@ -34,14 +36,14 @@ pub trait Balance: World {
         let turn = core.next_turn();
         let first = turn % count;
         let current = g.last_taken();
-        let stays = turn & LEAVE != 0;
         let mut best: Option<((u64, u32), u32)> = None;
         let mut left = up;
         for at in 0..count {
             let channel = left.trailing_zeros();
             left &= left.wrapping_sub(1);
             let load = self.load(channel);
-            let key = if stays && load > 0 && Some(channel) == current {
+            let leave = if load > 0 { LEAVE_BUSY } else { LEAVE_IDLE };
+            let key = if turn & leave != 0 && Some(channel) == current {
                 (load.saturating_sub(STICKY), 0)
             } else {
                 (load, 1 + (at + count - first) % count)
@@ -55,8 +57,8 @@ pub trait Balance: World {
         Some(channel)
     }
 
-    /// The group whose next channel has the fewest bytes on it, and among equals each in turn;
-    /// nothing if none has a channel.
+    /// The group whose next channel has the fewest bytes on it, among equals mostly the one of last
+    /// time, else each in turn; nothing if none has a channel.
     fn least_loaded(&self, groups: GroupSet) -> Option<usize> {
         let core = self.core();
         if groups.len() == 1 {
@@ -64,16 +66,26 @@ pub trait Balance: World {
             return (core.groups.get(only)?.up() != 0).then_some(only);
         }
         let count = groups.len().max(1);
-        let first = core.next_turn() % count;
-        groups
+        let turn = core.next_turn();
+        let first = turn % count;
+        let current = (turn & LEAVE_IDLE != 0).then(|| core.last_read.load() as usize);
+        let (_, group) = groups
             .iter()
-            .zip(0..count)
+            .zip(1..)
             .filter_map(|(g, at)| {
                 let load = self.load(self.pick_channel(g)?);
-                Some(((load, (at + count - first) % count), g))
+                let order = if Some(g) == current {
+                    0
+                } else {
+                    1 + (at + count - first) % count
+                };
+                Some(((load, order), g))
             })
-            .min()
-            .map(|(_, g)| g)
+            .min()?;
+        if Some(group) != current {
+            core.last_read.store(group as u64);
+        }
+        Some(group)
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Core {
     pub(super) last_active: Word,
     /// Moves on with each choice, so that what is equally good is taken in turn.
     pub(super) turn: Word,
+    /// The group that was read from last.
+    pub(super) last_read: Word,
 }
 
 impl Default for Core {
@@ -50,6 +52,7 @@ impl Default for Core {
             unkicked: Word::new(0),
             last_active: Word::new(0),
             turn: Word::new(0),
+            last_read: Word::new(0),
         }
     }
 }

@@ -18,6 +18,7 @@ LIMIT_S = 180
 
 def run():
     used_alike()
+    read_alike()
     for how, kind in ((cut_at_server, lambda store: Impostor()), (kill_process, NbdServer), (cut_by_ss, Nbdkit)):
         lose_one(how, kind)
     lose_all()
@@ -33,11 +34,24 @@ def used_alike():
         now = mirror.status()
         check.equal(sum(channel.requested for channel in now.channels), now.requested, "sum of the channels' requests")
         # Small requests stay together, large ones spread.
-        for _ in range(8):
-            mirror.disk.read(0, 4 << 20)
+        for _ in range(200):
+            mirror.disk.read(0, 1 << 20)
         now = mirror.status()
         check.that(all(channel.despatched for channel in now.channels), "every channel was used")
         check.equal(sum(channel.socket == "*" for channel in now.channels), 1, "channels that were the last to be active")
+        mirror.disable()
+
+
+def read_alike():
+    """Reads one after the other stay with a group for a while, but not for ever."""
+    with Mirror(kinds=[Nbdkit, Nbdkit], channels=2) as mirror:
+        with mirror.disk.open(os.O_RDONLY | os.O_DIRECT) as disk:
+            for number in range(1000):
+                disk.read(number % 256 * 4096, 4096)
+        now = mirror.status()
+        shares = [sum(channel.despatched for channel in now.of_group(group)) / now.despatched for group in (0, 1)]
+        check.that(min(shares) > 0.1, f"shares of the groups in single reads: {shares}")
+        check.that(all(channel.despatched for channel in now.channels), "every channel was used for single reads")
         mirror.disable()
 
 
