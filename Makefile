@@ -48,7 +48,7 @@ demo: ## the resync of 2003 replayed in the VM, from nothing
 vm: ## a shell in the VM, with the module loaded
 	@scripts/vm --interactive
 
-bench: ## the comparison with nbd.ko, md, DRBD and nbdcopy: table, JSON, picture in results/; QUICK=1: 15 minutes
+bench: ## the comparison with nbd.ko, md, DRBD and nbdcopy: table, JSON, picture in results/; QUICK=1: 10 minutes
 	@QUICK="$(QUICK)" tools/bench/compare
 
 torture: SECONDS = 300

@@ -72,10 +72,9 @@ def run(options):
     emit("scale", calm=calm.settle())
     rounds, seconds = (1, 1) if options.quick else (3, 2)
     small = named("4k-randread-d32", "4k-randwrite-d32")
-    compare("channels", by_channels, small[:1] if options.quick else small, rounds, seconds)
+    compare("channels", by_channels, small, rounds, seconds)
     compare("groups", by_groups, small, rounds, seconds)
-    if not options.quick:
-        slow("", rounds, 6, [(pause, 2 * seconds, ALL) for pause in DELAYS_MS])
+    slow("", rounds, 6, [(pause, 2 * seconds, ALL) for pause in DELAYS_MS])
 
 
 def slow(words, rounds, limited_s, delays):

@@ -12,15 +12,15 @@ from bench.servers import MIB, bank
 from bench.stages import chosen, emit, everybody, median_of, workloads
 
 SIZE = 64 * MIB
-# Filling takes its time where every instruction is counted.
-COUNTED_SIZE = 16 * MIB
+# Filling takes its time, and where every instruction is counted a long time.
+SMALL_SIZE = 16 * MIB
 PERCENTILES = {"p50": "50.000000", "p99": "99.000000", "p999": "99.900000"}
 
 
-def measure(named_devices, workload, rounds, seconds):
-    """Uses devices in turn: for each name a list with one dictionary a round."""
+def measure(named_devices, workload, rounds, seconds, warm=True):
+    """Uses devices in turn, after a round for nothing: for each name a list with one dictionary a round."""
     # A job's name has to be plain, for fio.
-    jobs = [_job("warm", device, workload, seconds) for _, device in named_devices]
+    jobs = [_job("warm", device, workload, seconds) for _, device in named_devices if warm]
     for number in range(rounds):
         for index, (_, device) in enumerate(named_devices):
             jobs.append(_job(f"{index}-{number}", device, workload, seconds))
@@ -60,7 +60,7 @@ def run(options):
 def compare(options, settings, rounds, seconds, counted):
     """All peers at once, used in turn. `counted` is whether the clock counts instructions."""
     emit("speed", calm=settings, counted=counted)
-    size = COUNTED_SIZE if counted else SIZE
+    size = SMALL_SIZE if counted or options.quick else SIZE
     with contextlib.ExitStack() as stack:
         peers = chosen(options, everybody(lambda count: stack.enter_context(bank(count, size)), size))
         for peer in peers:
@@ -69,6 +69,6 @@ def compare(options, settings, rounds, seconds, counted):
                 emit("speed", peer=peer.name, kind=peer.kind, settings=peer.settings)
         named = [(peer.name, peer.device) for peer in peers if peer.kind != "floor"]
         for workload in workloads(options):
-            result = measure(named, workload, rounds, seconds)
+            result = measure(named, workload, rounds, seconds, warm=not options.quick)
             emit("speed", workload=workload.name, rounds=result, counted=counted)
             show(workload.name, result)
