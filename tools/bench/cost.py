@@ -12,7 +12,7 @@ from bench.stages import chosen, emit, everybody, median_of, workloads
 SIZE = 64 * MIB
 # Requests of the short job. Bulk workloads are cheaper by the byte, and cost a thousand times more each.
 SHORT = 250
-SHORT_BULK = 12
+SHORT_BULK = 24
 FACTOR = 9
 # What costs next to nothing is repeated more often, or chance would be as large.
 MORE_OF_FLOOR = 8
