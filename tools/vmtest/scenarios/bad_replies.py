@@ -168,7 +168,8 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
     mirror.disk.write(256 * KIB, data)
     trap.set(command, act)
     with check.within(15, f"I/O through {what}"), mirror.disk.open() as disk:
-        for _ in range(20):
+        # Single reads stay with a group for a while.
+        for _ in range(300):
             disk.write(384 * KIB, data)
             check.that(disk.read(256 * KIB, 128 * KIB) == data, f"data read, {what}")
             check.that(disk.read(384 * KIB, 128 * KIB) == data, f"data written, {what}")

@@ -75,7 +75,8 @@ def read_refused(mirror, refuser, error):
     data = os.urandom(8 * KIB)
     mirror.disk.write(64 * KIB, data)
     refuser.set(nbd.READ, error)
-    for _ in range(20):
+    # Single reads stay with a group for a while.
+    for _ in range(300):
         check.that(mirror.disk.read(64 * KIB, 8 * KIB) == data, f"data, {what}")
         if refuser.command is None:
             break
