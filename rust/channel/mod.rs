@@ -6,7 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`table`] | the transfers of a group, by number, whatever channel they are on |
-//! | [`send`] | the sending: by the submitter if it can, else by the sender thread (`logic::send_queue`) |
+//! | [`send`] | the sending (`logic::send_queue` says by whom) |
 //! | [`connect`] | connecting and negotiating |
 //! | [`receive`], [`inbox`] | the replies |
 //! | [`owed`] | the replies that are still to come when nobody waits for them any more |
