@@ -144,7 +144,7 @@ def mirrors(get, size):
 def run(options):
     """All cases."""
     emit("resync", calm=calm.settle())
-    rounds, size, seconds = (1, 48 * MIB, 3) if options.quick else (3, 1024 * MIB, 10)
+    rounds, size, seconds = (1, 64 * MIB, 3) if options.quick else (3, 1024 * MIB, 10)
     post(options, rounds)
     with bank(2, size + 16 * MIB) as servers:
         for peer in chosen(options, mirrors(lambda count: servers[:count], size)):
