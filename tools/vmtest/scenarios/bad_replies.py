@@ -167,7 +167,7 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
     data = os.urandom(128 * KIB)
     mirror.disk.write(256 * KIB, data)
     trap.set(command, act)
-    with check.within(15, f"I/O through {what}"), mirror.disk.open() as disk:
+    with check.within(60, f"I/O through {what}"), mirror.disk.open() as disk:
         # Single reads stay with a group for a while.
         for _ in range(300):
             disk.write(384 * KIB, data)
