@@ -5,9 +5,10 @@
 //! A submitter that finds nobody sending sends itself, its own transfers and those that others
 //! queue meanwhile, as far as the socket takes them at once. When the socket is full, or after
 //! [`ROUNDS`] calls of the network, it leaves the rest to the sender thread, which may wait: so a
-//! slow server holds up nobody but itself. Where the server has several transfers to answer already
-//! all is left to the thread: it runs when the submitters of its processor have queued what they
-//! have, and a call of the network costs about the same for one transfer as for many.
+//! slow server holds up nobody but itself. Where the server has several transfers to answer already,
+//! or transfers come in bunches (`logic::send_queue`), all is left to the thread: it runs when the
+//! submitters of its processor have queued what they have, and a call of the network costs about
+//! the same for one transfer as for many.
 //!
 //! Context: process context; `tx` is held while sending, and only by the one that the queue calls
 //! the sender.

@@ -15,6 +15,16 @@ const LEAVE_BUSY: u32 = 0xff00;
 /// asks for one thing after the other stays with one server for a while, and all are used.
 const LEAVE_IDLE: u32 = 0x0f00;
 
+/// The place of number `at` of `count` among equals: the one that stays comes first, then each in
+/// turn, from number `first` on.
+fn place(at: u32, first: u32, count: u32, stays: bool) -> u32 {
+    if stays {
+        0
+    } else {
+        1 + (at + count - first) % count
+    }
+}
+
 /// The choices among what is equally right.
 pub trait Balance: World {
     /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
@@ -43,11 +53,9 @@ pub trait Balance: World {
             left &= left.wrapping_sub(1);
             let load = self.load(channel);
             let leave = if load > 0 { LEAVE_BUSY } else { LEAVE_IDLE };
-            let key = if turn & leave != 0 && Some(channel) == current {
-                (load.saturating_sub(STICKY), 0)
-            } else {
-                (load, 1 + (at + count - first) % count)
-            };
+            let stays = turn & leave != 0 && Some(channel) == current;
+            let weight = load.saturating_sub(if stays { STICKY } else { 0 });
+            let key = (weight, place(at, first, count, stays));
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, channel));
             }
@@ -71,15 +79,10 @@ pub trait Balance: World {
         let current = (turn & LEAVE_IDLE != 0).then(|| core.last_read.load() as usize);
         let (_, group) = groups
             .iter()
-            .zip(1..)
+            .zip(0..count)
             .filter_map(|(g, at)| {
                 let load = self.load(self.pick_channel(g)?);
-                let order = if Some(g) == current {
-                    0
-                } else {
-                    1 + (at + count - first) % count
-                };
-                Some(((load, order), g))
+                Some(((load, place(at, first, count, Some(g) == current)), g))
             })
             .min()?;
         if Some(group) != current {
