@@ -57,7 +57,8 @@ def run(options):
     """Each peer, each workload. One peer at a time: what others do when they idle would be counted too."""
     emit("cost", calm=calm.settle(time_leaps=True))
     with bank(2, SIZE) as servers:
-        for peer in chosen(options, everybody(lambda count: servers[:count], SIZE)):
+        all_peers = everybody(lambda count: servers[:count], SIZE)
+        for peer in chosen(options, all_peers[options.half - 1::2] if options.half else all_peers):
             with peer:
                 emit("cost", peer=peer.name, kind=peer.kind, settings=peer.settings)
                 meter = counter.Threads({server.process.pid for server in servers}, peer.is_server_thread)
