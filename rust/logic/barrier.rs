@@ -159,22 +159,29 @@ impl Claim {
 
 /// Chunks of a region, as a logarithm: 256 KiB.
 const REGION_SHIFT: u32 = 6;
-/// Counters of regions; several regions share one.
-const REGIONS: usize = 64;
+/// Bits of a counter: more than there are request slots.
+const COUNT_BITS: u32 = 16;
+/// Counters in a word.
+const COUNTS: u64 = 4;
+/// Words of counters. With 512 counters one write in 16 meets another one in its counter by mere
+/// chance when 32 are on their way.
+const WORDS: usize = 128;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
 /// A write of more regions is counted as one that may be anywhere.
 const NARROW: u64 = 4;
 
 /// How many writes go on in which region, so that who looks for one that overlaps need not look at
-/// all claims. Two that overlap have a region in common, or one of them is wide.
+/// all claims. Two that overlap have a region in common, or one of them is wide. Regions that are
+/// far from each other share a counter.
 pub struct Crowd {
-    regions: [Word; REGIONS],
+    counts: [Word; WORDS],
     wide: Word,
 }
 
 impl Default for Crowd {
     fn default() -> Self {
         Self {
-            regions: ::core::array::from_fn(|_| Word::new(0)),
+            counts: ::core::array::from_fn(|_| Word::new(0)),
             wide: Word::new(0),
         }
     }
@@ -185,15 +192,18 @@ impl Crowd {
     /// come in before, and published its claim, may overlap it. Full barrier.
     pub fn enter(&self, span: Span) -> bool {
         let mut others = false;
-        self.each(span, |region| others |= region.fetch_add(1) != 0);
+        self.each(span, |word, shift| {
+            others |= (word.fetch_add(1 << shift) >> shift) & COUNT_MASK != 0;
+        });
         // A wide one sees at least itself there.
         span.len > 0 && (others || self.wide.load() != 0)
     }
 
     /// The write has ended, or goes away again.
     pub fn leave(&self, span: Span) {
-        self.each(span, |region| {
-            region.fetch_add(u64::MAX);
+        self.each(span, |word, shift| {
+            // It was counted, so nothing is borrowed from the next counter.
+            word.fetch_add((1u64 << shift).wrapping_neg());
         });
     }
 
@@ -204,16 +214,18 @@ impl Crowd {
         (last - first < NARROW).then_some((first, last))
     }
 
-    fn each(&self, span: Span, mut f: impl FnMut(&Word)) {
+    /// Gives the counters of a span: a word, and by how many bits the counter is shifted in it.
+    fn each(&self, span: Span, mut f: impl FnMut(&Word, u32)) {
         if span.len == 0 {
             return;
         }
         let Some((first, last)) = Self::regions_of(span) else {
-            return f(&self.wide);
+            return f(&self.wide, 0);
         };
         for region in first..=last {
-            if let Some(word) = self.regions.get((region % REGIONS as u64) as usize) {
-                f(word);
+            let word = (region / COUNTS) as usize % WORDS;
+            if let Some(word) = self.counts.get(word) {
+                f(word, (region % COUNTS) as u32 * COUNT_BITS);
             }
         }
     }
@@ -248,6 +260,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logic::mirror::TAGS;
 
     #[test]
     fn spans_round_out() {
@@ -309,7 +322,7 @@ mod tests {
                 );
                 crowd.leave(other);
                 crowd.leave(one);
-                let counts = crowd.regions.iter().chain([&crowd.wide]);
+                let counts = crowd.counts.iter().chain([&crowd.wide]);
                 assert!(counts.into_iter().all(|word| word.load() == 0));
             }
         }
@@ -320,6 +333,23 @@ mod tests {
         assert!(!crowd.enter(Span::new(region, CHUNK_SECTORS)));
         assert!(!crowd.enter(Span::new(0, 0)), "a flush is nowhere");
         assert!(crowd.enter(small));
+    }
+
+    #[test]
+    fn a_full_counter_leaves_its_neighbours_alone() {
+        let region = |number: u64| Span::new(number * (CHUNK_SECTORS << REGION_SHIFT), 1);
+        let crowd = Crowd::default();
+        assert!(!crowd.enter(region(1)));
+        for _ in 1..TAGS {
+            assert!(crowd.enter(region(1)));
+        }
+        assert!(!crowd.enter(region(0)) && !crowd.enter(region(2)));
+        crowd.leave(region(2));
+        for _ in 0..TAGS {
+            crowd.leave(region(1));
+        }
+        assert!(!crowd.enter(region(1)) && !crowd.enter(region(2)));
+        assert!(crowd.enter(region(0)));
     }
 
     #[test]
