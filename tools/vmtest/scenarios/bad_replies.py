@@ -7,11 +7,12 @@ import os
 import struct
 
 from lib import check, nbd
-from lib.impostor import Gone, Impostor
+from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.server import Nbdkit
 from lib.store import Store
+from lib.trap import Trap
 
 LIMIT_S = 300
 KIB = 1024
@@ -116,28 +117,6 @@ CASES = (
 )
 
 
-class Trap:
-    """A script that is honest until the next request of one kind, and after that again."""
-
-    def __init__(self):
-        self.command, self.act = None, None
-
-    def set(self, command, act):
-        """Sets it."""
-        self.command, self.act = command, act
-
-    def __call__(self, talk):
-        talk.negotiate()
-        talk.serve(self._hook)
-
-    def _hook(self, talk, request):
-        if request.command != self.command:
-            return False
-        act, self.command = self.act, None
-        act(talk, request)
-        raise Gone
-
-
 def run():
     trap = Trap()
     with Impostor(trap, size=SIZE) as impostor:
@@ -168,16 +147,15 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
     mirror.disk.write(256 * KIB, data)
     trap.set(command, act)
     with mirror.disk.open() as disk:
-        # Single reads stay with a group for a while.
-        for _ in range(300):
+
+        def use():
             with check.within(15, f"I/O through {what}"):
                 disk.write(384 * KIB, data)
                 check.that(disk.read(256 * KIB, 128 * KIB) == data, f"data read, {what}")
                 check.that(disk.read(384 * KIB, 128 * KIB) == data, f"data written, {what}")
                 disk.flush()
-            if trap.command is None:
-                break
-    check.equal(trap.command, None, f"the server was asked for what it spoils, {what}")
+
+        trap.spring(use, what)
     kmsg.wait_for(rf"\[a\] group 0 channel [01] \(tcp .* impostor\): .*({phrase})", 10)
     if act is silence and command == nbd.WRITE:
         end_silence(mirror)
