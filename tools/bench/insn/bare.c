@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * bare PORT CONNECTIONS read|write BYTES DEPTH MILLISECONDS: the least that NBD requests can cost. No block layer, no
- * bookkeeping: what was answered is asked for anew, in one call of the network with all others that were answered.
+ * bare PORT CONNECTIONS read|write|fsync BYTES DEPTH MILLISECONDS: the least that NBD requests can cost. No block layer, no
+ * bookkeeping: what was answered is asked for anew, in one call of the network with all others that were answered. With
+ * fsync a flush follows each write, and both together are one request; only with one connection and depth 1.
  * Prints how many requests were answered, and the nanoseconds that this took: instructions where time counts those.
  */
 #include <arpa/inet.h>
@@ -27,7 +28,7 @@ struct request {
 } __attribute__((packed));
 
 static uint32_t bytes;
-static int writes;
+static int writes, syncs;
 
 static void get(int sock, void *to, size_t len)
 {
@@ -71,6 +72,7 @@ static int open_export(int port)
 static void ask(int sock, unsigned int count, char *out)
 {
 	static unsigned int next = 1;
+	static int written;
 	size_t at = 0;
 
 	while (count--) {
@@ -78,10 +80,14 @@ static void ask(int sock, unsigned int count, char *out)
 			.magic = htonl(0x25609513), .type = htons(writes), .len = htonl(bytes),
 			.from = htobe64((uint64_t)(next % (SIZE / bytes)) * bytes),
 		};
+		int flush = syncs && written;
 
+		if (flush)
+			rq = (struct request){ .magic = rq.magic, .type = htons(3) };
+		written = writes && !flush;
 		next = next * 1664525 + 1013904223;
 		memcpy(out + at, &rq, sizeof(rq));
-		at += sizeof(rq) + (writes ? bytes : 0);
+		at += sizeof(rq) + (written ? bytes : 0);
 	}
 	put(sock, out, at);
 }
@@ -89,14 +95,17 @@ static void ask(int sock, unsigned int count, char *out)
 int main(int argc, char **argv)
 {
 	if (argc != 7)
-		errx(2, "usage: bare PORT CONNECTIONS read|write BYTES DEPTH MILLISECONDS");
+		errx(2, "usage: bare PORT CONNECTIONS read|write|fsync BYTES DEPTH MILLISECONDS");
 	int connections = atoi(argv[2]), depth = atoi(argv[5]);
 	uint64_t limit = atoll(argv[6]) * 1000000ull, took, answered = 0;
 	struct pollfd socks[connections];
 	size_t part[connections];
 	struct timespec began, now;
 
-	writes = !strcmp(argv[3], "write");
+	syncs = !strcmp(argv[3], "fsync");
+	writes = syncs || !strcmp(argv[3], "write");
+	if (syncs && (connections > 1 || depth > 1))
+		errx(2, "bare: fsync is for one connection and depth 1");
 	bytes = atoi(argv[4]);
 	size_t reply = 16 + (writes ? 0 : bytes), room = depth * (sizeof(struct request) + bytes);
 	char *out = calloc(1, room), *in = malloc(room);
@@ -127,6 +136,6 @@ int main(int argc, char **argv)
 		clock_gettime(CLOCK_MONOTONIC, &now);
 		took = (now.tv_sec - began.tv_sec) * 1000000000ull + now.tv_nsec - began.tv_nsec;
 	} while (took < limit);
-	printf("%llu %llu\n", (unsigned long long)answered, (unsigned long long)took);
+	printf("%llu %llu\n", (unsigned long long)answered >> syncs, (unsigned long long)took);
 	return 0;
 }
