@@ -168,7 +168,17 @@ pub trait Copying: World {
                 self.with_copies(|copies| copies.note_refusal(index, group));
                 self.kick_all(route_copy_read(self, index, transfer));
             }
-            Outcome::Refused(_) => end_copy(self, index, CopyOutcome::Failed),
+            Outcome::Refused(_) => {
+                if transfer.command == Command::Flush {
+                    // Before the resync hears of it, and faults the group for that.
+                    self.flush_refused(group);
+                }
+                end_copy(self, index, CopyOutcome::Failed);
+                if self.core().view().state(group) == GroupState::Faulty {
+                    // It may have been faulty before.
+                    self.mark_unflushed(group);
+                }
+            }
             Outcome::Lost(fence) => match transfer.command {
                 Command::Read => self.kick_all(route_copy_read(self, index, transfer)),
                 _ if fence == Fence::Fenced

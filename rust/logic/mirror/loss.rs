@@ -190,6 +190,14 @@ pub trait Losses: World {
         }
     }
 
+    /// The server refused a flush: what it could not make durable it may drop at any time, or has
+    /// dropped. Whoever faults the group afterwards marks it.
+    fn flush_refused(&self, group: usize) {
+        if let Some(g) = self.core().group(group) {
+            g.set_lost();
+        }
+    }
+
     /// If the group's server was lost: marks what it may have lost with it. Only for a group that
     /// is faulty, so that no resync takes the marks away.
     fn mark_unflushed(&self, group: usize) {

@@ -117,10 +117,7 @@ fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, err
         return w.kick_all(used);
     }
     if command == Command::Flush {
-        // What the server could not make durable it may drop at any time, or has dropped.
-        if let Some(g) = w.core().group(group) {
-            g.set_lost();
-        }
+        w.flush_refused(group);
     }
     write_failed(w, group, &rq, GroupFault::Refused(error.errno()));
     if w.core().view().state(group) == GroupState::Faulty {

@@ -26,6 +26,7 @@ def run():
                 read_refused(mirror, trap, error)
             zeroes_refused(mirror, trap)
             flush_refused(mirror, trap)
+            resync_flush_refused(mirror, kmsg, trap)
             mirror.disable()
             check.that(mirror.servers[1].store.read(0, SIZE) == bytes(impostor.data), "both groups hold the same in the end")
     both_refuse()
@@ -81,6 +82,23 @@ def flush_refused(mirror, trap):
     now = mirror.status()
     check.equal(now.marks(), {0: "F", 1: ""}, "marks after a refused flush")
     check.between(now.dirty_columns[0], 4, now.blocks, "marked blocks after a refused flush")
+    mirror.resync(0)
+
+
+def resync_flush_refused(mirror, kmsg, trap):
+    """Group 0 refuses the flush at the end of a resync: nobody knows what it still has of what was copied."""
+    mirror.command("setfaulty=0")
+    with mirror.disk.open() as disk:
+        disk.write(0, os.urandom(16 * KIB))
+        disk.flush()
+    check.equal(mirror.status().dirty_columns[0], 4, "marked blocks before the resync")
+    kmsg.forget()
+    trap.set(nbd.FLUSH, refusal(nbd.EIO))
+    mirror.command("hotadd=0")
+    kmsg.wait_for(r"\[a\] group 0 is faulty", 10)
+    now = mirror.wait_until(lambda s: s.mark(0) == "F" and s.dirty_columns[0] > 0, 10, "what was copied is marked again")
+    check.equal(trap.command, None, "the server was asked for a flush")
+    check.between(now.dirty_columns[0], 4, now.blocks, "marked blocks after the flush of a resync was refused")
     mirror.resync(0)
 
 
