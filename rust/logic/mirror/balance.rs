@@ -21,7 +21,7 @@ fn place(at: u32, first: u32, count: u32, stays: bool) -> u32 {
     if stays {
         0
     } else {
-        1 + (at + count - first) % count
+        1 + (at + count - first).checked_rem(count).unwrap_or(0)
     }
 }
 
@@ -36,11 +36,12 @@ pub trait Balance: World {
         if up == 0 {
             return None;
         }
-        if up.is_power_of_two() {
-            return Some(up.trailing_zeros());
-        }
+        // Also of a channel that is the only one: it works on when others come up.
         if g.is_single() {
             return Some(g.working(up));
+        }
+        if up.is_power_of_two() {
+            return Some(up.trailing_zeros());
         }
         let count = up.count_ones();
         let turn = core.next_turn();
