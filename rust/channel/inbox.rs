@@ -64,7 +64,7 @@ impl Inbox {
         self.bytes.get(first..self.start).unwrap_or_default()
     }
 
-    /// How many bytes of a header are there already.
+    /// Whether all that came has been taken.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -97,11 +97,11 @@ impl<H: Home> HangUp for Line<'_, H> {
         self.receiver.sock.abort();
     }
 
-    fn pause(&mut self, ms: u32) {
+    fn pause(&mut self, ms: u32, heeds_stop: bool) {
         let channel = self.channel;
         self.home.while_down(self.group);
-        self.home
-            .sleep(ms.min(DOWN_TICK_MS), &mut || channel.is_stopping());
+        let mut ended = || heeds_stop && channel.is_stopping();
+        self.home.sleep(ms.min(DOWN_TICK_MS), &mut ended);
     }
 
     fn now_ms(&self) -> u64 {
@@ -114,6 +114,10 @@ impl<H: Home> HangUp for Line<'_, H> {
 
     fn is_stopping(&self) -> bool {
         self.channel.is_stopping()
+    }
+
+    fn is_failing(&self) -> bool {
+        self.home.is_failing()
     }
 
     fn suspect(&self, suspect: bool) {
@@ -453,6 +457,8 @@ impl<T: Operations> Channel<T> {
         link.spec = None;
         link.sock = None;
         drop(link);
+        // What the channel carries is not set: a submitter that was late may still take back what it
+        // has counted.
         let c = &self.counters;
         for count in [
             &c.read_requested,
@@ -460,8 +466,6 @@ impl<T: Operations> Channel<T> {
             &c.read_done,
             &c.write_done,
             &c.errored,
-            &self.load,
-            &self.carried,
         ] {
             count.set(0);
         }

@@ -17,7 +17,7 @@
 //! receiver with its reply or the channel's end with its loss, hands it back ([`Home::done`]).
 //! Taking it out happens under the lock of its slot, so it happens once.
 //!
-//! Lock order: `link` > `tx` > { slot of a table, `queue` }. The last two are spin locks and never
+//! Lock order: `tx` > { `link`, slot of a table, `queue` }. The last two are spin locks and never
 //! nest; what is taken out under them is dropped after they are released, since the end of a
 //! request may wait.
 
@@ -88,6 +88,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// The server of the group may do so for so many milliseconds more, whatever becomes of the
     /// channel.
     fn suspect_for(&self, group: u8, ms: u32);
+    /// Whether requests that cannot be served fail now.
+    fn is_failing(&self) -> bool;
     /// The channel was lost, or has ended. Its transfers come back afterwards.
     fn went_down(&self, index: u8, group: u8);
     /// A channel that is down looks after its group from time to time.

@@ -66,6 +66,10 @@ impl Home for Mirror {
         Losses::suspect_for(self, usize::from(group), ms);
     }
 
+    fn is_failing(&self) -> bool {
+        self.core().is_failing()
+    }
+
     fn while_down(&self, group: u8) {
         Losses::while_down(self, usize::from(group));
     }

@@ -47,14 +47,16 @@ pub trait HangUp {
     /// Resets the connection: what was not sent yet will not be, and what was lost on its way is
     /// not sent again.
     fn abort(&mut self);
-    /// Waits at most `ms` milliseconds.
-    fn pause(&mut self, ms: u32);
+    /// Waits at most `ms` milliseconds; less if the channel is to end and `heeds_stop`.
+    fn pause(&mut self, ms: u32, heeds_stop: bool);
     /// Milliseconds of a clock that does not go back.
     fn now_ms(&self) -> u64;
     /// How long a request may go unanswered, in milliseconds.
     fn timeout_ms(&self) -> u32;
     /// Whether somebody waits for the end of the channel.
     fn is_stopping(&self) -> bool;
+    /// Whether the device is coming to its end, with nobody who could write anything newer.
+    fn is_failing(&self) -> bool;
     /// See [`Losses::suspect`](super::Losses::suspect).
     fn suspect(&self, suspect: bool);
     /// See [`Losses::suspect_for`](super::Losses::suspect_for).
@@ -76,7 +78,7 @@ pub fn hang_up(line: &mut impl HangUp, end: End) {
         line.give_back(Fence::Fenced, |command, sent| !sent || !is_write(command));
     }
     let rest = await_answers(line, end.rest, !given_up);
-    let fence = match rest.map_or(0, |rest| await_silence(line, rest)) {
+    let fence = match rest.map_or(0, |rest| await_silence(line, rest, given_up)) {
         0 => Fence::Fenced,
         ms => {
             line.suspect_for(ms);
@@ -113,10 +115,14 @@ fn await_answers(line: &mut impl HangUp, rest: Rest, pressing: bool) -> Option<R
 /// more, so some time has to do; gives what is left of that, in milliseconds, if the channel has to
 /// end before.
 ///
+/// That may be only if the group was given up, or nobody writes any more. Where the group goes on
+/// over other channels, whoever waits for the end of this one waits longer: a write that was given
+/// back too early would be repeated over one of those, and then be undone by the old one.
+///
 /// The time begins with the reset. While TCP holds what the server has not acknowledged it sends it
 /// again and again, so that an old write would arrive whenever the network heals, be it a moment
 /// after the newer one.
-fn await_silence(line: &mut impl HangUp, rest: Rest) -> u32 {
+fn await_silence(line: &mut impl HangUp, rest: Rest, given_up: bool) -> u32 {
     line.abort();
     let limit = match rest {
         Rest::Gone => line.timeout_ms().min(QUARANTINE_MS),
@@ -126,10 +132,11 @@ fn await_silence(line: &mut impl HangUp, rest: Rest) -> u32 {
     loop {
         let left = until.saturating_sub(line.now_ms());
         let left = u32::try_from(left).unwrap_or(limit);
-        if left == 0 || line.is_stopping() {
+        let heeds_stop = given_up || line.is_failing();
+        if left == 0 || heeds_stop && line.is_stopping() {
             return left;
         }
-        line.pause(left);
+        line.pause(left, heeds_stop);
     }
 }
 
@@ -165,6 +172,7 @@ mod tests {
         answers_ms: Option<u64>,
         closes_ms: Option<u64>,
         stops_ms: Option<u64>,
+        failing: bool,
         now_ms: u64,
         unanswered: bool,
         owed: bool,
@@ -178,6 +186,7 @@ mod tests {
                 answers_ms: None,
                 closes_ms: None,
                 stops_ms: None,
+                failing: false,
                 now_ms: 0,
                 unanswered: true,
                 owed: false,
@@ -226,7 +235,8 @@ mod tests {
         fn abort(&mut self) {
             self.note(Event::Aborted);
         }
-        fn pause(&mut self, ms: u32) {
+        fn pause(&mut self, ms: u32, heeds_stop: bool) {
+            assert!(!(heeds_stop && self.is_stopping()));
             self.now_ms += u64::from(ms.min(500));
         }
         fn now_ms(&self) -> u64 {
@@ -237,6 +247,9 @@ mod tests {
         }
         fn is_stopping(&self) -> bool {
             self.has_come(self.stops_ms)
+        }
+        fn is_failing(&self) -> bool {
+            self.failing
         }
         fn suspect(&self, suspect: bool) {
             self.note(Event::Suspect(suspect));
@@ -289,9 +302,37 @@ mod tests {
     }
 
     #[test]
-    fn a_channel_that_is_to_stop_leaves_the_rest_of_the_time_to_the_group() {
+    fn a_channel_that_is_to_stop_leaves_the_rest_of_the_time_to_a_group_that_was_given_up() {
+        let mut line = Line::new(true);
+        line.stops_ms = Some(2000);
+        let expected = [
+            (0, Event::Suspect(true)),
+            (0, Event::GaveBack(Fence::Open)),
+            (2000, Event::Aborted),
+            (2000, Event::SuspectFor(TIMEOUT_MS)),
+            (2000, Event::Suspect(false)),
+        ];
+        assert_eq!(line.hang_up(Rest::Alive), expected);
+    }
+
+    #[test]
+    fn a_channel_that_is_to_stop_waits_where_the_group_goes_on() {
         let mut line = Line::new(false);
         line.stops_ms = Some(2000);
+        let expected = [
+            (0, Event::Suspect(true)),
+            (2000, Event::Aborted),
+            (8000, Event::GaveBack(Fence::Fenced)),
+            (8000, Event::Suspect(false)),
+        ];
+        assert_eq!(line.hang_up(Rest::Alive), expected);
+    }
+
+    #[test]
+    fn a_channel_that_is_to_stop_with_its_device_does_not_wait() {
+        let mut line = Line::new(false);
+        line.stops_ms = Some(2000);
+        line.failing = true;
         let expected = [
             (0, Event::Suspect(true)),
             (2000, Event::Aborted),

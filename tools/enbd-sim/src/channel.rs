@@ -301,7 +301,7 @@ impl HangUp for Hung<'_> {
         self.world.servers[self.channel.group].abort(self.conn);
     }
 
-    fn pause(&mut self, ms: u32) {
+    fn pause(&mut self, ms: u32, _heeds_stop: bool) {
         self.world.clock.wait(u64::from(ms.min(100)), || false);
         self.world.while_down(self.channel.group);
     }
@@ -315,6 +315,10 @@ impl HangUp for Hung<'_> {
     }
 
     fn is_stopping(&self) -> bool {
+        self.world.is_ending()
+    }
+
+    fn is_failing(&self) -> bool {
         self.world.is_ending()
     }
 
