@@ -15,7 +15,10 @@ use crate::logic::wire::{
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{ordering::Relaxed, Atomic},
+    sync::atomic::{
+        ordering::{Acquire, Relaxed},
+        Atomic,
+    },
     time::{Instant, Monotonic},
 };
 
@@ -90,7 +93,13 @@ impl<'a, H: Home> Receiver<'a, H> {
         let fence = match reason {
             // The server closed by itself: what it received was carried out before, or is not
             // carried out at all.
-            DownReason::Closed | DownReason::Cut if self.sock.peer_closed() => Fence::Fenced,
+            // Not if sending had failed: then we closed our side first, and not every server that
+            // sees that finishes what it has begun before it closes its own.
+            DownReason::Closed | DownReason::Cut
+                if !self.broken.load(Acquire) && self.sock.peer_closed() =>
+            {
+                Fence::Fenced
+            }
             // Nothing is unanswered.
             DownReason::Removed => Fence::Fenced,
             // What it sent made no sense, but its closing still tells when it is through with what

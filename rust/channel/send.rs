@@ -16,7 +16,7 @@
 use super::{Channel, Home, Tx};
 use crate::kapi::{block::mq::Operations, iovec::Sent, scope::NoReclaim};
 use crate::logic::{send_queue::Sender, wire::request::REQUEST_LEN};
-use kernel::sync::atomic::ordering::Relaxed;
+use kernel::sync::atomic::ordering::Release;
 
 /// How many calls of the network a submitter makes before it leaves the sending to the thread.
 const ROUNDS: u32 = 8;
@@ -67,7 +67,7 @@ impl<T: Operations> Channel<T> {
                 tx.out.forget();
                 // The receiver takes the channel down. The receiving side stays as it is: what
                 // comes there tells whether the server has closed.
-                tx.broken.store(true, Relaxed);
+                tx.broken.store(true, Release);
                 tx.sock.shutdown_send();
                 self.queue.lock().give_up();
             }
