@@ -143,7 +143,10 @@ impl Registry {
             };
             match self.carry_out_on(&device, command) {
                 // Somebody else has reset it meanwhile: there may be another one, or none.
-                Err(failure) if failure.error == ESTALE => self.forget(command.device, &device),
+                // The errno alone does not tell: a path may lead to it, too.
+                Err(failure) if failure.error == ESTALE && device.is_gone() => {
+                    self.forget(command.device, &device);
+                }
                 result => return result,
             }
         }
@@ -176,13 +179,13 @@ impl Registry {
         drop(gone);
     }
 
-    /// Takes all devices apart. Only when no command can come any more, and none is open.
+    /// Takes all devices apart. Only when no command can come any more, and none can be open, since
+    /// the module is on its way out.
     pub(crate) fn clear(&self) {
         for index in 0..MAX_DEVICES {
             let device = self.devices.lock().get_mut(index).and_then(Option::take);
             if let Some(device) = device {
-                // Refused only while the disk is open, which pins the module.
-                let _ = device.take_apart();
+                device.take_apart_for_good();
             }
         }
     }

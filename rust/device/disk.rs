@@ -209,6 +209,21 @@ impl Device {
         if let Some(disk) = &control.disk {
             self.seal_unless_open(disk)?;
         }
+        self.dismantle(&mut control);
+        Ok(())
+    }
+
+    /// The same when the module goes, and nobody can open the disk any more. Somebody may still try
+    /// to, and have its lock for a moment, which must not keep this from ending the threads.
+    pub(crate) fn take_apart_for_good(&self) {
+        let mut control = self.control.lock();
+        if !control.gone {
+            self.mirror.seal(true);
+            self.dismantle(&mut control);
+        }
+    }
+
+    fn dismantle(&self, control: &mut Control) {
         control.gone = true;
         drop(control.keeper.take());
         self.mirror.set_failing(true);
@@ -223,7 +238,6 @@ impl Device {
             self.mirror.clear(group);
             self.mirror.forget(group);
         }
-        Ok(())
     }
 }
 

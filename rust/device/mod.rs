@@ -147,6 +147,11 @@ impl Device {
         self.known.load(Relaxed)
     }
 
+    /// Whether it was taken apart.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.control.lock().gone
+    }
+
     /// Gives the device up if it has no channel; whether it is gone.
     pub(crate) fn give_up_if_blank(&self) -> bool {
         let mut control = self.control.lock();
