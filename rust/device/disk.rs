@@ -102,14 +102,8 @@ impl Device {
         }
         let common = self.common()?;
         let sectors = common.bytes >> 9;
-        let blocks = mirror.blocks_of(sectors);
-        for group in 0..MAX_GROUPS {
-            if mirror.view().state(group) != GroupState::Absent {
-                if let Some(g) = mirror.group(group) {
-                    g.map.set_up(blocks)?;
-                }
-            }
-        }
+        self.set_up_maps(sectors)?;
+        let last_sectors = mirror.core().last_sectors();
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         mirror.set_size(sectors, Some(common.promise));
@@ -128,9 +122,41 @@ impl Device {
             }
             Err(e) => {
                 mirror.set_size(0, None);
+                mirror.core().set_last_sectors(last_sectors);
                 Err(e.into())
             }
         }
+    }
+
+    /// Sees to it that each group has a map for `sectors` sectors.
+    ///
+    /// What lies behind the old end of a device that has grown was never written through it, nor
+    /// copied, and nobody has said that it is equal: it is copied from the one group in sync.
+    fn set_up_maps(&self, sectors: u64) -> Result<(), Failure> {
+        let mirror = &self.mirror;
+        let last = mirror.core().last_sectors();
+        let grown_by = match last {
+            0 => 0,
+            last => sectors.saturating_sub(last),
+        };
+        if grown_by > 0 && mirror.view().readable().len() > 1 {
+            let reason = "the device has grown: set all groups but one faulty before";
+            return Err(Failure::new(EUCLEAN, reason));
+        }
+        let blocks = mirror.blocks_of(sectors);
+        for group in 0..MAX_GROUPS {
+            let state = mirror.view().state(group);
+            if state == GroupState::Absent {
+                continue;
+            }
+            if let Some(g) = mirror.group(group) {
+                g.map.set_up(blocks)?;
+            }
+            if state == GroupState::Faulty && grown_by > 0 {
+                mirror.mark(group, last, grown_by);
+            }
+        }
+        Ok(())
     }
 
     /// Adds the disk in a thread of its own, and waits for it.
@@ -193,7 +219,10 @@ impl Device {
                 let reason = "the size of an export is not a multiple of the block size";
                 return Err(Failure::new(EINVAL, reason));
             }
-            g.map.remove();
+        }
+        // What a server loses from now on finds no map, and is remembered as all.
+        for group in (0..MAX_GROUPS).filter_map(|group| self.mirror.group(group)) {
+            group.map.drop_units();
         }
         self.mirror.settings.blocksize.store(bytes, Relaxed);
         Ok(())

@@ -100,14 +100,14 @@ impl Device {
         }
     }
 
-    /// While the device is disabled nothing is written, so a clean map means that nothing is
-    /// missed.
+    /// Before the device was ever enabled it is the administrator's word that all groups are equal.
+    /// Afterwards a clean map is not enough: what both have may not be durable in this one, and
+    /// whether it is still the same server is found by reading.
     fn hot_add_disabled(&self, group: usize, mode: HotAddMode) -> Result<(), Failure> {
-        let dirty = self.mirror.group(group).map_or(0, |g| g.map.dirty());
-        if dirty > 0 || mode == HotAddMode::Full {
+        if self.mirror.core().last_sectors() > 0 || mode == HotAddMode::Full {
             return Err(Failure::new(
                 ENODEV,
-                "blocks can be copied only while the device is enabled",
+                "groups are compared and copied only while the device is enabled",
             ));
         }
         self.mirror.hot_add(group)?;

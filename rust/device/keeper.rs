@@ -134,7 +134,8 @@ impl Device {
             && g.up() != 0
             && !g.is_suspect(self.mirror.now_ms())
             && !g.is_unmarked()
-            && g.fault().is_some_and(|fault| fault.is_own())
+            // It has none for a moment when it is faulted just as a resync has ended.
+            && g.fault().is_none_or(|fault| fault.is_own())
     }
 
     /// Adds the group, unless a command is being carried out or the administrator does not want

@@ -41,10 +41,12 @@ const TOLD: u32 = 8;
 
 struct State {
     map: Option<Map>,
+    /// Something was marked while there was no map, so all of the next one is dirty.
+    missed: bool,
     told: u32,
 }
 
-/// The dirty map of a group; there is none until the device's size is known.
+/// The dirty map of a group; there is none until the size of the device and of its blocks is known.
 #[pin_data]
 pub(crate) struct GroupMap {
     #[pin]
@@ -54,12 +56,12 @@ pub(crate) struct GroupMap {
 impl GroupMap {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            state <- new_spinlock!(State { map: None, told: 0 }, "enbd::GroupMap::state"),
+            state <- new_spinlock!(State { map: None, missed: false, told: 0 }, "enbd::GroupMap::state"),
         })
     }
 
     /// Makes the map for `blocks` blocks. One that is there and has as many is kept; if it has not,
-    /// and was not clean, all of the new one is dirty.
+    /// and was not clean, or marks came while there was none, all of the new one is dirty.
     pub(crate) fn set_up(&self, blocks: u64) -> Result {
         let fits = |map: &Map| map.blocks() == blocks;
         if self.state.lock().map.as_ref().is_some_and(fits) {
@@ -71,18 +73,31 @@ impl GroupMap {
         }
         let mut map = DirtyMap::new(slots, blocks).map_err(|_| EINVAL)?;
         let mut state = self.state.lock();
-        if state.map.as_ref().is_some_and(|old| !old.is_clean()) {
+        if state.missed || state.map.as_ref().is_some_and(|old| !old.is_clean()) {
             map.mark_all(&mut drop);
         }
+        state.missed = false;
         let old = state.map.replace(map);
         drop(state);
         drop(old);
         Ok(())
     }
 
-    /// Forgets the map.
+    /// Forgets the map, and whatever was marked: the group is gone.
     pub(crate) fn remove(&self) {
-        let old = self.state.lock().map.take();
+        let mut state = self.state.lock();
+        state.missed = false;
+        let old = state.map.take();
+        drop(state);
+        drop(old);
+    }
+
+    /// Forgets the map, since the blocks change in size; the next one is dirty if this one is.
+    pub(crate) fn drop_units(&self) {
+        let mut state = self.state.lock();
+        let old = state.map.take();
+        state.missed |= old.as_ref().is_some_and(|old| !old.is_clean());
+        drop(state);
         drop(old);
     }
 
@@ -99,7 +114,10 @@ impl GroupMap {
             *spare = LeafPage::new(GFP_NOWAIT | __GFP_NOWARN);
         }
         let mut state = self.state.lock();
-        let Some(map) = &mut state.map else { return };
+        let Some(map) = &mut state.map else {
+            state.missed = true;
+            return;
+        };
         let marked = map.mark(first, len, &mut || {
             spares.iter_mut().find_map(|spare| spare.take())
         });
@@ -118,8 +136,10 @@ impl GroupMap {
 
     /// Marks everything as dirty.
     pub(crate) fn mark_all(&self) {
-        if let Some(map) = &mut self.state.lock().map {
-            map.mark_all(&mut drop);
+        let mut state = self.state.lock();
+        match &mut state.map {
+            Some(map) => map.mark_all(&mut drop),
+            None => state.missed = true,
         }
     }
 

@@ -103,6 +103,11 @@ impl Core {
         self.last_sectors.load()
     }
 
+    /// The device was not enabled after all: its size is what it was before.
+    pub fn set_last_sectors(&self, sectors: u64) {
+        self.last_sectors.store(sectors);
+    }
+
     /// Whether requests fail instead of waiting.
     pub fn is_failing(&self) -> bool {
         self.failing.load() != 0
