@@ -174,10 +174,7 @@ pub trait Copying: World {
                     self.flush_refused(group);
                 }
                 end_copy(self, index, CopyOutcome::Failed);
-                if self.core().view().state(group) == GroupState::Faulty {
-                    // It may have been faulty before.
-                    self.mark_unflushed(group);
-                }
+                self.mark_unflushed_of_faulty(group);
             }
             Outcome::Lost(fence) => match transfer.command {
                 Command::Read => self.kick_all(route_copy_read(self, index, transfer)),

@@ -225,6 +225,14 @@ pub trait Losses: World {
         g.marking(false);
     }
 
+    /// The same if the group is faulty, as it may have been before it was lost; otherwise whoever
+    /// faults it does this.
+    fn mark_unflushed_of_faulty(&self, group: usize) {
+        if self.core().view().state(group) == GroupState::Faulty {
+            self.mark_unflushed(group);
+        }
+    }
+
     /// Calls `f` with each number that may have a transfer waiting for a channel of `group`.
     fn each_waiting(&self, group: usize, mut f: impl FnMut(u32)) {
         if self.unflushed(group).is_none() {

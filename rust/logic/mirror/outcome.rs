@@ -120,10 +120,7 @@ fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, err
         w.flush_refused(group);
     }
     write_failed(w, group, &rq, GroupFault::Refused(error.errno()));
-    if w.core().view().state(group) == GroupState::Faulty {
-        // It may have been faulty before.
-        w.mark_unflushed(group);
-    }
+    w.mark_unflushed_of_faulty(group);
 }
 
 /// A group did not carry out a write or a flush, and is not asked again.
