@@ -3,7 +3,7 @@
 before the server has had its time: whoever repeated it over the other address would find it undone."""
 
 import os
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 from lib import check
 from lib.impostor import Impostor
@@ -21,25 +21,23 @@ def run():
     sloths = [Sloth(OFFSET), Sloth(OFFSET)]
     servers = [Impostor(sloth, size=SIZE) for sloth in sloths]
     servers[1].data = servers[0].data
-    settings = [f"timeout={TIMEOUT_S}"]
-    with Mirror(kinds=[lambda store: servers[0]], size=SIZE, channels=1, settings=settings) as mirror, servers[1].start():
+    mirror = Mirror(kinds=[lambda store: servers[0]], size=SIZE, channels=1, settings=[f"timeout={TIMEOUT_S}"])
+    with mirror, servers[1], ThreadPoolExecutor() as pool:
         mirror.connect(0, server=servers[1])
         for sloth in sloths:
             sloth.arm()
-        errors = []
-        writer = in_thread(errors, lambda: mirror.disk.write(OFFSET, os.urandom(BLOCK)))
+        writer = pool.submit(mirror.disk.write, OFFSET, os.urandom(BLOCK))
         check.until(lambda: any(sloth.lying.is_set() for sloth in sloths), 10, "the write is left lying")
         at = 0 if sloths[0].lying.is_set() else 1
         sloths[1 - at].armed = False
-        remover = in_thread(errors, lambda: mirror.command(f"disconnect=0 {servers[at].endpoint}"))
-        check.until(lambda: len(servers[at].talks) and hung_up(mirror), 30, "the connection is given up")
-        check.that(writer.is_alive(), "the write is held as long as the old one may be carried out")
+        remover = pool.submit(mirror.command, f"disconnect=0 {servers[at].endpoint}")
+        check.until(lambda: hung_up(mirror), 30, "the connection is given up")
+        check.that(not writer.done(), "the write is held as long as the old one may be carried out")
         sloths[at].go_on.set()
         check.that(sloths[at].done.wait(10), "the old write is carried out")
-        for thread in (writer, remover):
-            thread.join(60)
-            check.that(not thread.is_alive(), "the write and the command have ended")
-        check.equal(errors, [], "errors")
+        for each in (writer, remover):
+            # Raises what went wrong, and if it has not ended.
+            each.result(60)
         new = os.urandom(BLOCK)
         mirror.disk.write(OFFSET, new)
         check.that(bytes(servers[0].data[OFFSET:OFFSET + BLOCK]) == new, "the newer data is what stays")
@@ -50,17 +48,3 @@ def run():
 def hung_up(mirror):
     """Whether a channel is not up any more."""
     return any(not channel.is_up for channel in mirror.status().of_group(0))
-
-
-def in_thread(errors, act):
-    """Does it in a thread, which notes what went wrong."""
-
-    def run_it():
-        try:
-            act()
-        except Exception as error:  # For the one who waits.
-            errors.append(error)
-
-    thread = threading.Thread(target=run_it)
-    thread.start()
-    return thread
