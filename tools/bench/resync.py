@@ -20,7 +20,7 @@ BLOCK = 4 * KIB
 # The blocks that the post of 2003 had marked, on a device of 4 MiB.
 POST_BLOCKS, POST_SIZE = 1033, 4 * MIB
 SCATTERED = 0.01
-LIMIT_S = 200
+LIMIT_S = 900
 APPLICATION = ("--name=app", "--ioengine=libaio", "--direct=1", "--rw=randrw", "--rwmixread=70", "--bs=4k",
                "--iodepth=4", "--time_based", "--norandommap", "--randseed=7", "--disk_util=0", "--output-format=json")
 
@@ -156,7 +156,7 @@ def run(options):
                     used = [with_application(peer, fill, full, seconds) for _ in range(rounds)]
                     emit("resync", peer=peer.name, case=case, rounds=found, used=used, size=size)
                     print(f"    under use: {json.dumps(used)}", flush=True)
-        if not options.only:
+        if not options.only or "nbdcopy" in options.only.split(","):
             times = [nbdcopy(*servers) for _ in range(rounds)]
             emit("resync", peer="nbdcopy", case="full", size=size,
                  rounds=[{"dirty": 0, "moved": size + 16 * MIB, "seconds": seconds} for seconds in times])
