@@ -3,7 +3,8 @@
 //! Connecting and negotiating: fixed newstyle, as `crate::logic::wire::handshake` decides.
 //!
 //! Context: the channel's own thread. The whole of it ends within the device's `connect_timeout`,
-//! and at once when the channel is told to stop, which shuts the socket down.
+//! and when the channel is told to stop, which shuts the socket down: at once, or, where a unix
+//! socket's server does not accept, within [`UNIX_TICK_MS`].
 
 use super::{Channel, Home, Spec};
 use crate::kapi::{block::mq::Operations, net::Socket};
@@ -14,6 +15,9 @@ use kernel::{
     sync::Arc,
     time::{Delta, Instant, Monotonic},
 };
+
+/// How long a connect to a unix socket waits before it looks whether it is to end.
+const UNIX_TICK_MS: u32 = 500;
 
 /// A point in time before which the server has to answer.
 struct Deadline(Instant<Monotonic>, Delta);
@@ -46,21 +50,33 @@ impl<T: Operations> Channel<T> {
         if self.is_stopping() {
             return Err(DownReason::Removed);
         }
-        let result = Self::connect_and_negotiate(&sock, spec, &deadline);
+        let result = self
+            .dial(&sock, spec, &deadline)
+            .and_then(|()| Self::negotiate(&sock, spec, &deadline));
         if self.is_stopping() {
             return Err(DownReason::Removed);
         }
         result.map(|export| (sock, export))
     }
 
-    fn connect_and_negotiate(
-        sock: &Socket,
-        spec: &Spec,
-        deadline: &Deadline,
-    ) -> Result<Export, DownReason> {
-        let ms = deadline.left_ms().ok_or(DownReason::ConnectTimeout)?;
-        sock.set_timeouts(ms, ms);
-        sock.connect(spec.endpoint()).map_err(timed)?;
+    fn dial(&self, sock: &Socket, spec: &Spec, deadline: &Deadline) -> Result<(), DownReason> {
+        loop {
+            let left = deadline.left_ms().ok_or(DownReason::ConnectTimeout)?;
+            // Shutting a unix socket down does not wake up who waits until the server accepts.
+            let ms = if spec.is_unix() {
+                left.min(UNIX_TICK_MS)
+            } else {
+                left
+            };
+            sock.set_timeouts(ms, ms);
+            match sock.connect(spec.endpoint()) {
+                Err(e) if e == EAGAIN && spec.is_unix() && !self.is_stopping() => {}
+                result => return result.map_err(timed),
+            }
+        }
+    }
+
+    fn negotiate(sock: &Socket, spec: &Spec, deadline: &Deadline) -> Result<Export, DownReason> {
         let mut scratch = KVec::from_elem(0u8, SCRATCH, GFP_KERNEL)
             .map_err(|_| DownReason::System(ENOMEM.to_errno().saturating_neg()))?;
         let mut handshake = Handshake::new(&spec.export).map_err(DownReason::Handshake)?;

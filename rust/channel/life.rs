@@ -76,11 +76,13 @@ impl<H: Home> HangUp for Line<'_, H> {
             let Some((transfer, cookie)) = taken else {
                 continue;
             };
-            let was_sent =
-                cookie.is_some_and(|c| self.owed.note(c, transfer.command, transfer.len));
             // What was not sent cannot be carried out.
-            let outcome = Outcome::Lost(if was_sent { fence } else { Fence::Fenced });
-            self.receiver.give_back(number, transfer, outcome);
+            let fence = cookie.map_or(Fence::Fenced, |cookie| {
+                self.owed.note(cookie, transfer.command, transfer.len);
+                fence
+            });
+            self.receiver
+                .give_back(number, transfer, Outcome::Lost(fence));
         }
     }
 
@@ -345,7 +347,7 @@ impl<T: Operations> Channel<T> {
         group: u8,
         end: End,
         receiver: Receiver<'_, H>,
-        mut owed: Owed,
+        owed: Owed,
     ) {
         self.queue.lock().close();
         if end.rest != Rest::Alive {
@@ -353,12 +355,17 @@ impl<T: Operations> Channel<T> {
         }
         // Whoever sends finds the socket shut, or the queue closed, and lets go of it.
         let tx = self.tx.lock().take();
-        if let Some(tx) = &tx {
-            let sent = tx.cookies.len().saturating_sub(tx.out.unsent());
-            owed.note_unsent(tx.cookies.get(sent..).unwrap_or_default());
-        }
-        drop(tx);
         self.queue.lock().give_up();
+        if let (Some(mut tx), Some(table)) = (tx, home.table(group)) {
+            tx.out.abandon();
+            // Messages that were not sent as a whole are never carried out, and never answered.
+            let sent = tx.cookies.len().saturating_sub(tx.out.unsent());
+            for &cookie in tx.cookies.get(sent..).unwrap_or_default() {
+                if let Some((number, transfer)) = table.finish(cookie, self.index) {
+                    receiver.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
+                }
+            }
+        }
         let mut line = Line {
             channel: self,
             home,

@@ -150,11 +150,17 @@ impl Spec {
         }
     }
 
+    /// Whether it leads to a unix socket.
+    fn is_unix(&self) -> bool {
+        matches!(self.target, Target::Unix)
+    }
+
     /// `tcp` or `unix`.
     pub(crate) fn transport(&self) -> &'static str {
-        match self.target {
-            Target::Unix => "unix",
-            _ => "tcp",
+        if self.is_unix() {
+            "unix"
+        } else {
+            "tcp"
         }
     }
 

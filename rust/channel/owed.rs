@@ -20,56 +20,36 @@ struct Debt {
 }
 
 /// What a server owes on one connection.
-pub(super) struct Owed {
-    debts: KVec<Debt>,
-    /// Messages that were not sent as a whole: they are never carried out, and never answered.
-    unsent: KVec<u64>,
-}
+pub(super) struct Owed(KVec<Debt>);
 
 impl Owed {
     /// Room for all transfers.
     pub(super) fn new() -> Result<Self> {
-        Ok(Self {
-            debts: KVec::with_capacity(SLOTS, GFP_KERNEL)?,
-            unsent: KVec::with_capacity(SLOTS, GFP_KERNEL)?,
-        })
+        Ok(Self(KVec::with_capacity(SLOTS, GFP_KERNEL)?))
     }
 
-    /// Keeps in mind which messages were not sent as a whole.
-    pub(super) fn note_unsent(&mut self, cookies: &[u64]) {
-        for &cookie in cookies {
-            // There is room for all transfers.
-            let _ = self.unsent.push_within_capacity(cookie);
-        }
-    }
-
-    /// A request that was sent is given back without an answer. False if it was not sent as a
-    /// whole.
-    pub(super) fn note(&mut self, cookie: u64, command: Command, len: u32) -> bool {
-        if self.unsent.contains(&cookie) {
-            return false;
-        }
+    /// A request that was sent is given back without an answer.
+    pub(super) fn note(&mut self, cookie: u64, command: Command, len: u32) {
         let len = if command == Command::Read { len } else { 0 };
         let debt = Debt {
             cookie,
             command,
             len,
         };
-        // As above.
-        let _ = self.debts.push_within_capacity(debt);
-        true
+        // There is room for all transfers.
+        let _ = self.0.push_within_capacity(debt);
     }
 
     /// A reply has come: how many bytes follow it, if it tells of success. Nothing if it was not
     /// owed.
     pub(super) fn settle(&mut self, cookie: u64) -> Option<u32> {
-        let at = self.debts.iter().position(|debt| debt.cookie == cookie)?;
-        let debt = self.debts.remove(at).ok()?;
+        let at = self.0.iter().position(|debt| debt.cookie == cookie)?;
+        let debt = self.0.remove(at).ok()?;
         Some(debt.len)
     }
 
     /// Whether the server has answered all writes.
     pub(super) fn is_settled(&self) -> bool {
-        !self.debts.iter().any(|debt| is_write(debt.command))
+        !self.0.iter().any(|debt| is_write(debt.command))
     }
 }

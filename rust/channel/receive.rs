@@ -168,8 +168,8 @@ impl<'a, H: Home> Receiver<'a, H> {
         reply::parse(&header).map_err(DownReason::Reply)
     }
 
-    /// Waits a moment for what the server owes. A write that was not given back yet ends as its
-    /// reply says. An error if nothing more will come.
+    /// Waits a moment for what the server owes. A write that was not given back yet is given back
+    /// when its reply has come. An error if nothing more will come.
     pub(super) fn collect(&mut self, owed: &mut Owed) -> Result<(), DownReason> {
         let thrown_away = self.inbox.take(self.unwanted).len();
         self.unwanted = self.unwanted.saturating_sub(thrown_away);
@@ -192,8 +192,10 @@ impl<'a, H: Home> Receiver<'a, H> {
         let table = self.home.table(self.group);
         let late = table.and_then(|table| table.finish(reply.cookie, self.channel.index));
         let (number, transfer) = late.ok_or(DownReason::UnknownCookie)?;
-        // Reads were given back at once.
-        let outcome = reply.error.map_or(Outcome::Done, Outcome::Refused);
+        // Reads were given back at once. A write that was done is done once more: it may be known
+        // already that what was written on this connection is not covered by a flush on another.
+        let again = Outcome::Lost(Fence::Fenced);
+        let outcome = reply.error.map_or(again, Outcome::Refused);
         self.give_back(number, transfer, outcome);
         Ok(())
     }

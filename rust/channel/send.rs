@@ -64,7 +64,8 @@ impl<T: Operations> Channel<T> {
                 self.sender.notify_one();
             }
             Stop::Broken => {
-                tx.out.forget();
+                // What the socket did not take is left for the channel's end to see.
+                tx.out.abandon();
                 // The receiver takes the channel down. The receiving side stays as it is: what
                 // comes there tells whether the server has closed.
                 tx.broken.store(true, Release);

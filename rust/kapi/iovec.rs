@@ -401,14 +401,19 @@ impl<T: Operations> Outgoing<T> {
     }
 
     /// Forgets all messages and gives up their buffers.
-    pub(crate) fn forget(&mut self) {
-        self.vecs.clear();
+    fn forget(&mut self) {
+        self.abandon();
         self.done = 0;
         self.total = 0;
         self.used = 0;
-        self.messages = 0;
         self.ends.clear();
         self.last = false;
+    }
+
+    /// Gives up all buffers, as nothing more is to be sent. [`Outgoing::unsent`] is as it was.
+    pub(crate) fn abandon(&mut self) {
+        self.vecs.clear();
+        self.messages = 0;
         self.rest = None;
         self.bodies.clear();
     }

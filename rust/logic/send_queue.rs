@@ -179,8 +179,8 @@ impl SendQueue {
 
     /// The sender sends no more, whatever is queued: the socket is broken.
     pub fn give_up(&mut self) {
+        self.close();
         self.sender = Sender::Idle;
-        self.gate = Gate::Closed;
     }
 
     /// Whether the thread is to send.
@@ -337,6 +337,13 @@ mod tests {
         assert!(queue.is_closed() && !queue.push(4));
         assert_eq!(queue.choose_sender(1), None);
         // What was left is found in the table.
+        queue.open();
+        assert_eq!(drain(&mut queue), []);
+        queue.push(5);
+        assert_eq!(queue.choose_sender(1), Some(Sender::Active));
+        queue.push(6);
+        queue.give_up();
+        assert_eq!(queue.choose_sender(2), None);
         queue.open();
         assert_eq!(drain(&mut queue), []);
     }

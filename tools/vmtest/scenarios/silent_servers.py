@@ -3,6 +3,7 @@
 connect_timeout, whatever dribbles in; a signal ends it earlier; other devices and readers of the status do not wait."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -62,6 +63,7 @@ def run():
         black_hole(kmsg)
         one_too_many(kmsg)
         while_waiting(bystander)
+        unix_not_accepting()
 
 
 def time_out(kmsg, endpoint, what, name="x", channels=2):
@@ -80,8 +82,6 @@ def time_out(kmsg, endpoint, what, name="x", channels=2):
 
 def not_accepting(kmsg):
     """A queue that is full: the kernel at the other end does not even answer."""
-    import socket  # noqa: PLC0415 (nowhere else)
-
     endpoint = Endpoint()
     with socket.socket() as listener:
         listener.bind(endpoint.address)
@@ -111,19 +111,39 @@ def one_too_many(kmsg):
 
 def while_waiting(bystander):
     """While a connect waits, the status can be read and other devices used and commanded; a signal ends the wait."""
-    with Impostor(lambda talk: talk.hold()) as server:
-        nbdinfo.command("connect_timeout[c]=60")
-        line = f"connect[c]=0 {server.endpoint} name=x"
-        writer = subprocess.Popen([sys.executable, "-c", f"open('{nbdinfo.PATH}', 'wb', 0).write(b'{line}')"], stderr=subprocess.PIPE)
+
+    def meanwhile():
         check.until(lambda: server.talks, 10, "the connection comes")
         with check.within(5, "status and another device while a connect waits"):
             nbdinfo.text()
             nbdinfo.command("resync_max[z]=0", "timeout[d]=5", "reset[d]=1")
             bystander.check("while a connect waits")
-        check.equal(writer.poll(), None, "the writer waits")
-        with check.within(5, "a connect that is interrupted"):
-            writer.send_signal(signal.SIGINT)
-            check.that(writer.wait(10) != 0, "the writer was interrupted")
-        writer.stderr.close()
-        check.equal(nbdinfo.status("c").channels, [], "channels after an interrupted connect")
-        nbdinfo.command("reset[c]=1")
+
+    with Impostor(lambda talk: talk.hold()) as server:
+        interrupted(server.endpoint, meanwhile, "a connect that waits for a greeting")
+
+
+def unix_not_accepting():
+    """The same where the connect itself waits, for room in the queue of a unix socket: no close would wake it up."""
+    endpoint = Endpoint("unix")
+    with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as first:
+        listener.bind(endpoint.address)
+        listener.listen(0)
+        first.connect(endpoint.address)
+        interrupted(endpoint, lambda: None, "a connect that waits for room in a queue")
+
+
+def interrupted(endpoint, meanwhile, what):
+    """A connect that would take a minute, and does not when it gets a signal."""
+    nbdinfo.command("connect_timeout[c]=60")
+    line = f"connect[c]=0 {endpoint} name=x"
+    writer = subprocess.Popen([sys.executable, "-c", f"open('{nbdinfo.PATH}', 'wb', 0).write(b'{line}')"], stderr=subprocess.PIPE)
+    check.until(lambda: nbdinfo.status("c").channels, 10, f"a channel, {what}")
+    meanwhile()
+    check.equal(writer.poll(), None, f"whether the writer has ended, {what}")
+    with check.within(5, what):
+        writer.send_signal(signal.SIGINT)
+        check.that(writer.wait(10) != 0, f"the writer was interrupted, {what}")
+    writer.stderr.close()
+    check.equal(nbdinfo.status("c").channels, [], f"channels after the interrupt, {what}")
+    nbdinfo.command("reset[c]=1")
