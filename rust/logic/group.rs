@@ -115,6 +115,8 @@ pub enum GroupFault {
     CacheLost,
     /// What it holds where nothing was missed is not what the others hold.
     Differs,
+    /// No flush makes durable what it holds, and another group is there to copy it from.
+    Doubted,
 }
 
 impl GroupFault {
@@ -135,6 +137,7 @@ impl GroupFault {
             Self::NoChannel => "no channel was up for the timeout",
             Self::Resync => "the resync failed",
             Self::CacheLost => "the server was lost with writes that it had not flushed",
+            Self::Doubted => "it holds writes that no flush makes durable, and gets them once more",
             Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
         }
     }
@@ -149,6 +152,7 @@ impl GroupFault {
             Self::Resync => 5,
             Self::CacheLost => 6,
             Self::Differs => 7,
+            Self::Doubted => 9,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -163,6 +167,7 @@ impl GroupFault {
             5 => Some(Self::Resync),
             6 => Some(Self::CacheLost),
             7 => Some(Self::Differs),
+            9 => Some(Self::Doubted),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -421,7 +426,7 @@ mod tests {
         ];
         for fault in all
             .into_iter()
-            .chain([F::Differs, F::Refused(28), F::Refused(5)])
+            .chain([F::Differs, F::Doubted, F::Refused(28), F::Refused(5)])
         {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));
         }

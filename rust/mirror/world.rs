@@ -12,7 +12,6 @@ use crate::logic::{
     barrier::Claim,
     mirror::{Carrier, Copies, Core, News, Transfer, World},
     unflushed::Unflushed,
-    wire::request::Command,
 };
 use crate::sync::Word;
 use crate::wait::Woken;
@@ -138,14 +137,9 @@ impl World for Mirror {
         Ok(())
     }
 
-    fn take_waiting(
-        &self,
-        group: usize,
-        number: u32,
-        wanted: impl FnOnce(Command) -> bool,
-    ) -> Option<Transfer<Buffer<Driver>>> {
+    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer<Driver>>> {
         let table = self.group(group)?.table()?;
-        let (transfer, _) = table.take(number, NO_CHANNEL, |command, _| wanted(command))?;
+        let (transfer, _) = table.take(number, NO_CHANNEL, |_, _| true)?;
         self.waiting.sub(u64::from(transfer.len));
         Some(transfer)
     }

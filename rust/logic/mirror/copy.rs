@@ -155,11 +155,11 @@ pub trait Copying: World {
         mut transfer: Transfer<Self::Buffer>,
         outcome: Outcome,
     ) {
-        if outcome != Outcome::Done {
-            self.flush_failed(group, &mut transfer);
-        }
         let index = number.saturating_sub(TAGS) as usize;
         match outcome {
+            Outcome::Done if self.may_be_stale(group, &transfer) => {
+                self.kick_all(route_copy_read(self, index, transfer));
+            }
             Outcome::Done => {
                 self.note_done(group, &transfer);
                 end_copy(self, index, CopyOutcome::Done);
@@ -171,22 +171,25 @@ pub trait Copying: World {
             Outcome::Refused(_) => {
                 if transfer.command == Command::Flush {
                     // Before the resync hears of it, and faults the group for that.
-                    self.flush_refused(group);
+                    self.flush_refused(group, &mut transfer);
                 }
                 end_copy(self, index, CopyOutcome::Failed);
                 self.mark_unflushed_of_faulty(group);
             }
-            Outcome::Lost(fence) => match transfer.command {
-                Command::Read => self.kick_all(route_copy_read(self, index, transfer)),
-                _ if fence == Fence::Fenced
-                    && self.core().view().state(group) == GroupState::Resyncing
-                    && !self.core().is_failing() =>
-                {
-                    let used = self.dispatch(group, number, transfer);
-                    self.kick_all(used);
+            Outcome::Lost(fence) => {
+                self.flush_failed(group, &mut transfer);
+                match transfer.command {
+                    Command::Read => self.kick_all(route_copy_read(self, index, transfer)),
+                    _ if fence == Fence::Fenced
+                        && self.core().view().state(group) == GroupState::Resyncing
+                        && !self.core().is_failing() =>
+                    {
+                        let used = self.dispatch(group, number, transfer);
+                        self.kick_all(used);
+                    }
+                    _ => end_copy(self, index, CopyOutcome::Failed),
                 }
-                _ => end_copy(self, index, CopyOutcome::Failed),
-            },
+            }
         }
     }
 }
@@ -201,9 +204,10 @@ fn send_copy<W: World>(w: &W, target: usize, copy: usize, transfer: Transfer<W::
 }
 
 /// Sends a window's read to a group in sync that has not refused it.
-fn route_copy_read<W: World>(w: &W, index: usize, transfer: Transfer<W::Buffer>) -> u32 {
-    let readable = w.core().view().readable();
-    let candidates = w.with_copies(|copies| copies.sources(index, readable));
+fn route_copy_read<W: World>(w: &W, index: usize, mut transfer: Transfer<W::Buffer>) -> u32 {
+    let view = w.core().view();
+    transfer.in_sync_at = Some(view.epoch());
+    let candidates = w.with_copies(|copies| copies.sources(index, view.readable()));
     let source = w
         .least_loaded(candidates)
         .or_else(|| candidates.iter().next());

@@ -35,6 +35,8 @@ pub struct Core {
     pub(super) turn: Word,
     /// The group that was read from last.
     pub(super) last_read: Word,
+    /// How often a group became the source though its server may have lost something.
+    pub(super) losses: Word,
 }
 
 impl Default for Core {
@@ -53,6 +55,7 @@ impl Default for Core {
             last_active: Word::new(0),
             turn: Word::new(0),
             last_read: Word::new(0),
+            losses: Word::new(0),
         }
     }
 }
@@ -148,6 +151,8 @@ pub struct GroupCore {
     suspect_until: Word,
     /// The server was lost, and what it had not made durable is not marked yet.
     lost: Word,
+    /// Not 0: of what is noted as unflushed there is something that no flush will make durable.
+    doubted: Word,
     /// How many threads mark what the group may have lost, or never got.
     marking: Word,
     /// A channel is coming up.
@@ -173,6 +178,7 @@ impl Default for GroupCore {
             suspects: Word::new(0),
             suspect_until: Word::new(0),
             lost: Word::new(0),
+            doubted: Word::new(0),
             marking: Word::new(0),
             greeting: Word::new(0),
             asked: Word::new(0),
@@ -230,8 +236,16 @@ impl GroupCore {
 
     /// Whether a channel that has worked before has not ended yet: a flush on the one that works
     /// now does not cover what was written on that one.
-    pub(super) fn has_handed_over(&self) -> bool {
+    pub fn has_handed_over(&self) -> bool {
         self.handed_over.load() != 0
+    }
+
+    /// The channel has got a transfer, though it may have been chosen long ago: what another one
+    /// flushes is not what is written on it.
+    pub(super) fn note_used(&self, channel: u32) {
+        if self.is_single() && self.last_taken() != Some(channel) {
+            update(&self.handed_over, |old| old | u64::from(bit(channel)));
+        }
     }
 
     /// Whether the channel works, or has worked, and what that means for the others was not looked
@@ -300,6 +314,22 @@ impl GroupCore {
         self.lost.load() != 0 && self.lost.swap(0) != 0
     }
 
+    /// No flush makes durable all that is noted as unflushed: one was refused, or nobody is left
+    /// whose flush would cover it.
+    pub(super) fn doubt(&self) {
+        self.doubted.swap(1);
+    }
+
+    /// Whether no flush makes durable all that is noted as unflushed.
+    pub fn is_doubted(&self) -> bool {
+        self.doubted.load() != 0
+    }
+
+    /// The same, for who is about to take out all that is noted.
+    pub(super) fn take_doubt(&self) -> bool {
+        self.doubted.load() != 0 && self.doubted.swap(0) != 0
+    }
+
     /// Somebody marks, or no longer, blocks of the group that no request covers.
     pub(super) fn marking(&self, marking: bool) {
         self.marking.fetch_add(if marking { 1 } else { u64::MAX });
@@ -307,8 +337,8 @@ impl GroupCore {
 
     /// Whether the map may lack blocks that the group has lost.
     pub fn is_unmarked(&self) -> bool {
-        // In this order: who marks counts itself before it takes the loss.
-        self.is_lost() || self.marking.load() != 0
+        // In this order: who marks counts itself before it takes the loss, or the doubt.
+        self.is_lost() || self.is_doubted() || self.marking.load() != 0
     }
 
     /// Lets one channel at a time come up: false if another one is about to.
@@ -374,6 +404,8 @@ pub struct Pdu {
     errno: Word,
     /// It has a claim.
     claimed: Word,
+    /// A flush: [`Core::losses`] when it began, and one more; 0 of any other request.
+    began: Word,
 }
 
 impl Default for Pdu {
@@ -383,6 +415,7 @@ impl Default for Pdu {
             refused_by: Word::new(0),
             errno: Word::new(0),
             claimed: Word::new(0),
+            began: Word::new(0),
         }
     }
 }
@@ -394,6 +427,7 @@ impl Pdu {
         self.refused_by.store(0);
         self.errno.store(0);
         self.claimed.store(0);
+        self.began.store(0);
     }
 
     /// A group did it. Each group says so at most once.
@@ -436,6 +470,21 @@ impl Pdu {
         self.claimed.store(u64::from(claimed));
     }
 
+    /// It is a flush, and begins now.
+    pub(super) fn begin_flush(&self, core: &Core) {
+        self.began.store(core.losses.load().wrapping_add(1));
+    }
+
+    /// Whether it is a flush.
+    pub(super) fn is_flush(&self) -> bool {
+        self.began.load() != 0
+    }
+
+    /// It is a flush, and what it was to make durable may have been lost since it began.
+    pub(super) fn has_missed_loss(&self, core: &Core) -> bool {
+        self.is_flush() && self.began.load() != core.losses.load().wrapping_add(1)
+    }
+
     pub(super) fn is_claimed(&self) -> bool {
         self.claimed.load() != 0
     }
@@ -449,6 +498,19 @@ pub(super) const EOPNOTSUPP: i32 = 95;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flush_misses_what_is_lost_after_it_began() {
+        let (core, pdu) = (Core::default(), Pdu::default());
+        core.losses.fetch_add(1);
+        assert!(!pdu.has_missed_loss(&core));
+        pdu.begin_flush(&core);
+        assert!(!pdu.has_missed_loss(&core));
+        core.losses.fetch_add(1);
+        assert!(pdu.has_missed_loss(&core));
+        pdu.reset();
+        assert!(!pdu.has_missed_loss(&core));
+    }
 
     #[test]
     fn a_channel_hands_over_until_it_has_ended() {

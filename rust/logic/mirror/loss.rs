@@ -9,13 +9,10 @@
 //! there is no such connection, or none that answers, the server is *lost*: what was not flushed is
 //! marked, and copied to it before it is read.
 
-use super::{
-    core::EIO, greet, Carrier, News, Outcomes, Request, Route, States, Transfer, World, COPIES,
-    TAGS,
-};
+use super::{greet, News, Outcomes, Route, States, Transfer, World, COPIES, TAGS};
 use crate::logic::{
     group::{GroupFault, GroupSet, GroupState, Refusal},
-    unflushed::region_shift,
+    unflushed::{region_shift, Unflushed},
     wire::request::{Command, CommandFlags},
     MAX_GROUPS,
 };
@@ -41,16 +38,20 @@ pub trait Losses: World {
         if !ended() {
             // Where a flush covers its own connection alone, nobody is left who could flush what
             // was written on the last one.
-            if life == greet::Life::Unknown || g.is_single() && g.up() == 0 {
-                g.forget_workers();
+            let is_new = life == greet::Life::Unknown || g.is_single() && g.up() == 0;
+            if is_new {
                 note_loss(self, group);
             }
             look_after_loss(self, group);
+            if is_new {
+                g.forget_workers();
+            }
             // Not before: who has chosen the channel when it was last up may still come with a
             // transfer.
             self.open(channel);
             g.add_up(channel);
             g.note_up();
+            self.renew_doubted();
         }
         greet::end(self, group);
         if ended() {
@@ -58,7 +59,7 @@ pub trait Losses: World {
         }
         let mut used = 0;
         self.each_waiting(group, |number| {
-            if let Some(transfer) = self.take_waiting(group, number, |_| true) {
+            if let Some(transfer) = self.take_waiting(group, number) {
                 used |= self.dispatch(group, number, transfer);
             }
         });
@@ -164,7 +165,7 @@ pub trait Losses: World {
                 let covers_all = self
                     .core()
                     .group(group)
-                    .is_some_and(|g| !g.has_handed_over());
+                    .is_some_and(|g| !g.has_handed_over() && !g.is_doubted());
                 if let Some(ownership) = transfer.owns_flush {
                     unflushed.end_flush(ownership, covers_all);
                 }
@@ -172,13 +173,23 @@ pub trait Losses: World {
             Command::Write | Command::WriteZeroes
                 if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
             {
-                let shift = region_shift(self.core().last_sectors());
-                let first = transfer.offset >> 9;
-                let last = first.saturating_add(u64::from(transfer.len >> 9).saturating_sub(1));
-                unflushed.note(first >> shift, last >> shift);
+                note_written(self, unflushed, transfer.offset, transfer.len);
             }
             _ => {}
         }
+    }
+
+    /// A write of `len` bytes at `offset` has failed, and the group stays in sync: it may hold it,
+    /// though nobody else will count on that. If it was not answered it may be on a connection that
+    /// has ended.
+    fn note_perhaps_done(&self, group: usize, offset: u64, len: u32, answered: bool) {
+        let (Some(g), Some(unflushed)) = (self.core().group(group), self.unflushed(group)) else {
+            return;
+        };
+        if g.is_single() && !answered && !self.is_volatile(group) {
+            g.doubt();
+        }
+        note_written(self, unflushed, offset, len);
     }
 
     /// A flush has ended without success, or has to be sent again: from now on it covers nothing.
@@ -191,15 +202,37 @@ pub trait Losses: World {
     }
 
     /// The server refused a flush: what it could not make durable it may drop at any time, or has
-    /// dropped. Whoever faults the group afterwards marks it.
-    fn flush_refused(&self, group: usize) {
+    /// dropped, and it may say that the next flush has succeeded, as fsync() does after an error.
+    /// Whoever faults the group afterwards marks it.
+    fn flush_refused(&self, group: usize, transfer: &mut Transfer<Self::Buffer>) {
         if let Some(g) = self.core().group(group) {
+            g.doubt();
             g.set_lost();
+        }
+        // Not before: the next owner must find the doubt.
+        self.flush_failed(group, transfer);
+    }
+
+    /// Takes doubted groups out of service if there is another one to copy from, with a channel: so
+    /// they get what they hold once more.
+    ///
+    /// Who changes the view, or the channels that are up, asks this afterwards, so one of two sees
+    /// the other.
+    fn renew_doubted(&self) {
+        let core = self.core();
+        let is_doubted = |group: usize| core.group(group).is_some_and(|g| g.is_doubted());
+        let serves = |group: usize| core.group(group).is_some_and(|g| g.up() != 0);
+        for group in core.view().readable().iter().filter(|&g| is_doubted(g)) {
+            let mut others = core.view().readable().iter().filter(|&g| g != group);
+            if others.any(|g| serves(g) && !is_doubted(g)) {
+                // Refused if the other one has just been faulted.
+                let _ = self.fault(group, GroupFault::Doubted);
+            }
         }
     }
 
-    /// If the group's server was lost: marks what it may have lost with it. Only for a group that
-    /// is faulty, so that no resync takes the marks away.
+    /// If the group's server was lost, or will not make durable what it holds: marks that. Only for
+    /// a group that is faulty, so that no resync takes the marks away.
     fn mark_unflushed(&self, group: usize) {
         // Also of a device that is disabled now.
         let sectors = self.core().last_sectors();
@@ -210,11 +243,11 @@ pub trait Losses: World {
             return;
         };
         g.marking(true);
-        if g.is_lost() {
+        if g.is_lost() || g.is_doubted() {
             // Before the loss is taken: whoever sees that it was may let a channel carry requests.
             unflushed.disown();
         }
-        if g.take_lost() {
+        if g.take_lost() | g.take_doubt() {
             let shift = region_shift(sectors);
             unflushed.lose(|first, regions| {
                 let first = first << shift;
@@ -247,7 +280,7 @@ pub trait Losses: World {
     /// Gives back the transfers that wait for a channel of `group`.
     fn return_waiting(&self, group: usize) {
         self.each_waiting(group, |number| {
-            if let Some(transfer) = self.take_waiting(group, number, |_| true) {
+            if let Some(transfer) = self.take_waiting(group, number) {
                 self.not_served(group, number, transfer);
             }
         });
@@ -262,6 +295,14 @@ pub trait Losses: World {
 }
 
 impl<W: World> Losses for W {}
+
+/// Notes what a write of `len` bytes at `offset` covers.
+fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, offset: u64, len: u32) {
+    let shift = region_shift(w.core().last_sectors());
+    let first = offset >> 9;
+    let last = first.saturating_add(u64::from(len >> 9).saturating_sub(1));
+    unflushed.note(first >> shift, last >> shift);
+}
 
 /// The group's server may have crashed. If nothing was unflushed until now it has lost nothing.
 fn note_loss<W: World>(w: &W, group: usize) {
@@ -333,6 +374,10 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
         marking(false);
         return false;
     }
+    if g.is_single() && !w.is_volatile(group) {
+        // What was written on channels that are gone.
+        g.doubt();
+    }
     unflushed.disown();
     g.take_lost();
     let shift = region_shift(core.last_sectors());
@@ -349,10 +394,9 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
         unflushed.note(first, first.saturating_add(n).saturating_sub(1));
     });
     marking(false);
-    // Nobody can tell a server that crashed from a network that was away. Whoever wants to go on in
-    // any case does not want to see this; who asked for errors gets one.
-    if regions > 0 && w.show_errs() {
-        fail_waiting_flushes(w, group);
+    if regions > 0 {
+        // Before a channel carries flushes that waited: they cover nothing of it.
+        core.losses.fetch_add(1);
     }
     w.tell(News::BackAlone {
         group,
@@ -360,16 +404,4 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
         sectors: 1 << shift,
     });
     true
-}
-
-/// A flush that waited while what it was to make durable was lost must not succeed.
-fn fail_waiting_flushes<W: World>(w: &W, group: usize) {
-    w.each_waiting(group, |number| {
-        let flush = w.take_waiting(group, number, |command| command == Command::Flush);
-        let Some(mut transfer) = flush else { return };
-        w.flush_failed(group, &mut transfer);
-        if let Some(rq) = transfer.buffer.request() {
-            rq.pdu().fail(EIO);
-        }
-    });
 }

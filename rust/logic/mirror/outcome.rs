@@ -46,8 +46,12 @@ pub trait Outcomes: World {
             return;
         };
         match outcome {
+            Outcome::Done if self.may_be_stale(group, &transfer) => read_again(self, transfer),
             Outcome::Done => {
                 self.note_done(group, &transfer);
+                if is_write(rq) && has_been_faulted(self, group, rq) {
+                    mark_missed(self, group, rq);
+                }
                 rq.pdu().set_done_by(group);
             }
             Outcome::Refused(error) => refused(self, group, transfer, error),
@@ -76,7 +80,7 @@ pub trait Outcomes: World {
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: usize) {
         self.each_waiting(group, |number| {
-            let Some(mut transfer) = self.take_waiting(group, number, |_| true) else {
+            let Some(mut transfer) = self.take_waiting(group, number) else {
                 return;
             };
             self.flush_failed(group, &mut transfer);
@@ -96,30 +100,34 @@ impl<W: World> Outcomes for W {}
 
 type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
+/// Sends a read once more, to whichever group it may go to now.
+fn read_again<W: World>(w: &W, transfer: Transfer<W::Buffer>) {
+    if let Some(rq) = transfer.buffer.into_request() {
+        w.kick_all(w.route_read(rq));
+    }
+}
+
 /// The server refused a transfer.
 fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, error: NbdError) {
     tell_refused(w, group, &transfer, error);
-    w.flush_failed(group, &mut transfer);
+    if transfer.command == Command::Flush {
+        w.flush_refused(group, &mut transfer);
+    }
     let errno = match error {
         // A lack of memory is the server's own; the block layer would take it for ours and try
         // again at once.
         NbdError::NoMem => EIO,
         error => error.errno(),
     };
-    let command = transfer.command;
-    let Some(rq) = transfer.buffer.into_request() else {
+    let Some(rq) = transfer.buffer.request() else {
         return;
     };
     rq.pdu().fail(errno);
-    if command == Command::Read {
+    if transfer.command == Command::Read {
         rq.pdu().set_refused_by(group);
-        let used = w.route_read(rq);
-        return w.kick_all(used);
+        return read_again(w, transfer);
     }
-    if command == Command::Flush {
-        w.flush_refused(group);
-    }
-    write_failed(w, group, &rq, GroupFault::Refused(error.errno()));
+    write_failed(w, group, rq, GroupFault::Refused(error.errno()));
     w.mark_unflushed_of_faulty(group);
 }
 
@@ -133,6 +141,10 @@ fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFaul
             let view = w.core().view();
             for other in view.resyncing().union(view.faulty()).iter() {
                 mark_missed(w, other, rq);
+            }
+            if is_write(rq) {
+                let answered = matches!(why, GroupFault::Refused(_));
+                w.note_perhaps_done(group, rq.sector() << 9, rq.bytes(), answered);
             }
         }
     }
@@ -154,11 +166,7 @@ fn lost<W: World>(
         return w.not_served(group, number, transfer);
     }
     if transfer.command == Command::Read {
-        let Some(rq) = transfer.buffer.into_request() else {
-            return;
-        };
-        let used = w.route_read(rq);
-        return w.kick_all(used);
+        return read_again(w, transfer);
     }
     match w.core().view().state(group) {
         GroupState::InSync | GroupState::Resyncing if fence == Fence::Fenced => {
@@ -174,9 +182,27 @@ fn lost<W: World>(
     }
 }
 
+/// Whether the group was taken out of service while the write was on its way. If that was for a
+/// flush that it refused, it may have carried the write out before, and never make it durable.
+fn has_been_faulted<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> bool {
+    let view = w.core().view();
+    match view.state(group) {
+        GroupState::InSync | GroupState::Absent => false,
+        GroupState::Resyncing => {
+            let claim = w.claims().get(rq.tag() as usize);
+            claim.is_some_and(|claim| claim.age(view.epoch()) != 0)
+        }
+        GroupState::Faulty => true,
+    }
+}
+
+fn is_write(rq: &impl Request) -> bool {
+    matches!(rq.op(), Op::Write | Op::Discard | Op::WriteZeroes)
+}
+
 /// Marks what `group` did not get.
 fn mark_missed<W: World>(w: &W, group: usize, rq: &RequestOf<W>) {
-    if matches!(rq.op(), Op::Write | Op::Discard | Op::WriteZeroes) {
+    if is_write(rq) {
         let (first, sectors) = sectors_of(rq);
         w.mark(group, first, sectors);
     }

@@ -25,6 +25,9 @@ pub(super) fn sectors_of(rq: &impl Request) -> (u64, u64) {
     (rq.sector(), u64::from(rq.bytes() >> 9))
 }
 
+/// Changes of a group's state from in sync over faulty and resyncing to in sync.
+const ROUND_TRIP: u32 = 3;
+
 /// The ways of requests.
 pub trait Route: World {
     /// Takes a new request; gives the channels that have to be kicked, one bit each.
@@ -45,7 +48,9 @@ pub trait Route: World {
         let done_by = pdu.done_by();
         let ok = if pdu.is_claimed() {
             let readable = self.core().view().readable();
-            let ok = done_by.iter().any(|g| readable.has(g));
+            let ok = done_by
+                .iter()
+                .any(|g| readable.has(g) && !self.is_hollow(pdu, g));
             withdraw(self, tag);
             ok
         } else {
@@ -58,9 +63,20 @@ pub trait Route: World {
         }
     }
 
+    /// Whether a flush that the group has answered may not cover all that it was to.
+    ///
+    /// Nobody can tell a server that crashed from a network that was away. Who wants to go on in
+    /// any case does not want to see this; who asked for errors gets one.
+    fn is_hollow(&self, pdu: &super::Pdu, group: usize) -> bool {
+        let core = self.core();
+        let hands_over = || core.group(group).is_some_and(|g| g.has_handed_over());
+        pdu.is_flush() && self.show_errs() && (pdu.has_missed_loss(core) || hands_over())
+    }
+
     /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
     fn route_read(&self, rq: RequestOf<Self>) -> u32 {
-        let candidates = self.core().view().readable().without(rq.pdu().refused_by());
+        let view = self.core().view();
+        let candidates = view.readable().without(rq.pdu().refused_by());
         let best = self
             .least_loaded(candidates)
             .or_else(|| candidates.iter().next());
@@ -70,14 +86,39 @@ pub trait Route: World {
         };
         let (number, offset, len) = (rq.tag(), rq.sector() << 9, rq.bytes());
         let buffer = Self::Buffer::of(rq);
-        let transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
+        let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
+        transfer.in_sync_at = Some(view.epoch());
         self.dispatch(group, number, transfer)
+    }
+
+    /// Whether a read that its group has answered may have missed something.
+    ///
+    /// Who has chosen the group may be held up before the read is sent, for as long as a server
+    /// takes to crash and to come back without what it had not flushed:
+    ///
+    /// ```text
+    /// reader      group 0 is in sync: chooses it, is held up           sends, and gets old data
+    /// channel of group 0      lost    connects, faults the group, marks
+    /// ```
+    ///
+    /// If the group has been in sync throughout there was no such loss. It cannot be faulted,
+    /// resynced and in sync again in less than [`ROUND_TRIP`] changes of the view.
+    fn may_be_stale(&self, group: usize, transfer: &Transfer<Self::Buffer>) -> bool {
+        let Some(epoch) = transfer.in_sync_at else {
+            return false;
+        };
+        let view = self.core().view();
+        let changes = view.epoch().wrapping_sub(epoch);
+        changes != 0 && (changes >= ROUND_TRIP || view.state(group) != GroupState::InSync)
     }
 
     /// Sends a write, or a flush, to all groups that take writes.
     fn route_write(&self, rq: RequestOf<Self>) -> u32 {
         let is_flush = rq.op() == Op::Flush;
         let (first, sectors) = if is_flush { (0, 0) } else { sectors_of(&rq) };
+        if is_flush {
+            rq.pdu().begin_flush(self.core());
+        }
         let span = Span::new(first, sectors);
         let view = match claim(self, &rq, span) {
             Claimed::Goes(view) => view,
@@ -153,6 +194,7 @@ pub trait Route: World {
             if let Some(channel) = self.pick_channel(group) {
                 match self.submit(group, channel, number, transfer) {
                     Ok(()) => {
+                        g.note_used(channel);
                         core.last_active.store(u64::from(channel));
                         return 1u32.checked_shl(channel).unwrap_or(0);
                     }
@@ -180,7 +222,7 @@ pub trait Route: World {
             if serves && g.up() == 0 {
                 return 0;
             }
-            match self.take_waiting(group, number, |_| true) {
+            match self.take_waiting(group, number) {
                 Some(back) if serves => transfer = back,
                 Some(back) => {
                     self.not_served(group, number, back);

@@ -32,6 +32,7 @@ pub trait States: World {
             }
             // Whatever was lost in an earlier life, it is marked, or was before the first write.
             g.take_lost();
+            g.take_doubt();
             if let Some(unflushed) = self.unflushed(group) {
                 unflushed.lose(|_, _| ());
             }
@@ -101,6 +102,7 @@ pub trait States: World {
         if let Some(g) = self.core().group(group) {
             g.set_fault(None);
         }
+        self.renew_doubted();
         Ok(())
     }
 

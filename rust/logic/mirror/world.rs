@@ -83,6 +83,8 @@ pub struct Transfer<B> {
     pub owns_flush: Option<Ownership>,
     /// The number of the question that it is; 0 if it is none.
     pub question: u64,
+    /// A read of what is in sync: the epoch of the view by which its group was.
+    pub in_sync_at: Option<u32>,
 }
 
 impl<B> Transfer<B> {
@@ -96,6 +98,7 @@ impl<B> Transfer<B> {
             buffer,
             owns_flush: None,
             question: 0,
+            in_sync_at: None,
         }
     }
 
@@ -109,6 +112,7 @@ impl<B> Transfer<B> {
             buffer,
             owns_flush,
             question: 0,
+            in_sync_at: None,
         }
     }
 }
@@ -204,13 +208,8 @@ pub trait World: Sized {
         number: u32,
         transfer: Transfer<Self::Buffer>,
     ) -> Result<(), Transfer<Self::Buffer>>;
-    /// Takes out a transfer that waits for a channel, if `wanted`, given its command, says so.
-    fn take_waiting(
-        &self,
-        group: usize,
-        number: u32,
-        wanted: impl FnOnce(Command) -> bool,
-    ) -> Option<Transfer<Self::Buffer>>;
+    /// Takes out a transfer that waits for a channel.
+    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Self::Buffer>>;
 
     /// Puts a request aside, behind those that are, if `still`, asked under the lock of those, says
     /// so; else gives it back.

@@ -4,7 +4,7 @@
 
 use crate::logic::{
     channel::backoff_ms,
-    mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest},
+    mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest, World as _},
     wire::{reply::NbdError, request::Command},
 };
 use crate::server::{Answer, Line, Reply, SharedConn};
@@ -164,8 +164,12 @@ impl Channel {
             world
                 .clock
                 .wait(100, || server.has_news(conn) || late() || world.is_ending());
+            let view = world.core().view();
             match server.receive(conn) {
                 Ok(reply) => {
+                    if matches!(reply.answer, Answer::NotFlushed) && server.give_up() {
+                        world.loses(self.group, view);
+                    }
                     let table = &world.tables[self.group];
                     let Some((number, transfer)) = table.finish(reply.cookie, self.index) else {
                         return self.drain_blindly(world, conn);
@@ -210,7 +214,7 @@ fn end(fence: Fence, rest: Rest) -> End {
 
 fn outcome_of(answer: Answer, transfer: &Transfer) -> Outcome {
     match answer {
-        Answer::NoSpace => Outcome::Refused(NbdError::NoSpc),
+        Answer::NoSpace | Answer::NotFlushed => Outcome::Refused(NbdError::NoSpc),
         Answer::Done(values) => {
             if transfer.command == Command::Read {
                 transfer.buffer.fill(values);
@@ -245,7 +249,10 @@ impl Hung<'_> {
         self.channel
             .load
             .fetch_sub(u64::from(transfer.len), Relaxed);
-        let outcome = outcome_of(reply.answer, &transfer);
+        let outcome = match outcome_of(reply.answer, &transfer) {
+            Outcome::Done => Outcome::Lost(Fence::Fenced),
+            refused => refused,
+        };
         world.done(group, number, transfer, outcome);
         true
     }

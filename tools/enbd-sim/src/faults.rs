@@ -7,6 +7,7 @@
 //! | a connection is reset, closed, or talks nonsense | everything |
 //! | a server is stopped, cut off, or killed and started again | everything |
 //! | a server refuses a write | everything, or that one write fails |
+//! | a server refuses a flush, and never makes durable what it was to cover | everything, or that flush fails |
 //! | the administrator sets a group faulty and adds it again | everything |
 //! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
@@ -15,12 +16,10 @@
 
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
-use crate::logic::{group::GroupState, mirror::World as _};
-use crate::oracle::Oracle;
+use crate::logic::mirror::World as _;
 use crate::server::Power;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 /// Something that goes wrong with one server or its group.
@@ -30,6 +29,7 @@ pub enum Fault {
     Close,
     Lie,
     Refuse,
+    RefuseFlush,
     Stop,
     Cut,
     CutAll,
@@ -41,11 +41,12 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 13] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
     Fault::Refuse,
+    Fault::RefuseFlush,
     Fault::Stop,
     Fault::Cut,
     Fault::CutAll,
@@ -60,7 +61,6 @@ pub const FAULTS: [Fault; 12] = [
 pub struct Mischief {
     pub world: Arc<World>,
     pub control: Arc<Control>,
-    pub oracle: Arc<Oracle>,
 }
 
 impl Mischief {
@@ -99,6 +99,7 @@ impl Mischief {
             Fault::Close => server.close_one(),
             Fault::Lie => server.lie_once(),
             Fault::Refuse => server.refuse_one(),
+            Fault::RefuseFlush => server.refuse_flush(),
             Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
             Fault::Stop => {}
             Fault::Cut => server.set_cut(true),
@@ -120,18 +121,8 @@ impl Mischief {
 
     fn crash(&self, group: usize) {
         let view = self.world.core().view();
-        let lossy = &self.world.lossy;
-        let has_everything = |g: usize| view.readable().has(g) && !lossy[g].load(Relaxed);
-        let others = (0..self.world.scale.groups).any(|g| g != group && has_everything(g));
-        let counted = view.state(group) == GroupState::InSync;
-        if !self.world.servers[group].crash() {
-            return;
-        }
-        self.control.crashes[group].fetch_add(1, Relaxed);
-        lossy[group].store(true, Relaxed);
-        if counted && !others {
-            crate::trace!(self.world, "the crash of group {group} took data");
-            self.oracle.lose();
+        if self.world.servers[group].crash() {
+            self.world.loses(group, view);
         }
     }
 

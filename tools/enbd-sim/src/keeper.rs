@@ -24,8 +24,6 @@ struct Running {
 pub struct Control {
     world: Arc<World>,
     resyncs: Mutex<Vec<Option<Running>>>,
-    /// How often each server has lost something.
-    pub crashes: Vec<AtomicU64>,
     pub synced: AtomicU64,
 }
 
@@ -49,7 +47,6 @@ impl Control {
         Arc::new(Self {
             world,
             resyncs: Mutex::new((0..groups).map(|_| None).collect()),
-            crashes: (0..groups).map(|_| AtomicU64::new(0)).collect(),
             synced: AtomicU64::new(0),
         })
     }
@@ -119,14 +116,14 @@ impl Control {
 
     fn resync(&self, group: usize, epoch: u32) {
         let world = &self.world;
-        let crashes = self.crashes[group].load(Relaxed);
+        let losses = world.losses[group].load(Relaxed);
         let mut pages: Vec<_> = (0..COPIES_EACH).map(|_| Pages::default()).collect();
         let walked = walk(&**world, &mut Silent(world), group, epoch, &mut pages);
         crate::trace!(world, "resync of group {group}: {walked:?}");
         match walked.result {
             Ok(()) => {
                 self.synced.fetch_add(1, Relaxed);
-                if self.crashes[group].load(Relaxed) == crashes {
+                if world.losses[group].load(Relaxed) == losses {
                     world.lossy[group].store(false, Relaxed);
                 }
             }

@@ -18,6 +18,8 @@ struct Block {
     acknowledged: usize,
     /// Which of them was made durable last.
     durable: usize,
+    /// The last one that no flush makes durable.
+    doubted: usize,
 }
 
 struct State {
@@ -42,6 +44,7 @@ impl Oracle {
             history: vec![0],
             acknowledged: 0,
             durable: 0,
+            doubted: 0,
         };
         Self(Mutex::new(State {
             blocks: vec![block; blocks],
@@ -109,8 +112,17 @@ impl Oracle {
         let mut s = self.0.lock().unwrap();
         if s.losses == covers.losses {
             for (block, &at) in s.blocks.iter_mut().zip(&covers.acknowledged) {
-                block.durable = block.durable.max(at);
+                if at > block.doubted {
+                    block.durable = block.durable.max(at);
+                }
             }
+        }
+    }
+
+    /// No flush makes durable what was written until now.
+    pub fn doubt(&self) {
+        for block in &mut self.0.lock().unwrap().blocks {
+            block.doubted = block.history.len() - 1;
         }
     }
 

@@ -17,6 +17,17 @@ const LONGEST_BACKOFF_MS: u64 = 3000;
 /// The content of a block: the number of the write that made it.
 pub type Value = u64;
 
+/// The content of a block that is not durable.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    value: Value,
+    /// The connection on which it was written.
+    by: u64,
+    /// Its client knows that a flush of it was refused. Later ones succeed without it, as fsync()
+    /// does after an error.
+    given_up: bool,
+}
+
 /// What a client asks.
 #[derive(Clone, Debug)]
 pub enum Ask {
@@ -46,6 +57,8 @@ pub enum Answer {
     Done(Vec<Value>),
     /// It was not done.
     NoSpace,
+    /// A flush was not done, see [`Server::give_up`].
+    NotFlushed,
 }
 
 /// A reply on the wire.
@@ -69,6 +82,8 @@ pub enum Line {
 /// One connection.
 pub struct Conn {
     pub line: Line,
+    /// No other one of the server has it.
+    number: u64,
     /// The server's host knows it still: what is on the wire may arrive.
     known: bool,
     /// The client sends no more.
@@ -120,13 +135,20 @@ struct State {
     cut: bool,
     /// So many writes are refused.
     refusals: u32,
+    /// One flush is refused.
+    refuses_flush: bool,
     /// One reply gets a cookie that nobody knows.
     lies: bool,
     /// It closes at once when its client does, whatever it has still to do, as qemu-nbd.
     hasty: bool,
+    /// A flush covers what was written on all connections; else on its own one only, and what was
+    /// written on one that has ended may never become durable.
+    shares_cache: bool,
     durable: Vec<Value>,
-    cache: Vec<Option<Value>>,
+    cache: Vec<Option<Cached>>,
     conns: Vec<SharedConn>,
+    /// Connections that there were.
+    made: u64,
     /// All connections that there ever were.
     held: Vec<Weak<Mutex<Conn>>>,
 }
@@ -138,17 +160,20 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(blocks: usize, clock: Arc<Clock>) -> Self {
+    pub fn new(blocks: usize, shares_cache: bool, clock: Arc<Clock>) -> Self {
         Self {
             state: Mutex::new(State {
                 power: Power::On,
                 cut: false,
                 refusals: 0,
+                refuses_flush: false,
                 lies: false,
                 hasty: thread_rng().gen(),
+                shares_cache,
                 durable: vec![0; blocks],
                 cache: vec![None; blocks],
                 conns: Vec::new(),
+                made: 0,
                 held: Vec::new(),
             }),
             clock,
@@ -167,8 +192,10 @@ impl Server {
             if s.power != Power::On || s.cut {
                 return None;
             }
+            s.made += 1;
             let conn = Arc::new(Mutex::new(Conn {
                 line: Line::Open,
+                number: s.made,
                 known: true,
                 half_closed: false,
                 aborted: false,
@@ -261,10 +288,10 @@ impl Server {
                     c.wire.clear();
                     let got = std::mem::take(&mut c.got);
                     for message in got {
-                        s.carry_out(&message);
+                        s.carry_out(c.number, &message);
                     }
                     c.line = Line::Closed;
-                    c.known = false;
+                    s.forget(&mut c);
                 }
             }
         });
@@ -280,10 +307,10 @@ impl Server {
                 // What it was about to do it has done or not.
                 for message in std::mem::take(&mut c.got) {
                     if thread_rng().gen() {
-                        s.carry_out(&message);
+                        s.carry_out(c.number, &message);
                     }
                 }
-                c.known = false;
+                s.forget(&mut c);
                 if c.line == Line::Open {
                     c.line = if thread_rng().gen() {
                         Line::Closed
@@ -302,8 +329,11 @@ impl Server {
             s.power = Power::Off;
             let mut lost = false;
             for (block, cached) in s.cache.iter_mut().enumerate() {
-                if let Some(value) = cached.take() {
-                    if thread_rng().gen() {
+                if let Some(Cached {
+                    value, given_up, ..
+                }) = cached.take()
+                {
+                    if !given_up && thread_rng().gen() {
                         s.durable[block] = value;
                     } else {
                         lost = true;
@@ -351,6 +381,23 @@ impl Server {
         self.with(|s| s.refusals = 1);
     }
 
+    /// Refuses the next flush.
+    pub fn refuse_flush(&self) {
+        self.with(|s| s.refuses_flush = true);
+    }
+
+    /// The client has heard that a flush was refused: some of what was not durable never will be.
+    /// Whether that is so of anything. (If it never heard of it nobody could know.)
+    pub fn give_up(&self) -> bool {
+        let mut s = self.state.lock().unwrap();
+        let mut any = false;
+        for cached in s.cache.iter_mut().flatten() {
+            cached.given_up |= thread_rng().gen::<bool>();
+            any |= cached.given_up;
+        }
+        any
+    }
+
     /// The next reply is nonsense.
     pub fn lie_once(&self) {
         self.with(|s| s.lies = true);
@@ -360,6 +407,7 @@ impl Server {
     pub fn behave(&self) {
         self.with(|s| {
             s.refusals = 0;
+            s.refuses_flush = false;
             s.lies = false;
         });
     }
@@ -411,10 +459,10 @@ impl Server {
             left.extend(std::mem::take(&mut c.wire));
             for message in left {
                 if c.known && thread_rng().gen() {
-                    s.carry_out(&message);
+                    s.carry_out(c.number, &message);
                 }
             }
-            c.known = false;
+            s.forget(&mut c);
         });
     }
 
@@ -447,7 +495,26 @@ impl Conn {
 
 impl State {
     fn read(&self, block: usize) -> Value {
-        self.cache[block].unwrap_or(self.durable[block])
+        self.cache[block].map_or(self.durable[block], |c| c.value)
+    }
+
+    /// The server knows a connection no more.
+    fn forget(&mut self, c: &mut Conn) {
+        if c.known && !self.shares_cache && thread_rng().gen() {
+            self.flush(c.number);
+        }
+        c.known = false;
+    }
+
+    /// Makes durable what a flush on connection `by` covers.
+    fn flush(&mut self, by: u64) {
+        let shares_cache = self.shares_cache;
+        let covers = |c: &mut Cached| (shares_cache || c.by == by) && !c.given_up;
+        for (durable, cached) in self.durable.iter_mut().zip(&mut self.cache) {
+            if let Some(cached) = cached.take_if(covers) {
+                *durable = cached.value;
+            }
+        }
     }
 
     /// Whether what the client sends arrives.
@@ -468,7 +535,7 @@ impl State {
         if !c.got.is_empty() {
             let at = rng.gen_range(0..c.got.len());
             let message = c.got.remove(at);
-            let answer = self.carry_out(&message);
+            let answer = self.carry_out(c.number, &message);
             if c.line == Line::Open && !c.aborted && !(c.half_closed && rng.gen()) {
                 let lies = std::mem::take(&mut self.lies);
                 let cookie = if lies { u64::MAX } else { message.cookie };
@@ -482,7 +549,7 @@ impl State {
         }
         if c.is_drained() && (c.line == Line::Reset || is_over) {
             // It has seen the end of the connection.
-            c.known = false;
+            self.forget(c);
             if c.line == Line::Open {
                 c.line = Line::Closed;
             }
@@ -491,7 +558,8 @@ impl State {
         false
     }
 
-    fn carry_out(&mut self, message: &Message) -> Answer {
+    /// Does what was asked on connection `by`.
+    fn carry_out(&mut self, by: u64, message: &Message) -> Answer {
         match &message.ask {
             Ask::Read { first, len } => {
                 Answer::Done((*first..first + len).map(|b| self.read(b)).collect())
@@ -502,21 +570,23 @@ impl State {
             }
             Ask::Write { first, values, fua } => {
                 for (value, block) in values.iter().zip(*first..) {
+                    let (value, given_up) = (*value, false);
                     if *fua {
-                        self.durable[block] = *value;
+                        self.durable[block] = value;
                         self.cache[block] = None;
                     } else {
-                        self.cache[block] = Some(*value);
+                        self.cache[block] = Some(Cached {
+                            value,
+                            by,
+                            given_up,
+                        });
                     }
                 }
                 Answer::Done(Vec::new())
             }
+            Ask::Flush if std::mem::take(&mut self.refuses_flush) => Answer::NotFlushed,
             Ask::Flush => {
-                for block in 0..self.durable.len() {
-                    if let Some(value) = self.cache[block].take() {
-                        self.durable[block] = value;
-                    }
-                }
+                self.flush(by);
                 Answer::Done(Vec::new())
             }
         }

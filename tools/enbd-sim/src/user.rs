@@ -13,6 +13,9 @@ use std::sync::Arc;
 
 /// Blocks of the largest request.
 const LARGEST: usize = 4;
+/// Numbers of errors.
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
 /// Milliseconds between two requests at most.
 const MOST_IDLE_MS: u64 = 500;
 
@@ -22,6 +25,8 @@ pub struct User {
     pub oracle: Arc<Oracle>,
     /// The blocks that it writes.
     pub own: Range<usize>,
+    /// It is a time of faults.
+    pub may_fail: bool,
 }
 
 impl User {
@@ -58,8 +63,8 @@ impl User {
         let values = self.oracle.issue(first, len, op != Op::Write);
         match self.ask(wish, values) {
             Ok(_) => self.oracle.acknowledge(first, len, fua, &since),
-            // The last server in sync has no space: either value may be there.
-            Err(28) => {}
+            // Either value may be there.
+            Err(errno) if self.may_see(errno) => {}
             Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
         }
     }
@@ -81,7 +86,7 @@ impl User {
         let endings = slips.map(|slip| self.wait(&slip));
         match endings {
             [Ok(_), Ok(_)] => self.oracle.acknowledge_either(first, len, &since),
-            [_, Err(28)] | [Err(28), _] => {}
+            [_, Err(errno)] | [Err(errno), _] if self.may_see(errno) => {}
             _ => panic!("two writes of blocks {first}+{len} failed: {endings:?}"),
         }
     }
@@ -97,6 +102,7 @@ impl User {
         };
         let values = match self.ask(wish, Vec::new()) {
             Ok(values) => values,
+            Err(EIO) if self.may_see(EIO) => return,
             Err(errno) => panic!("a read of blocks {first}+{len} failed: errno {errno}"),
         };
         assert_eq!(values.len(), len, "a read of {len} blocks");
@@ -107,8 +113,12 @@ impl User {
         }
     }
 
-    /// Makes durable what was acknowledged.
+    /// Makes durable what was acknowledged. The block layer never sends two at once.
     pub fn flush(&self) {
+        let world = &self.world;
+        world
+            .clock
+            .wait(u64::MAX, || !world.flushing.swap(true, Relaxed));
         let covers = self.oracle.snapshot();
         let wish = Wish {
             op: Op::Flush,
@@ -117,9 +127,19 @@ impl User {
             fua: false,
         };
         match self.ask(wish, Vec::new()) {
+            // Without `show_errs` it succeeds, too, where a channel is lost on which was written.
+            Ok(_) if world.hands_over() => {}
             Ok(_) => self.oracle.flushed(&covers),
+            Err(errno) if self.may_see(errno) => {}
             Err(errno) => panic!("a flush failed: errno {errno}"),
         }
+        world.flushing.store(false, Relaxed);
+        world.clock.happened();
+    }
+
+    /// Whether a request may fail so: the last server in sync has no space, or all are gone.
+    fn may_see(&self, errno: i32) -> bool {
+        self.may_fail && (errno == ENOSPC || errno == EIO && self.world.scale.show_errs)
     }
 
     fn ask(&self, wish: Wish, data: Vec<u64>) -> Ending {

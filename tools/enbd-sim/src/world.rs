@@ -7,10 +7,10 @@ use crate::clock::Clock;
 use crate::logic::{
     barrier::Claim,
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
+    group::{GroupFault, View},
     mirror::{self, Carrier, Copies, Core, News, Request, Route, States, Transfer},
     resync::{Bounds, Site, Users},
     unflushed::{Unflushed, WORDS},
-    wire::request::Command,
     MAX_GROUPS,
 };
 use crate::oracle::Oracle;
@@ -21,11 +21,14 @@ use crate::table::{Table, NO_CHANNEL};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex as StdMutex};
 
 /// Requests that users have at once, at most.
 pub const QUEUE_DEPTH: usize = 8;
+
+/// Milliseconds that a thread is held up at most where others would hardly let it stop.
+const MOST_HELD_UP_MS: u64 = 8000;
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +36,11 @@ pub struct Scale {
     pub groups: usize,
     pub channels_each: usize,
     pub blocks: usize,
-    /// A server promises that a flush on one channel covers all.
+    /// A server promises that a flush on one channel covers all, and keeps that; else it covers no
+    /// other one.
     pub multi_conn: bool,
+    /// Requests fail when every group is gone.
+    pub show_errs: bool,
     /// How often, in a thousand, a page of the map cannot be had.
     pub no_page: u32,
 }
@@ -68,6 +74,8 @@ pub struct World {
     pub oracle: Arc<Oracle>,
     /// Which servers lost something that was not copied back since.
     pub lossy: Vec<AtomicBool>,
+    /// How often each server has lost something.
+    pub losses: Vec<AtomicU64>,
     core: Core,
     claims: Vec<Claim>,
     unflushed: Vec<Unflushed<Vec<Word>>>,
@@ -78,6 +86,8 @@ pub struct World {
     kicked: Mutex<VecDeque<Handle>>,
     maps: Vec<Mutex<Map>>,
     free_tags: StdMutex<Vec<u32>>,
+    /// A user's flush is on its way.
+    pub flushing: AtomicBool,
     /// Requests of users on their way.
     pub load: AtomicUsize,
     /// The time of faults is over: all threads that serve end.
@@ -95,7 +105,7 @@ impl World {
         let world = Arc::new(Self {
             scale,
             servers: (0..scale.groups)
-                .map(|_| Server::new(scale.blocks, clock.clone()))
+                .map(|_| Server::new(scale.blocks, scale.multi_conn, clock.clone()))
                 .collect(),
             channels: (0..scale.groups * scale.channels_each)
                 .map(|i| Channel::new(i as u32, i / scale.channels_each))
@@ -103,6 +113,7 @@ impl World {
             tables: (0..scale.groups).map(|_| Table::new()).collect(),
             oracle: Arc::new(Oracle::new(scale.blocks)),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
+            losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             core: Core::default(),
             claims: (0..QUEUE_DEPTH).map(|_| Claim::default()).collect(),
             unflushed: (0..scale.groups)
@@ -117,6 +128,7 @@ impl World {
                 .map(Mutex::new)
                 .collect(),
             free_tags: StdMutex::new((0..QUEUE_DEPTH as u32).collect()),
+            flushing: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             clock,
@@ -174,6 +186,27 @@ impl World {
         self.ending.load(Relaxed)
     }
 
+    /// The server of `group` has lost something, or will lose it in the next crash, when the groups
+    /// stood as in `view`.
+    pub fn loses(&self, group: usize, view: View) {
+        let has_everything = |g: usize| view.readable().has(g) && !self.lossy[g].load(Relaxed);
+        let others = (0..self.scale.groups).any(|g| g != group && has_everything(g));
+        self.losses[group].fetch_add(1, Relaxed);
+        self.lossy[group].store(true, Relaxed);
+        if view.readable().has(group) && !others {
+            crate::trace!(self, "group {group} alone had data that it has lost");
+            self.oracle.lose();
+        }
+    }
+
+    /// Whether what was written on a channel of a group in sync that is no more used may be not
+    /// covered by a flush on another one.
+    pub fn hands_over(&self) -> bool {
+        let core = mirror::World::core(self);
+        let mut groups = core.view().readable().iter();
+        groups.any(|g| core.group(g).is_some_and(|g| g.has_handed_over()))
+    }
+
     fn lacks_page(&self) -> bool {
         thread_rng().gen_ratio(self.scale.no_page, 1000)
     }
@@ -208,7 +241,7 @@ impl mirror::World for World {
     }
 
     fn show_errs(&self) -> bool {
-        false
+        self.scale.show_errs
     }
 
     fn block_sectors(&self) -> u64 {
@@ -238,6 +271,12 @@ impl mirror::World for World {
         number: u32,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
+        if thread_rng().gen_ratio(1, 500) {
+            // Held up between the choice and the sending, for as long as a server may take to crash
+            // and to come back.
+            self.clock
+                .wait(thread_rng().gen_range(0..MOST_HELD_UP_MS), || false);
+        }
         self.channels[channel as usize].submit(&self.tables[group], number, transfer)
     }
 
@@ -254,13 +293,8 @@ impl mirror::World for World {
         self.tables[group].put(number, transfer, NO_CHANNEL)
     }
 
-    fn take_waiting(
-        &self,
-        group: usize,
-        number: u32,
-        wanted: impl FnOnce(Command) -> bool,
-    ) -> Option<Transfer<Buffer>> {
-        let taken = self.tables[group].take(number, NO_CHANNEL, |command, _| wanted(command));
+    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer>> {
+        let taken = self.tables[group].take(number, NO_CHANNEL, |_, _| true);
         Some(taken?.0)
     }
 
@@ -330,12 +364,21 @@ impl mirror::World for World {
         // crashed. In the first case enbd cannot know yet, in the second one it says so.
         let is_lossy = |g: usize| self.lossy[g].load(Relaxed);
         let lost = match news {
+            // Another one that was in sync has a channel, or had one a moment ago.
+            News::Faulty {
+                fault: GroupFault::Doubted,
+                ..
+            } => false,
             News::Faulty { group, .. } => {
                 !is_lossy(group) && self.core.view().readable().iter().all(is_lossy)
             }
             News::BackAlone { group, .. } => is_lossy(group),
             News::Refused { .. } => false,
         };
+        if matches!(news, News::BackAlone { .. }) && !self.scale.multi_conn {
+            // Nobody can flush what was written on channels that have ended.
+            self.oracle.doubt();
+        }
         if lost {
             crate::trace!(self, "two failures at once took data");
             self.oracle.lose();

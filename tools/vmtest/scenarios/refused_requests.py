@@ -30,6 +30,7 @@ def run():
             mirror.disable()
             check.that(mirror.servers[1].store.read(0, SIZE) == bytes(impostor.data), "both groups hold the same in the end")
     both_refuse()
+    flush_refused_alone()
     alone()
 
 
@@ -118,6 +119,34 @@ def both_refuse():
         mirror.resync([group for group in marks if marks[group]][0])
         mirror.disable()
         check.that(impostors[0].data == impostors[1].data, "both groups hold the same")
+
+
+def flush_refused_alone():
+    """The last group in sync refuses a flush, and says later that it has done one: what the first was to cover may never be
+    durable. As soon as there is another group to copy it from it is written anew."""
+    trap = Trap()
+    with Impostor(trap, size=SIZE) as impostor, Kmsg() as kmsg:
+        with Mirror(kinds=[lambda store: impostor, Nbdkit], size=SIZE) as mirror:
+            mirror.command("setfaulty=1")
+            data = os.urandom(16 * KIB)
+            with mirror.disk.open() as disk:
+                disk.write(0, data)
+                trap.set(nbd.FLUSH, refusal(nbd.EIO))
+                with check.refused(EIO, "a flush that the last group in sync refuses"):
+                    disk.flush()
+                disk.flush()
+            check.equal(mirror.status().marks(), {0: "", 1: "F"}, "marks after the last group has refused a flush")
+            kmsg.forget()
+            before = len(impostor.requests)
+            mirror.command("hotadd=1")
+            kmsg.wait_for(r"\[a\] group 0 is faulty: .*no flush makes durable", 10)
+            mirror.wait_until(lambda s: s.marks() == {0: "", 1: ""}, 10, "both groups are in sync")
+            again = [r for r in impostor.requests[before:] if r.command == nbd.WRITE and r.offset < len(data)]
+            check.equal(sum(r.length for r in again), len(data), "bytes that were written anew")
+            flushes = [r for r in impostor.requests[before:] if r.command == nbd.FLUSH]
+            check.that(flushes, "and flushed")
+            mirror.disable()
+            check.that(mirror.servers[1].store.read(0, SIZE) == bytes(impostor.data), "both groups hold the same")
 
 
 def alone():
