@@ -101,8 +101,9 @@ pub trait Route: World {
     /// channel of group 0      lost    connects, faults the group, marks
     /// ```
     ///
-    /// If the group has been in sync throughout there was no such loss. It cannot be faulted,
-    /// resynced and in sync again in less than [`ROUND_TRIP`] changes of the view.
+    /// If the group has been in sync throughout there was no such loss, or it is the source by now.
+    /// It cannot be faulted, resynced and in sync again in less than [`ROUND_TRIP`] changes of the
+    /// view.
     fn may_be_stale(&self, group: usize, transfer: &Transfer<Self::Buffer>) -> bool {
         let Some(epoch) = transfer.in_sync_at else {
             return false;
