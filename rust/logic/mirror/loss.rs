@@ -173,23 +173,24 @@ pub trait Losses: World {
             Command::Write | Command::WriteZeroes
                 if transfer.flags.bits() & CommandFlags::FUA.bits() == 0 =>
             {
-                note_written(self, unflushed, transfer.offset, transfer.len);
+                let (first, sectors) = (transfer.offset >> 9, u64::from(transfer.len >> 9));
+                note_written(self, unflushed, first, sectors);
             }
             _ => {}
         }
     }
 
-    /// A write of `len` bytes at `offset` has failed, and the group stays in sync: it may hold it,
-    /// though nobody else will count on that. If it was not answered it may be on a connection that
-    /// has ended.
-    fn note_perhaps_done(&self, group: usize, offset: u64, len: u32, answered: bool) {
-        let (Some(g), Some(unflushed)) = (self.core().group(group), self.unflushed(group)) else {
+    /// A write of `sectors` sectors from `first` on has failed, and the group stays in sync: it may
+    /// hold it, though nobody else will count on that. If it was not answered it may be on a
+    /// connection that has ended.
+    fn note_perhaps_done(&self, group: usize, first: u64, sectors: u64, answered: bool) {
+        let Some(unflushed) = self.unflushed(group) else {
             return;
         };
-        if g.is_single() && !answered && !self.is_volatile(group) {
-            g.doubt();
+        if !answered {
+            doubt_ended_connections(self, group);
         }
-        note_written(self, unflushed, offset, len);
+        note_written(self, unflushed, first, sectors);
     }
 
     /// A flush has ended without success, or has to be sent again: from now on it covers nothing.
@@ -296,12 +297,21 @@ pub trait Losses: World {
 
 impl<W: World> Losses for W {}
 
-/// Notes what a write of `len` bytes at `offset` covers.
-fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, offset: u64, len: u32) {
+/// Notes what a write of `sectors` sectors from `first` on covers.
+fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, first: u64, sectors: u64) {
     let shift = region_shift(w.core().last_sectors());
-    let first = offset >> 9;
-    let last = first.saturating_add(u64::from(len >> 9).saturating_sub(1));
+    let last = first.saturating_add(sectors.saturating_sub(1));
     unflushed.note(first >> shift, last >> shift);
+}
+
+/// Something that is noted was written on a connection that has ended: where a flush covers its own
+/// connection alone, none covers that any more.
+fn doubt_ended_connections<W: World>(w: &W, group: usize) {
+    if let Some(g) = w.core().group(group) {
+        if g.is_single() && !w.is_volatile(group) {
+            g.doubt();
+        }
+    }
 }
 
 /// The group's server may have crashed. If nothing was unflushed until now it has lost nothing.
@@ -374,10 +384,7 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
         marking(false);
         return false;
     }
-    if g.is_single() && !w.is_volatile(group) {
-        // What was written on channels that are gone.
-        g.doubt();
-    }
+    doubt_ended_connections(w, group);
     unflushed.disown();
     g.take_lost();
     let shift = region_shift(core.last_sectors());

@@ -143,8 +143,9 @@ fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFaul
                 mark_missed(w, other, rq);
             }
             if is_write(rq) {
+                let (first, sectors) = sectors_of(rq);
                 let answered = matches!(why, GroupFault::Refused(_));
-                w.note_perhaps_done(group, rq.sector() << 9, rq.bytes(), answered);
+                w.note_perhaps_done(group, first, sectors, answered);
             }
         }
     }

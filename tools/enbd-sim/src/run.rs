@@ -5,11 +5,7 @@
 
 use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
-use crate::logic::{
-    group::GroupState,
-    mirror::{GroupCore, World as _},
-    resync::Site,
-};
+use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
 use crate::oracle::Oracle;
 use crate::user::User;
 use crate::world::{Scale, World};
@@ -196,8 +192,7 @@ fn check(world: &Arc<World>, oracle: &Arc<Oracle>) {
     }
     user.flush();
     for (group, server) in world.servers.iter().enumerate() {
-        let hands_over = |g: &GroupCore| g.has_handed_over();
-        if world.core().group(group).is_some_and(hands_over) {
+        if world.hands_over(group) {
             // Something was written on a channel that stands by: the driver counts it as volatile.
             continue;
         }

@@ -199,12 +199,11 @@ impl World {
         }
     }
 
-    /// Whether what was written on a channel of a group in sync that is no more used may be not
-    /// covered by a flush on another one.
-    pub fn hands_over(&self) -> bool {
-        let core = mirror::World::core(self);
-        let mut groups = core.view().readable().iter();
-        groups.any(|g| core.group(g).is_some_and(|g| g.has_handed_over()))
+    /// Whether a flush does not cover what was written on another channel of the group, as the
+    /// driver knows.
+    pub fn hands_over(&self, group: usize) -> bool {
+        let g = mirror::World::core(self).group(group);
+        g.is_some_and(|g| g.has_handed_over())
     }
 
     fn lacks_page(&self) -> bool {
