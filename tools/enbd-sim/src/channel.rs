@@ -2,12 +2,12 @@
 
 //! A channel: its thread connects, receives, hangs up, and starts over, as `rust/channel` does.
 
+use crate::conn::{Answer, Line, Reply, SharedConn};
 use crate::logic::{
     channel::backoff_ms,
     mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest, World as _},
     wire::{reply::NbdError, request::Command},
 };
-use crate::server::{Answer, Line, Reply, SharedConn};
 use crate::table::{Table, Transfer};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};

@@ -11,12 +11,14 @@
 
 mod channel;
 mod clock;
+mod conn;
 mod faults;
 mod keeper;
 mod oracle;
 mod request;
 mod run;
 mod server;
+mod store;
 mod sync;
 mod table;
 mod user;

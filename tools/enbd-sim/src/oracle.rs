@@ -7,7 +7,7 @@
 //! was sent and the last one that was sent before the read came back. When a crash took what no
 //! other server has, what was flushed counts instead of what was acknowledged.
 
-use crate::server::Value;
+use crate::store::Value;
 use std::sync::Mutex;
 
 #[derive(Clone)]

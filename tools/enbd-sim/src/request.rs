@@ -3,7 +3,7 @@
 //! Requests of the device's users, and the memory of transfers.
 
 use crate::logic::mirror::{Carrier, Op, Pdu, Request, Route};
-use crate::server::Value;
+use crate::store::Value;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
 

@@ -1,122 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A server: a store with a volatile cache, and connections that fail in the ways that real ones do.
-//!
-//! A message is on the *wire* until the server receives it, and *got* until the server has carried
-//! it out, in any order. What is got is carried out even if the connection is reset meanwhile: that
-//! is what makes ghost writes.
+//! A server: a store, and connections that fail in the ways that real ones do.
 
 use crate::clock::Clock;
+use crate::conn::{Answer, Ask, Conn, Line, Message, Reply, SharedConn};
+use crate::store::{Store, Value};
 use shuttle::rand::{thread_rng, Rng};
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
 
 /// How long after a cut TCP may wait until it tries again.
 const LONGEST_BACKOFF_MS: u64 = 3000;
-
-/// The content of a block: the number of the write that made it.
-pub type Value = u64;
-
-/// The content of a block that is not durable.
-#[derive(Clone, Copy, Debug)]
-struct Cached {
-    value: Value,
-    /// The connection on which it was written.
-    by: u64,
-    /// Its client knows that a flush of it was refused. Later ones succeed without it, as fsync()
-    /// does after an error.
-    given_up: bool,
-}
-
-/// What a client asks.
-#[derive(Clone, Debug)]
-pub enum Ask {
-    /// Read so many blocks from a block on.
-    Read { first: usize, len: usize },
-    /// Write these blocks, durably or not.
-    Write {
-        first: usize,
-        values: Vec<Value>,
-        fua: bool,
-    },
-    /// Make durable what was answered.
-    Flush,
-}
-
-/// A request on the wire.
-#[derive(Clone, Debug)]
-pub struct Message {
-    pub cookie: u64,
-    pub ask: Ask,
-}
-
-/// What a server answers.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// It is done; a read's data.
-    Done(Vec<Value>),
-    /// It was not done.
-    NoSpace,
-    /// A flush was not done, see [`Server::give_up`].
-    NotFlushed,
-}
-
-/// A reply on the wire.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    pub cookie: u64,
-    pub answer: Answer,
-}
-
-/// How a connection stands, as its client sees it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Line {
-    /// It carries messages.
-    Open,
-    /// The server has closed it, after all that it carried out.
-    Closed,
-    /// It was reset.
-    Reset,
-}
-
-/// One connection.
-pub struct Conn {
-    pub line: Line,
-    /// No other one of the server has it.
-    number: u64,
-    /// The server's host knows it still: what is on the wire may arrive.
-    known: bool,
-    /// The client sends no more.
-    half_closed: bool,
-    /// The client has reset it.
-    aborted: bool,
-    /// Nothing arrives before: TCP tries again less and less often while the network is cut.
-    resumes_ms: u64,
-    wire: VecDeque<Message>,
-    got: Vec<Message>,
-    replies: VecDeque<Reply>,
-}
-
-/// A connection that both ends hold.
-pub type SharedConn = Arc<Mutex<Conn>>;
-
-impl Conn {
-    /// The client sends a message.
-    pub fn send(&mut self, message: Message) {
-        if self.line == Line::Open && !self.half_closed {
-            self.wire.push_back(message);
-        }
-    }
-
-    /// The client sends no more.
-    pub fn shutdown_send(&mut self) {
-        self.half_closed = true;
-    }
-
-    fn is_drained(&self) -> bool {
-        self.wire.is_empty() && self.got.is_empty()
-    }
-}
 
 /// What the server's process and its host are doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -144,8 +37,7 @@ struct State {
     /// A flush covers what was written on all connections; else on its own one only, and what was
     /// written on one that has ended may never become durable.
     shares_cache: bool,
-    durable: Vec<Value>,
-    cache: Vec<Option<Cached>>,
+    store: Store,
     conns: Vec<SharedConn>,
     /// Connections that there were.
     made: u64,
@@ -170,8 +62,7 @@ impl Server {
                 lies: false,
                 hasty: thread_rng().gen(),
                 shares_cache,
-                durable: vec![0; blocks],
-                cache: vec![None; blocks],
+                store: Store::new(vec![0; blocks]),
                 conns: Vec::new(),
                 made: 0,
                 held: Vec::new(),
@@ -193,17 +84,7 @@ impl Server {
                 return None;
             }
             s.made += 1;
-            let conn = Arc::new(Mutex::new(Conn {
-                line: Line::Open,
-                number: s.made,
-                known: true,
-                half_closed: false,
-                aborted: false,
-                resumes_ms: 0,
-                wire: VecDeque::new(),
-                got: Vec::new(),
-                replies: VecDeque::new(),
-            }));
+            let conn = Arc::new(Mutex::new(Conn::new(s.made)));
             s.conns.push(conn.clone());
             s.held.push(Arc::downgrade(&conn));
             Some(conn)
@@ -327,19 +208,7 @@ impl Server {
     pub fn crash(&self) -> bool {
         self.with(|s| {
             s.power = Power::Off;
-            let mut lost = false;
-            for (block, cached) in s.cache.iter_mut().enumerate() {
-                if let Some(Cached {
-                    value, given_up, ..
-                }) = cached.take()
-                {
-                    if !given_up && thread_rng().gen() {
-                        s.durable[block] = value;
-                    } else {
-                        lost = true;
-                    }
-                }
-            }
+            let lost = s.store.crash();
             for conn in s.conns.drain(..) {
                 let mut c = conn.lock().unwrap();
                 c.wire.clear();
@@ -389,13 +258,7 @@ impl Server {
     /// The client has heard that a flush was refused: some of what was not durable never will be.
     /// Whether that is so of anything. (If it never heard of it nobody could know.)
     pub fn give_up(&self) -> bool {
-        let mut s = self.state.lock().unwrap();
-        let mut any = false;
-        for cached in s.cache.iter_mut().flatten() {
-            cached.given_up |= thread_rng().gen::<bool>();
-            any |= cached.given_up;
-        }
-        any
+        self.state.lock().unwrap().store.give_up()
     }
 
     /// The next reply is nonsense.
@@ -468,13 +331,12 @@ impl Server {
 
     /// What is read from each block.
     pub fn content(&self) -> Vec<Value> {
-        let s = self.state.lock().unwrap();
-        (0..s.durable.len()).map(|b| s.read(b)).collect()
+        self.state.lock().unwrap().store.content()
     }
 
     /// What would be there after a crash.
     pub fn durable(&self) -> Vec<Value> {
-        self.state.lock().unwrap().durable.clone()
+        self.state.lock().unwrap().store.durable().to_vec()
     }
 }
 
@@ -485,19 +347,7 @@ fn pick(conns: &[SharedConn]) -> Option<SharedConn> {
     conns.get(thread_rng().gen_range(0..conns.len())).cloned()
 }
 
-impl Conn {
-    fn reset(&mut self) {
-        self.line = Line::Reset;
-        self.replies.clear();
-        self.wire.clear();
-    }
-}
-
 impl State {
-    fn read(&self, block: usize) -> Value {
-        self.cache[block].map_or(self.durable[block], |c| c.value)
-    }
-
     /// The server knows a connection no more.
     fn forget(&mut self, c: &mut Conn) {
         if c.known && !self.shares_cache && thread_rng().gen() {
@@ -509,12 +359,7 @@ impl State {
     /// Makes durable what a flush on connection `by` covers.
     fn flush(&mut self, by: u64) {
         let shares_cache = self.shares_cache;
-        let covers = |c: &mut Cached| (shares_cache || c.by == by) && !c.given_up;
-        for (durable, cached) in self.durable.iter_mut().zip(&mut self.cache) {
-            if let Some(cached) = cached.take_if(covers) {
-                *durable = cached.value;
-            }
-        }
+        self.store.flush(|on| shares_cache || on == by);
     }
 
     /// Whether what the client sends arrives.
@@ -562,26 +407,14 @@ impl State {
     fn carry_out(&mut self, by: u64, message: &Message) -> Answer {
         match &message.ask {
             Ask::Read { first, len } => {
-                Answer::Done((*first..first + len).map(|b| self.read(b)).collect())
+                Answer::Done((*first..first + len).map(|b| self.store.read(b)).collect())
             }
             Ask::Write { .. } if self.refusals > 0 => {
                 self.refusals -= 1;
                 Answer::NoSpace
             }
             Ask::Write { first, values, fua } => {
-                for (value, block) in values.iter().zip(*first..) {
-                    let (value, given_up) = (*value, false);
-                    if *fua {
-                        self.durable[block] = value;
-                        self.cache[block] = None;
-                    } else {
-                        self.cache[block] = Some(Cached {
-                            value,
-                            by,
-                            given_up,
-                        });
-                    }
-                }
+                self.store.write(by, *first, values, *fua);
                 Answer::Done(Vec::new())
             }
             Ask::Flush if std::mem::take(&mut self.refuses_flush) => Answer::NotFlushed,

@@ -2,13 +2,13 @@
 
 //! The transfers of a group, as `rust/channel/table.rs` keeps them.
 
+use crate::conn::{Ask, Message};
 use crate::logic::wire::request::CommandFlags;
 use crate::logic::{
     mirror::{self, SLOTS},
     wire::request::Command,
 };
 use crate::request::{Buffer, BLOCK_SECTORS};
-use crate::server::{Ask, Message};
 use std::sync::Mutex;
 
 pub type Transfer = mirror::Transfer<Buffer>;

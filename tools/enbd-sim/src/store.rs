@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a server keeps: blocks, with a volatile cache over them.
+
+use shuttle::rand::{thread_rng, Rng};
+
+/// The content of a block: the number of the write that made it.
+pub type Value = u64;
+
+/// The content of a block that is not durable.
+#[derive(Clone, Copy, Debug)]
+struct Cached {
+    value: Value,
+    /// The connection on which it was written.
+    by: u64,
+    /// Its client knows that a flush of it was refused. Later ones succeed without it, as fsync()
+    /// does after an error.
+    given_up: bool,
+}
+
+/// The blocks of a server.
+pub struct Store {
+    durable: Vec<Value>,
+    cache: Vec<Option<Cached>>,
+}
+
+impl Store {
+    /// A store with this content, all of it durable.
+    pub fn new(content: Vec<Value>) -> Self {
+        Self {
+            cache: vec![None; content.len()],
+            durable: content,
+        }
+    }
+
+    /// What is read from a block.
+    pub fn read(&self, block: usize) -> Value {
+        self.cache[block].map_or(self.durable[block], |c| c.value)
+    }
+
+    /// What is read from each block.
+    pub fn content(&self) -> Vec<Value> {
+        (0..self.durable.len()).map(|b| self.read(b)).collect()
+    }
+
+    /// What would be there after a crash.
+    pub fn durable(&self) -> &[Value] {
+        &self.durable
+    }
+
+    /// Writes blocks from `first` on, asked on connection `by`; durably if `fua`.
+    pub fn write(&mut self, by: u64, first: usize, values: &[Value], fua: bool) {
+        for (&value, block) in values.iter().zip(first..) {
+            if fua {
+                self.durable[block] = value;
+                self.cache[block] = None;
+            } else {
+                self.cache[block] = Some(Cached {
+                    value,
+                    by,
+                    given_up: false,
+                });
+            }
+        }
+    }
+
+    /// Makes durable what was written on the connections that are covered, but for what was given
+    /// up.
+    pub fn flush(&mut self, covers: impl Fn(u64) -> bool) {
+        for (durable, cached) in self.durable.iter_mut().zip(&mut self.cache) {
+            if let Some(cached) = cached.take_if(|c| covers(c.by) && !c.given_up) {
+                *durable = cached.value;
+            }
+        }
+    }
+
+    /// What was not durable is lost, in part or as a whole. Whether something was.
+    pub fn crash(&mut self) -> bool {
+        let mut lost = false;
+        for (durable, cached) in self.durable.iter_mut().zip(&mut self.cache) {
+            let Some(cached) = cached.take() else {
+                continue;
+            };
+            if !cached.given_up && thread_rng().gen() {
+                *durable = cached.value;
+            } else {
+                lost = true;
+            }
+        }
+        lost
+    }
+
+    /// Some of what is not durable never will be. Whether that is so of anything.
+    pub fn give_up(&mut self) -> bool {
+        let mut any = false;
+        for cached in self.cache.iter_mut().flatten() {
+            cached.given_up |= thread_rng().gen::<bool>();
+            any |= cached.given_up;
+        }
+        any
+    }
+}
