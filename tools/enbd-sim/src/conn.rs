@@ -115,6 +115,12 @@ impl Conn {
         self.wire.is_empty() && self.got.is_empty()
     }
 
+    /// Whether a write is on the wire or got.
+    pub fn has_writes(&self) -> bool {
+        let mut messages = self.wire.iter().chain(&self.got);
+        messages.any(|m| matches!(m.ask, Ask::Write { .. }))
+    }
+
     /// The network resets it; what is on the wire is lost.
     pub fn reset(&mut self) {
         self.line = Line::Reset;

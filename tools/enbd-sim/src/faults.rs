@@ -17,6 +17,7 @@
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
 use crate::logic::mirror::World as _;
+use crate::quiet::{self, Looked};
 use crate::server::Power;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
@@ -57,6 +58,9 @@ pub const FAULTS: [Fault; 13] = [
     Fault::HotAddFull,
 ];
 
+/// After one of so many faults the law is looked up.
+const LOOKS: u32 = 2;
+
 /// Who makes things go wrong.
 pub struct Mischief {
     pub world: Arc<World>,
@@ -64,9 +68,11 @@ pub struct Mischief {
 }
 
 impl Mischief {
-    /// Makes so many things go wrong, each for some time, up to two at once.
-    pub fn run(&self, times: usize) -> [u64; FAULTS.len()] {
+    /// Makes so many things go wrong, each for some time, up to two at once; in between looks
+    /// whether the law holds.
+    pub fn run(&self, times: usize) -> ([u64; FAULTS.len()], Looked) {
         let mut counts = [0; FAULTS.len()];
+        let mut looked = Looked::default();
         for _ in 0..times {
             self.pause(1500);
             let which = thread_rng().gen_range(0..FAULTS.len());
@@ -80,11 +86,14 @@ impl Mischief {
             if thread_rng().gen_ratio(3, 4) {
                 self.heal(group);
             }
+            if thread_rng().gen_ratio(1, LOOKS) {
+                quiet::look(&self.world, &mut looked);
+            }
         }
         for group in 0..self.world.scale.groups {
             self.heal(group);
         }
-        counts
+        (counts, looked)
     }
 
     fn pause(&self, most_ms: u64) {

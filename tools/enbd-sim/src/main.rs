@@ -15,6 +15,7 @@ mod conn;
 mod faults;
 mod keeper;
 mod oracle;
+mod quiet;
 mod request;
 mod run;
 mod server;
@@ -96,18 +97,23 @@ fn main() {
         total.steps += tally.steps;
         total.ms += tally.ms;
         total.resyncs += tally.resyncs;
+        total.looked.moments += tally.looked.moments;
+        total.looked.compared += tally.looked.compared;
         for (sum, n) in total.faults.iter_mut().zip(tally.faults) {
             *sum += n;
         }
         seed += 1;
     }
     println!(
-        "PASS seeds {} to {}: {} steps, {} s of the mirror's time, {} resyncs",
+        "PASS seeds {} to {}: {} steps, {} s of the mirror's time, {} resyncs, {} quiet moments, \
+         {} of them with several groups in sync",
         options.seed,
         seed - 1,
         total.steps,
         total.ms / 1000,
-        total.resyncs
+        total.resyncs,
+        total.looked.moments,
+        total.looked.compared
     );
     for (fault, times) in faults::FAULTS.iter().zip(total.faults) {
         println!("    {fault:?}: {times} times");

@@ -7,7 +7,8 @@ use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
 use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
 use crate::oracle::Oracle;
-use crate::user::User;
+use crate::quiet::Looked;
+use crate::user::{User, USERS};
 use crate::world::{Scale, World};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
@@ -23,6 +24,7 @@ pub struct Tally {
     pub steps: u64,
     pub ms: u64,
     pub resyncs: u64,
+    pub looked: Looked,
     pub faults: [u64; FAULTS.len()],
 }
 
@@ -40,7 +42,7 @@ pub fn run() -> Tally {
         world: world.clone(),
         control: control.clone(),
     };
-    let faults = mischief.run(thread_rng().gen_range(4..16));
+    let (faults, looked) = mischief.run(thread_rng().gen_range(4..16));
     over.store(true, Relaxed);
     world.clock.happened();
     for user in users {
@@ -58,6 +60,7 @@ pub fn run() -> Tally {
         steps: shuttle::current::context_switches() as u64,
         ms: world.clock.now_ms(),
         resyncs: control.synced.load(Relaxed),
+        looked,
         faults,
     };
     world.clock.stop();
@@ -110,9 +113,8 @@ fn start_users(
     oracle: &Arc<Oracle>,
     over: &Arc<AtomicBool>,
 ) -> Vec<thread::JoinHandle<()>> {
-    let users = 4;
-    let share = world.scale.blocks / users;
-    (0..users)
+    let share = world.scale.blocks / USERS;
+    (0..USERS)
         .map(|number| {
             let user = User {
                 world: world.clone(),

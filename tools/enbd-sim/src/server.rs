@@ -293,6 +293,16 @@ impl Server {
         })
     }
 
+    /// Whether every connection that a client holds is known, and no write is on its way or begun.
+    pub fn is_quiet(&self) -> bool {
+        let s = self.state.lock().unwrap();
+        let held = s.held.iter().filter_map(Weak::upgrade);
+        held.into_iter().all(|conn| {
+            let c = conn.lock().unwrap();
+            c.known && !c.has_writes()
+        })
+    }
+
     /// The client resets a connection. Of what it has sent a part is on its way already, and
     /// arrives; where the network is cut nothing does, and not the reset either.
     pub fn abort(&self, conn: &SharedConn) {

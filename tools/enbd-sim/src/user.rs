@@ -11,6 +11,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 
+/// How many there are.
+pub const USERS: usize = 4;
 /// Blocks of the largest request.
 const LARGEST: usize = 4;
 /// Numbers of errors.
@@ -33,6 +35,7 @@ impl User {
     /// Does one thing after the other, some at once and some later, until `over`.
     pub fn run(&self, over: &AtomicBool) {
         while !over.load(Relaxed) {
+            self.world.gate.pass(&self.world.clock);
             if thread_rng().gen() {
                 let ms = thread_rng().gen_range(0..MOST_IDLE_MS);
                 self.world.clock.wait(ms, || over.load(Relaxed));

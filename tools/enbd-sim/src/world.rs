@@ -14,6 +14,7 @@ use crate::logic::{
     MAX_GROUPS,
 };
 use crate::oracle::Oracle;
+use crate::quiet::Gate;
 use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::server::Server;
 use crate::sync::Word;
@@ -72,6 +73,8 @@ pub struct World {
     pub channels: Vec<Channel>,
     pub tables: Vec<Table>,
     pub oracle: Arc<Oracle>,
+    /// Where users stop, so that it gets quiet.
+    pub gate: Gate,
     /// Which servers lost something that was not copied back since.
     pub lossy: Vec<AtomicBool>,
     /// How often each server has lost something.
@@ -112,6 +115,7 @@ impl World {
                 .collect(),
             tables: (0..scale.groups).map(|_| Table::new()).collect(),
             oracle: Arc::new(Oracle::new(scale.blocks)),
+            gate: Gate::default(),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
             losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             core: Core::default(),
