@@ -35,6 +35,7 @@ use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, MaxSteps, Runner};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
+use world::{Kind, Trouble};
 
 /// Runs a mirror under faults, and checks that nothing is lost.
 #[derive(Parser)]
@@ -45,6 +46,9 @@ struct Options {
     /// How many steps of threads to do at least, in as many runs as that takes.
     #[arg(long, default_value_t = 1)]
     steps: u64,
+    /// What is left out, for a mirror that is known not to survive it.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    without: Vec<Kind>,
     /// Tells what happens.
     #[arg(long)]
     verbose: bool,
@@ -69,7 +73,7 @@ macro_rules! trace {
 /// Steps after which a run counts as hung.
 const HUNG: usize = 20_000_000;
 
-fn run_seed(seed: u64) -> Tally {
+fn run_seed(seed: u64, trouble: Trouble) -> Tally {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
     config.max_steps = MaxSteps::FailAfter(HUNG);
@@ -78,7 +82,7 @@ fn run_seed(seed: u64) -> Tally {
     let result = tally.clone();
     let scheduler = RandomScheduler::new_from_seed(seed, 1);
     Runner::new(scheduler, config).run(move || {
-        *result.lock().unwrap() = run::run();
+        *result.lock().unwrap() = run::run(trouble);
     });
     let tally = tally.lock().unwrap().clone();
     tally
@@ -87,10 +91,11 @@ fn run_seed(seed: u64) -> Tally {
 fn main() {
     let options = Options::parse();
     VERBOSE.store(options.verbose, Relaxed);
+    let trouble = Trouble::without(&options.without);
     let mut total = Tally::default();
     let mut seed = options.seed;
     while total.steps < options.steps {
-        let Ok(tally) = std::panic::catch_unwind(|| run_seed(seed)) else {
+        let Ok(tally) = std::panic::catch_unwind(|| run_seed(seed, trouble)) else {
             println!("FAIL seed {seed}; again: enbd-sim --seed {seed} --verbose");
             std::process::exit(1);
         };

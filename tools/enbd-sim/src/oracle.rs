@@ -69,16 +69,12 @@ impl Oracle {
     /// The last write of these blocks, sent at `since`, was acknowledged, or made durable at once.
     /// One that was on its way when a crash took data may have been taken, too.
     pub fn acknowledge(&self, first: usize, len: usize, durable: bool, since: &Snapshot) {
-        self.acknowledge_one_of(1, first, len, durable, since);
+        self.acknowledge_any(1, first, len, durable, since);
     }
 
-    /// The same for the last two writes, which were sent at once: either may have come last.
-    pub fn acknowledge_either(&self, first: usize, len: usize, since: &Snapshot) {
-        self.acknowledge_one_of(2, first, len, false, since);
-    }
-
-    /// One of the last `count` writes of each block came last.
-    fn acknowledge_one_of(
+    /// The same for the last `count` values, which were sent at once, or stood one after the other
+    /// in the memory of one write: any of them may have come last.
+    pub fn acknowledge_any(
         &self,
         count: usize,
         first: usize,

@@ -24,13 +24,16 @@ pub type Ending = Result<Vec<Value>, i32>;
 /// Where the user finds how the request ended.
 pub type Slip = Arc<Mutex<Option<Ending>>>;
 
+/// The memory of a request, which its user holds, too.
+pub type Memory = Arc<Mutex<Vec<Value>>>;
+
 /// A request on its way. Its user is told when the last handle is dropped.
 pub struct Rq {
     world: Arc<World>,
     wish: Wish,
     tag: u32,
     pdu: Pdu,
-    pub data: Mutex<Vec<Value>>,
+    data: Memory,
     slip: Slip,
 }
 
@@ -42,18 +45,18 @@ pub const BLOCK_SECTORS: u64 = 8;
 pub struct Handle(Arc<Rq>);
 
 impl Handle {
-    pub fn new(world: &Arc<World>, wish: Wish, tag: u32, data: Vec<Value>, slip: Slip) -> Self {
+    pub fn new(world: &Arc<World>, wish: Wish, tag: u32, data: Memory, slip: Slip) -> Self {
         Self(Arc::new(Rq {
             world: world.clone(),
             wish,
             tag,
             pdu: Pdu::default(),
-            data: Mutex::new(data),
+            data,
             slip,
         }))
     }
 
-    pub fn data(&self) -> &Mutex<Vec<Value>> {
+    pub fn data(&self) -> &Memory {
         &self.0.data
     }
 }
@@ -63,7 +66,7 @@ impl Drop for Rq {
         if std::thread::panicking() {
             return;
         }
-        let data = std::mem::take(self.data.get_mut().unwrap());
+        let data = std::mem::take(&mut *self.data.lock().unwrap());
         let result = self.world.result(&self.pdu, self.tag).map(|()| data);
         if self.world.take_postponed() {
             self.world.kick_postponed();

@@ -9,7 +9,7 @@ use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
 use crate::user::{User, USERS};
-use crate::world::{Scale, World};
+use crate::world::{Scale, Trouble, World};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -29,8 +29,8 @@ pub struct Tally {
 }
 
 /// One run, in the schedule that shuttle chooses.
-pub fn run() -> Tally {
-    let scale = some_scale();
+pub fn run(trouble: Trouble) -> Tally {
+    let scale = some_scale(trouble);
     let world = World::new(scale);
     let oracle = world.oracle.clone();
     let control = Control::new(world.clone());
@@ -67,7 +67,7 @@ pub fn run() -> Tally {
     tally
 }
 
-fn some_scale() -> Scale {
+fn some_scale(trouble: Trouble) -> Scale {
     let mut rng = thread_rng();
     Scale {
         groups: rng.gen_range(2..=3),
@@ -76,6 +76,7 @@ fn some_scale() -> Scale {
         multi_conn: rng.gen(),
         show_errs: rng.gen(),
         no_page: [0, 300][rng.gen_range(0..2)],
+        trouble,
     }
 }
 

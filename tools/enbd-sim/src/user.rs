@@ -4,12 +4,13 @@
 
 use crate::logic::mirror::{Op, Route, World as _};
 use crate::oracle::Oracle;
-use crate::request::{Ending, Handle, Slip, Wish};
+use crate::request::{Ending, Handle, Memory, Slip, Wish};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
+use shuttle::thread;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// How many there are.
 pub const USERS: usize = 4;
@@ -20,6 +21,9 @@ const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 /// Milliseconds between two requests at most.
 const MOST_IDLE_MS: u64 = 500;
+/// How often the memory of a write on its way changes at most, and after how many milliseconds.
+const MOST_CHANGES: usize = 4;
+const MOST_UNCHANGED_MS: u64 = 50;
 
 /// A user.
 pub struct User {
@@ -41,6 +45,7 @@ impl User {
                 self.world.clock.wait(ms, || over.load(Relaxed));
             }
             match thread_rng().gen_range(0..20) {
+                0 if self.world.scale.trouble.changing => self.write_changing(),
                 0..=7 => self.write(Op::Write),
                 8 | 9 => self.write_twice(),
                 10 => self.write(Op::WriteZeroes),
@@ -84,13 +89,56 @@ impl User {
         let since = self.oracle.snapshot();
         let slips = [(); 2].map(|()| {
             let values = self.oracle.issue(first, len, false);
-            self.send(wish, values)
+            self.send(wish, Arc::new(Mutex::new(values)))
         });
         let endings = slips.map(|slip| self.wait(&slip));
         match endings {
-            [Ok(_), Ok(_)] => self.oracle.acknowledge_either(first, len, &since),
+            [Ok(_), Ok(_)] => self.oracle.acknowledge_any(2, first, len, false, &since),
             [_, Err(errno)] | [Err(errno), _] if self.may_see(errno) => {}
             _ => panic!("two writes of blocks {first}+{len} failed: {endings:?}"),
+        }
+    }
+
+    /// A write whose memory changes while it is on its way, as that of direct I/O may and a mapped
+    /// page does: in the end it may be any of what stood there, but the same in all groups.
+    fn write_changing(&self) {
+        let (first, len) = some(self.own.clone());
+        let wish = Wish {
+            op: Op::Write,
+            first,
+            len,
+            fua: thread_rng().gen_ratio(1, 8),
+        };
+        let since = self.oracle.snapshot();
+        let data: Memory = Arc::new(Mutex::new(self.oracle.issue(first, len, false)));
+        let ended = Arc::new(AtomicBool::new(false));
+        let changer = {
+            let (world, oracle) = (self.world.clone(), self.oracle.clone());
+            let (data, ended) = (data.clone(), ended.clone());
+            thread::spawn(move || {
+                let mut times = 0;
+                for _ in 0..thread_rng().gen_range(1..=MOST_CHANGES) {
+                    let ms = thread_rng().gen_range(0..MOST_UNCHANGED_MS);
+                    if world.clock.wait(ms, || ended.load(Relaxed)) {
+                        break;
+                    }
+                    *data.lock().unwrap() = oracle.issue(first, len, false);
+                    times += 1;
+                }
+                times
+            })
+        };
+        let slip = self.send(wish, data);
+        let ending = self.wait(&slip);
+        ended.store(true, Relaxed);
+        self.world.clock.happened();
+        let times = changer.join().expect("no panic");
+        match ending {
+            Ok(_) => self
+                .oracle
+                .acknowledge_any(1 + times, first, len, wish.fua, &since),
+            Err(errno) if self.may_see(errno) => {}
+            Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
         }
     }
 
@@ -147,15 +195,19 @@ impl User {
     }
 
     fn ask(&self, wish: Wish, data: Vec<u64>) -> Ending {
-        let slip = self.send(wish, data);
+        let slip = self.send(wish, Arc::new(Mutex::new(data)));
         self.wait(&slip)
     }
 
-    fn send(&self, wish: Wish, data: Vec<u64>) -> Slip {
+    fn send(&self, wish: Wish, data: Memory) -> Slip {
         let world = &self.world;
         let tag = world.take_tag();
         let slip = Slip::default();
-        crate::trace!(world, "asks with tag {tag}: {wish:?} {data:?}");
+        crate::trace!(
+            world,
+            "asks with tag {tag}: {wish:?} {:?}",
+            data.lock().unwrap()
+        );
         let used = world.route(Handle::new(world, wish, tag, data, slip.clone()));
         if thread_rng().gen() {
             world.kick_all(used | world.take_unkicked());

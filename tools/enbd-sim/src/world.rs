@@ -19,6 +19,7 @@ use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::server::Server;
 use crate::sync::Word;
 use crate::table::{Table, NO_CHANNEL};
+use clap::ValueEnum;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
@@ -30,6 +31,29 @@ pub const QUEUE_DEPTH: usize = 8;
 
 /// Milliseconds that a thread is held up at most where others would hardly let it stop.
 const MOST_HELD_UP_MS: u64 = 8000;
+
+/// What may be left out, for a mirror that is known not to survive it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Kind {
+    /// Users who change the memory of a write that is on its way.
+    Changing,
+}
+
+/// Which of it there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    pub changing: bool,
+}
+
+impl Trouble {
+    /// All of it, but for what is left out.
+    pub fn without(left_out: &[Kind]) -> Self {
+        let has = |kind| !left_out.contains(&kind);
+        Self {
+            changing: has(Kind::Changing),
+        }
+    }
+}
 
 /// What a run is made of.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +68,7 @@ pub struct Scale {
     pub show_errs: bool,
     /// How often, in a thousand, a page of the map cannot be had.
     pub no_page: u32,
+    pub trouble: Trouble,
 }
 
 pub struct Page(Box<[u64; LEAF_WORDS]>);
