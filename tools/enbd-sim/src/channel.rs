@@ -8,12 +8,15 @@ use crate::logic::{
     mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest, World as _},
     wire::{reply::NbdError, request::Command},
 };
+use crate::server::Server;
 use crate::table::{Table, Transfer};
+use crate::wiring::Goal;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Mutex as StdMutex;
 
 /// How long a request may go unanswered, and a group be without channels.
 pub const TIMEOUT_MS: u64 = 2000;
@@ -32,6 +35,15 @@ pub struct Channel {
     pub group: usize,
     queue: Mutex<Queue>,
     load: AtomicU64,
+    /// How many connections it has made, and where the last one leads.
+    trip: StdMutex<Trip>,
+}
+
+/// One of the connections of a channel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Trip {
+    pub number: u64,
+    pub goal: Goal,
 }
 
 impl Channel {
@@ -41,6 +53,10 @@ impl Channel {
             group,
             queue: Mutex::new(Queue::default()),
             load: AtomicU64::new(0),
+            trip: StdMutex::new(Trip {
+                number: 0,
+                goal: Goal::Right,
+            }),
         }
     }
 
@@ -78,6 +94,19 @@ impl Channel {
         }
     }
 
+    /// The last connection that it has made.
+    pub fn trip(&self) -> Trip {
+        *self.trip.lock().unwrap()
+    }
+
+    /// Resets its connection, if it has one.
+    pub fn reset(&self, world: &World) {
+        let conn = self.queue.lock().unwrap().conn.clone();
+        if let Some(conn) = conn {
+            world.server(self.group, self.trip().goal).reset(&conn);
+        }
+    }
+
     /// Sends what is queued.
     pub fn pump(&self, world: &World) {
         loop {
@@ -102,10 +131,17 @@ impl Channel {
     pub fn run(&self, world: &World) {
         let mut tries = 0;
         while !world.is_ending() {
-            match world.servers[self.group].connect() {
+            let goal = world.wiring[self.group].goal(self.index);
+            let server = world.server(self.group, goal);
+            match server.connect() {
                 Some(conn) => {
                     tries = 0;
-                    self.serve(world, &conn);
+                    {
+                        let mut trip = self.trip.lock().unwrap();
+                        let number = trip.number + 1;
+                        *trip = Trip { number, goal };
+                    }
+                    self.serve(world, server, &conn);
                 }
                 None => tries += 1,
             }
@@ -121,10 +157,10 @@ impl Channel {
         }
     }
 
-    fn serve(&self, world: &World, conn: &SharedConn) {
+    fn serve(&self, world: &World, server: &Server, conn: &SharedConn) {
         self.queue.lock().unwrap().conn = Some(conn.clone());
         world.came_up(self.index, self.group, &|| world.is_ending());
-        let end = self.receive(world, conn);
+        let end = self.receive(world, server, conn);
         crate::trace!(
             world,
             "channel {} of group {}: {end:?}",
@@ -142,18 +178,18 @@ impl Channel {
         let mut line = Hung {
             channel: self,
             world,
+            server,
             conn,
             is_aborted: false,
             owed: Vec::new(),
         };
         hang_up(&mut line, end);
         // As it goes.
-        world.servers[self.group].abort(conn);
+        server.abort(conn);
         world.clock.happened();
     }
 
-    fn receive(&self, world: &World, conn: &SharedConn) -> End {
-        let server = &world.servers[self.group];
+    fn receive(&self, world: &World, server: &Server, conn: &SharedConn) -> End {
         loop {
             let oldest = || world.tables[self.group].oldest_ms(self.index);
             let has_asked = || oldest().is_some() || thread_rng().gen_ratio(1, 8);
@@ -172,7 +208,7 @@ impl Channel {
                     }
                     let table = &world.tables[self.group];
                     let Some((number, transfer)) = table.finish(reply.cookie, self.index) else {
-                        return self.drain_blindly(world, conn);
+                        return self.drain_blindly(world, server, conn);
                     };
                     self.load.fetch_sub(u64::from(transfer.len), Relaxed);
                     let outcome = outcome_of(reply.answer, &transfer);
@@ -192,8 +228,7 @@ impl Channel {
     }
 
     /// The server talks nonsense: its closing tells when it is through.
-    fn drain_blindly(&self, world: &World, conn: &SharedConn) -> End {
-        let server = &world.servers[self.group];
+    fn drain_blindly(&self, world: &World, server: &Server, conn: &SharedConn) -> End {
         conn.lock().unwrap().shutdown_send();
         let until = world.clock.now_ms() + DRAIN_MS;
         while world.clock.now_ms() < until {
@@ -227,6 +262,7 @@ fn outcome_of(answer: Answer, transfer: &Transfer) -> Outcome {
 struct Hung<'a> {
     channel: &'a Channel,
     world: &'a World,
+    server: &'a Server,
     conn: &'a SharedConn,
     is_aborted: bool,
     /// The cookies of what was given back, and whether it was a write.
@@ -269,7 +305,7 @@ impl HangUp for Hung<'_> {
         let (world, group) = (self.world, self.channel.group);
         let table = &world.tables[group];
         if self.is_aborted {
-            world.servers[group].end_of_quarantine(self.conn);
+            self.server.end_of_quarantine(self.conn);
         }
         for number in table.of(self.channel.index, &wanted) {
             let taken = table.take(number, self.channel.index, &wanted);
@@ -293,19 +329,18 @@ impl HangUp for Hung<'_> {
 
     fn collect(&mut self) -> bool {
         let world = self.world;
-        let server = &world.servers[self.channel.group];
-        world.clock.wait(100, || server.has_news(self.conn));
+        world.clock.wait(100, || self.server.has_news(self.conn));
         world.while_down(self.channel.group);
-        match server.receive(self.conn) {
+        match self.server.receive(self.conn) {
             Ok(reply) => self.settle(reply),
-            Err(Line::Open) => !server.is_forgotten(self.conn),
+            Err(Line::Open) => !self.server.is_forgotten(self.conn),
             Err(_) => false,
         }
     }
 
     fn abort(&mut self) {
         self.is_aborted = true;
-        self.world.servers[self.channel.group].abort(self.conn);
+        self.server.abort(self.conn);
     }
 
     fn pause(&mut self, ms: u32, _heeds_stop: bool) {

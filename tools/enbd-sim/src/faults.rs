@@ -13,14 +13,40 @@
 //! | a server's host crashes while another one has everything | everything |
 //! | a server's host crashes and no other one has everything | what was flushed |
 //! | the same, where the other one is taken out of service before the crash is seen | what was flushed |
+//! | a server comes back with an empty store, its store of some time ago, or one of other data | everything, or requests wait for the right store |
+//! | a channel leads to another server than the others of its group, when it connects again | everything |
+//!
+//! # Other stores
+//!
+//! Sizes and flags agree, so nothing but the content tells. The right store is kept aside, and put
+//! back when the fault is healed; all connections are lost again then. That is no second fault as
+//! long as nothing which enbd counts on was written to the other one: a group that it has seen
+//! through is faulty, and one that it has not looked at gets nothing.
+//!
+//! But if a *full copy* of the group has begun meanwhile, the store that is there is the right one
+//! from then on, and the one that was kept aside is gone ([`Server::adopt`]). At that moment enbd
+//! expects nothing of the store, since all blocks are marked and the group is not in sync, so any
+//! store will do; afterwards each block that is copied is cleared in the map, which holds for this
+//! store alone, even if the copy ends early. So it must not be earlier and not be later.
+//!
+//! The administrator begins a full copy only after all channels of the group lead to one server
+//! again: what is written to the one and read from the other cannot be right, and there is nothing
+//! by which that could be seen. And a group that was refused for what it holds is brought back by
+//! a full copy alone, as its fault says.
+//!
+//! Only what can be noticed is asked for ([`World::is_knowable`]).
 
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
 use crate::logic::mirror::World as _;
 use crate::quiet::{self, Looked};
-use crate::server::Power;
+use crate::scale::Trouble;
+use crate::server::{Power, Server};
+use crate::store::Value;
+use crate::wiring::Goal;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 /// Something that goes wrong with one server or its group.
@@ -39,10 +65,14 @@ pub enum Fault {
     SetFaulty,
     HotAdd,
     HotAddFull,
+    Emptied,
+    SetBack,
+    Foreign,
+    Stray,
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 13] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
@@ -56,8 +86,25 @@ pub const FAULTS: [Fault; 13] = [
     Fault::SetFaulty,
     Fault::HotAdd,
     Fault::HotAddFull,
+    Fault::Emptied,
+    Fault::SetBack,
+    Fault::Foreign,
+    Fault::Stray,
 ];
 
+impl Fault {
+    /// Whether it happens in a run with this trouble.
+    fn is_in(self, trouble: Trouble) -> bool {
+        match self {
+            Self::Emptied | Self::SetBack | Self::Foreign => trouble.replaced,
+            Self::Stray => trouble.stray,
+            _ => true,
+        }
+    }
+}
+
+/// After one of so many faults a server's store is copied, to be set back to that later.
+const BACKUPS: u32 = 3;
 /// After one of so many faults the law is looked up.
 const LOOKS: u32 = 2;
 
@@ -73,18 +120,24 @@ impl Mischief {
     pub fn run(&self, times: usize) -> ([u64; FAULTS.len()], Looked) {
         let mut counts = [0; FAULTS.len()];
         let mut looked = Looked::default();
+        let trouble = self.world.scale.trouble;
+        let possible: Vec<_> = (0..FAULTS.len())
+            .filter(|&which| FAULTS[which].is_in(trouble))
+            .collect();
         for _ in 0..times {
             self.pause(1500);
-            let which = thread_rng().gen_range(0..FAULTS.len());
+            let which = possible[thread_rng().gen_range(0..possible.len())];
             let group = thread_rng().gen_range(0..self.world.scale.groups);
             crate::trace!(self.world, "{:?} of group {group}", FAULTS[which]);
-            counts[which] += 1;
-            self.inject(FAULTS[which], group);
+            counts[which] += u64::from(self.inject(FAULTS[which], group));
             if thread_rng().gen() {
                 self.pause(4000);
             }
             if thread_rng().gen_ratio(3, 4) {
                 self.heal(group);
+            }
+            if thread_rng().gen_ratio(1, BACKUPS) {
+                self.world.servers[group].back_up();
             }
             if thread_rng().gen_ratio(1, LOOKS) {
                 quiet::look(&self.world, &mut looked);
@@ -101,7 +154,8 @@ impl Mischief {
         self.world.clock.wait(ms, || false);
     }
 
-    fn inject(&self, fault: Fault, group: usize) {
+    /// Makes this go wrong; whether it could.
+    fn inject(&self, fault: Fault, group: usize) -> bool {
         let server = &self.world.servers[group];
         match fault {
             Fault::Reset => server.reset_one(),
@@ -116,8 +170,76 @@ impl Mischief {
             Fault::Kill => server.kill(),
             Fault::Crash => self.crash(group),
             Fault::SetFaulty => self.control.set_faulty(group),
-            Fault::HotAdd => self.control.hot_add(group, false),
-            Fault::HotAddFull => self.control.hot_add(group, true),
+            Fault::HotAdd => self.hot_add(group, self.control.is_refused(group)),
+            Fault::HotAddFull => self.hot_add(group, true),
+            Fault::Emptied => return self.replace(group, |s| vec![0; s.past().len()]),
+            Fault::SetBack => return self.replace(group, Server::past),
+            Fault::Foreign => return self.replace(group, |s| foreign(s.past().len())),
+            Fault::Stray => return self.lead_astray(group),
+        }
+        true
+    }
+
+    fn hot_add(&self, group: usize, full: bool) {
+        if full {
+            self.lead_back(group);
+        }
+        self.control.hot_add(group, full);
+    }
+
+    /// The server ends and comes back with another store, if that can be known.
+    fn replace(&self, group: usize, other: impl FnOnce(&Server) -> Vec<Value>) -> bool {
+        let server = &self.world.servers[group];
+        if server.is_replaced() || self.world.wiring[group].is_astray() {
+            return false;
+        }
+        server.kill();
+        let content = other(server);
+        let is_knowable = self.world.is_knowable(group, &content);
+        if is_knowable {
+            crate::trace!(self.world, "group {group} comes back with {content:?}");
+            self.world.strange[group].fetch_add(1, Relaxed);
+            server.replace(content);
+        }
+        self.pause(1000);
+        server.set_power(Power::On);
+        is_knowable
+    }
+
+    /// One channel of several leads to another server when it connects again, if that can be known.
+    fn lead_astray(&self, group: usize) -> bool {
+        let world = &self.world;
+        if world.scale.channels_each < 2
+            || world.wiring[group].is_astray()
+            || world.servers[group].is_replaced()
+        {
+            return false;
+        }
+        let content = foreign(world.scale.blocks);
+        if !world.is_knowable(group, &content) {
+            return false;
+        }
+        let mut of_group = (0..world.channels.len()).filter(|&c| world.channels[c].group == group);
+        let which = thread_rng().gen_range(0..world.scale.channels_each);
+        let Some(channel) = of_group.nth(which) else {
+            return false;
+        };
+        crate::trace!(world, "channel {channel} goes astray");
+        world.strange[group].fetch_add(1, Relaxed);
+        world.wiring[group].mislead(channel as u32, content);
+        if thread_rng().gen_ratio(3, 4) {
+            world.channels[channel].reset(world);
+            let is_there = || world.channels[channel].trip().goal == Goal::Stray;
+            world.clock.wait(2 * TIMEOUT_MS, is_there);
+            self.pause(1000);
+        }
+        true
+    }
+
+    fn lead_back(&self, group: usize) {
+        let wiring = &self.world.wiring[group];
+        if wiring.is_astray() {
+            wiring.lead_back();
         }
     }
 
@@ -138,7 +260,20 @@ impl Mischief {
     fn heal(&self, group: usize) {
         let server = &self.world.servers[group];
         server.set_cut(false);
+        self.lead_back(group);
+        if server.is_replaced() {
+            server.kill();
+            server.put_back();
+        }
         server.set_power(Power::On);
         server.behave();
     }
+}
+
+/// A store of other data: no value of it was ever written here.
+fn foreign(blocks: usize) -> Vec<Value> {
+    let highest: Value = 1 << 63;
+    (0..blocks)
+        .map(|_| highest | thread_rng().gen::<Value>())
+        .collect()
 }

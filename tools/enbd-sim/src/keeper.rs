@@ -74,6 +74,14 @@ impl Control {
             })
     }
 
+    /// Whether the group was refused for what it holds: only the administrator brings it back, and
+    /// has it copied as a whole.
+    pub fn is_refused(&self, group: usize) -> bool {
+        let core = self.world.core();
+        core.view().state(group) == GroupState::Faulty
+            && core.group(group).and_then(|g| g.fault()) == Some(GroupFault::Differs)
+    }
+
     pub fn set_faulty(&self, group: usize) {
         let _ = self.world.fault(group, GroupFault::Admin);
     }
@@ -103,19 +111,24 @@ impl Control {
         let Ok(epoch) = world.hot_add(group) else {
             return;
         };
+        if full {
+            // See `faults.rs`.
+            world.servers[group].adopt();
+        }
         let ended = Arc::new(AtomicBool::new(false));
         let control = self.clone();
         let flag = ended.clone();
         let thread = shuttle::thread::spawn(move || {
-            control.resync(group, epoch);
+            control.resync(group, epoch, full);
             flag.store(true, Relaxed);
             control.world.clock.happened();
         });
         resyncs[group] = Some(Running { ended, thread });
     }
 
-    fn resync(&self, group: usize, epoch: u32) {
+    fn resync(&self, group: usize, epoch: u32, full: bool) {
         let world = &self.world;
+        let strange = world.strange[group].load(Relaxed);
         let losses = world.losses[group].load(Relaxed);
         let mut pages: Vec<_> = (0..COPIES_EACH).map(|_| Pages::default()).collect();
         let walked = walk(&**world, &mut Silent(world), group, epoch, &mut pages);
@@ -126,8 +139,11 @@ impl Control {
                 if world.losses[group].load(Relaxed) == losses {
                     world.lossy[group].store(false, Relaxed);
                 }
+                if full {
+                    world.accounted[group].store(strange, Relaxed);
+                }
             }
-            Err(Ended::Differs) => {
+            Err(Ended::Differs) if !world.may_differ(group) => {
                 for (g, server) in world.servers.iter().enumerate() {
                     crate::trace!(world, "group {g} holds {:?}", server.content());
                 }

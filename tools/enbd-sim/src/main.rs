@@ -18,11 +18,13 @@ mod oracle;
 mod quiet;
 mod request;
 mod run;
+mod scale;
 mod server;
 mod store;
 mod sync;
 mod table;
 mod user;
+mod wiring;
 mod world;
 
 #[path = "../../../rust/logic/mod.rs"]
@@ -31,11 +33,11 @@ mod logic;
 
 use clap::Parser;
 use run::Tally;
+use scale::{Kind, Trouble};
 use shuttle::scheduler::RandomScheduler;
 use shuttle::{Config, MaxSteps, Runner};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
-use world::{Kind, Trouble};
 
 /// Runs a mirror under faults, and checks that nothing is lost.
 #[derive(Parser)]

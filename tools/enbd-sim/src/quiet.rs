@@ -17,11 +17,15 @@
 //! | a group in sync has no channel up | whoever comes up next looks at what the server has lost before it serves; until then nothing is read there |
 //!
 //! Groups that are faulty or resyncing are not compared, and what goes to them does not matter.
+//! Of a group in sync each store counts that a channel which is up leads to: there may be two if one
+//! has gone astray.
 
+use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::logic::mirror::World as _;
 use crate::oracle::Snapshot;
 use crate::store::Value;
+use crate::wiring::Goal;
 use crate::world::World;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -69,8 +73,17 @@ pub struct Looked {
 struct Found {
     /// What the oracle knew before.
     since: Snapshot,
-    /// The groups in sync, with what they hold.
-    groups: Vec<(usize, Vec<Value>)>,
+    /// How many groups are in sync.
+    groups: usize,
+    /// Their stores.
+    stores: Vec<Held>,
+}
+
+/// A store that channels of a group lead to.
+struct Held {
+    group: usize,
+    goal: Goal,
+    content: Vec<Value>,
 }
 
 /// Stops the users and waits for a quiet moment; if it comes, the law has to hold.
@@ -82,11 +95,11 @@ pub fn look(world: &World, looked: &mut Looked) {
         found = find(world);
         let is_ambitious = world.clock.now_ms() < began_ms + AMBITION_MS;
         let least = if is_ambitious { 2 } else { 1 };
-        found.as_ref().is_some_and(|f| f.groups.len() >= least)
+        found.as_ref().is_some_and(|f| f.groups >= least)
     });
     if let Some(found) = found {
         looked.moments += 1;
-        looked.compared += u64::from(found.groups.len() > 1);
+        looked.compared += u64::from(found.groups > 1);
         judge(world, &found);
     } else {
         crate::trace!(world, "no quiet moment");
@@ -107,40 +120,64 @@ fn find(world: &World) -> Option<Found> {
     let view = world.core().view();
     // From here on no other thread goes on until all is read: only shuttle's words are points
     // where it may, and here is none.
-    let is_quiet = |group: usize| world.servers[group].is_quiet();
+    let goals = [Goal::Right, Goal::Stray];
+    let is_quiet = |group: usize| (goals.iter()).all(|&goal| world.server(group, goal).is_quiet());
     if !is_still() || !view.readable().iter().all(is_quiet) {
         return None;
     }
-    let content = |group: usize| (group, world.servers[group].content());
-    let groups: Vec<_> = view.readable().iter().map(content).collect();
+    let of_group = |group: usize| {
+        goals.map(|goal| Held {
+            group,
+            goal,
+            content: world.server(group, goal).content(),
+        })
+    };
+    let mut stores: Vec<_> = view.readable().iter().flat_map(of_group).collect();
+    let trips: Vec<_> = world.channels.iter().map(Channel::trip).collect();
     // To here. A channel that came up since has looked after its server before, and the view is
     // another one if that found something. So `up` is looked at before the view.
-    let is_up = |group: usize| world.core().group(group).is_some_and(|g| g.up() != 0);
-    let all_up = view.readable().iter().all(is_up);
-    (all_up && world.core().view() == view).then_some(Found { since, groups })
+    let mut carrying = Vec::new();
+    for group in view.readable().iter() {
+        let up = world.core().group(group).map_or(0, |g| g.up());
+        let channels = world.channels.iter().zip(&trips).enumerate();
+        let channels = channels.filter(|(number, _)| up & 1 << number != 0);
+        for (_, (channel, &trip)) in channels {
+            if channel.trip() != trip {
+                return None;
+            }
+            carrying.push((group, trip.goal));
+        }
+        if up == 0 {
+            return None;
+        }
+    }
+    stores.retain(|held| carrying.contains(&(held.group, held.goal)));
+    let groups = view.readable().len() as usize;
+    (world.core().view() == view).then_some(Found {
+        since,
+        groups,
+        stores,
+    })
 }
 
 fn judge(world: &World, found: &Found) {
-    let Some((first, expected)) = found.groups.first() else {
+    let Some(first) = found.stores.first() else {
         panic!("no group is in sync");
     };
-    crate::trace!(world, "quiet: {:?} are in sync", found.numbers());
-    for (group, content) in &found.groups {
-        for (block, (value, wanted)) in content.iter().zip(expected).enumerate() {
-            assert_eq!(
-                value, wanted,
-                "at a quiet moment block {block} of groups {group} and {first}, which are in sync, \
-                 differs"
+    for held in &found.stores {
+        let (group, goal) = (held.group, held.goal);
+        crate::trace!(world, "quiet: group {group} is in sync, {goal:?}");
+        for (block, (value, wanted)) in held.content.iter().zip(&first.content).enumerate() {
+            assert!(
+                value == wanted,
+                "at a quiet moment block {block} of groups {group} ({goal:?}) and {} ({:?}), which \
+                 are in sync, holds {value} and {wanted}",
+                first.group,
+                first.goal
             );
             if let Err(what) = world.oracle.check(block, *value, &found.since) {
-                panic!("at a quiet moment, group {group}, which is in sync: {what}");
+                panic!("at a quiet moment, group {group} ({goal:?}), which is in sync: {what}");
             }
         }
-    }
-}
-
-impl Found {
-    fn numbers(&self) -> Vec<usize> {
-        self.groups.iter().map(|(group, _)| *group).collect()
     }
 }

@@ -8,8 +8,9 @@ use crate::keeper::Control;
 use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
+use crate::scale::{Scale, Trouble};
 use crate::user::{User, USERS};
-use crate::world::{Scale, Trouble, World};
+use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -142,6 +143,7 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
                 && !group.is_some_and(|g| g.is_doubted())
                 && up as usize == world.scale.channels_each
                 && world.servers[g].knows_all()
+                && world.wiring[g].stray().knows_all()
         })
     };
     while !is_whole() {
@@ -151,8 +153,8 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
             describe(world)
         );
         for group in 0..world.scale.groups {
-            // Those that the administrator faulted.
-            control.hot_add(group, false);
+            // Those that the administrator faulted, and those that were refused.
+            control.hot_add(group, control.is_refused(group));
         }
         world.clock.wait(500, is_whole);
     }

@@ -38,6 +38,10 @@ struct State {
     /// written on one that has ended may never become durable.
     shares_cache: bool,
     store: Store,
+    /// The store that the server had, while it has another one in its place.
+    aside: Option<Store>,
+    /// What the store held some time ago.
+    past: Vec<Value>,
     conns: Vec<SharedConn>,
     /// Connections that there were.
     made: u64,
@@ -63,6 +67,8 @@ impl Server {
                 hasty: thread_rng().gen(),
                 shares_cache,
                 store: Store::new(vec![0; blocks]),
+                aside: None,
+                past: vec![0; blocks],
                 conns: Vec::new(),
                 made: 0,
                 held: Vec::new(),
@@ -156,6 +162,16 @@ impl Server {
                 if c.line == Line::Open {
                     c.reset();
                 }
+            }
+        });
+    }
+
+    /// The same for this one.
+    pub fn reset(&self, conn: &SharedConn) {
+        self.with(|_| {
+            let mut c = conn.lock().unwrap();
+            if c.line == Line::Open {
+                c.reset();
             }
         });
     }
@@ -337,6 +353,50 @@ impl Server {
             }
             s.forget(&mut c);
         });
+    }
+
+    /// Keeps a copy of what the store holds, as a backup does.
+    pub fn back_up(&self) {
+        self.with(|s| s.past = s.store.content());
+    }
+
+    /// What was kept last.
+    pub fn past(&self) -> Vec<Value> {
+        self.state.lock().unwrap().past.clone()
+    }
+
+    /// What each block holds durably, where nothing newer waits or is on its way.
+    pub fn settled(&self) -> Vec<Option<Value>> {
+        let s = self.state.lock().unwrap();
+        let is_written = |block| s.conns.iter().any(|c| c.lock().unwrap().writes(block));
+        (0..s.past.len())
+            .map(|block| s.store.settled(block).filter(|_| !is_written(block)))
+            .collect()
+    }
+
+    /// Puts another store in the place of the one that there is, which is kept aside. The server
+    /// has been killed, and whoever connects next finds the new one.
+    pub fn replace(&self, content: Vec<Value>) {
+        self.with(|s| s.aside = Some(std::mem::replace(&mut s.store, Store::new(content))));
+    }
+
+    /// Whether the server has another store than it had.
+    pub fn is_replaced(&self) -> bool {
+        self.state.lock().unwrap().aside.is_some()
+    }
+
+    /// Puts the store back that was kept aside. The server has been killed.
+    pub fn put_back(&self) {
+        self.with(|s| {
+            if let Some(store) = s.aside.take() {
+                s.store = store;
+            }
+        });
+    }
+
+    /// The store that there is is the right one from now on.
+    pub fn adopt(&self) {
+        self.with(|s| s.aside = None);
     }
 
     /// What is read from each block.

@@ -5,7 +5,7 @@
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::logic::{
-    barrier::Claim,
+    barrier::{Claim, Span},
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
     group::{GroupFault, View},
     mirror::{self, Carrier, Copies, Core, News, Request, Route, States, Transfer},
@@ -16,10 +16,12 @@ use crate::logic::{
 use crate::oracle::Oracle;
 use crate::quiet::Gate;
 use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
+use crate::scale::Scale;
 use crate::server::Server;
+use crate::store::Value;
 use crate::sync::Word;
 use crate::table::{Table, NO_CHANNEL};
-use clap::ValueEnum;
+use crate::wiring::{Goal, Wiring};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
@@ -29,47 +31,11 @@ use std::sync::{Arc, Mutex as StdMutex};
 /// Requests that users have at once, at most.
 pub const QUEUE_DEPTH: usize = 8;
 
+/// In how many of the blocks that could be remembered a store has to differ at least.
+const KNOWABLE: usize = 4;
+
 /// Milliseconds that a thread is held up at most where others would hardly let it stop.
 const MOST_HELD_UP_MS: u64 = 8000;
-
-/// What may be left out, for a mirror that is known not to survive it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
-pub enum Kind {
-    /// Users who change the memory of a write that is on its way.
-    Changing,
-}
-
-/// Which of it there is.
-#[derive(Clone, Copy, Debug)]
-pub struct Trouble {
-    pub changing: bool,
-}
-
-impl Trouble {
-    /// All of it, but for what is left out.
-    pub fn without(left_out: &[Kind]) -> Self {
-        let has = |kind| !left_out.contains(&kind);
-        Self {
-            changing: has(Kind::Changing),
-        }
-    }
-}
-
-/// What a run is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Scale {
-    pub groups: usize,
-    pub channels_each: usize,
-    pub blocks: usize,
-    /// A server promises that a flush on one channel covers all, and keeps that; else it covers no
-    /// other one.
-    pub multi_conn: bool,
-    /// Requests fail when every group is gone.
-    pub show_errs: bool,
-    /// How often, in a thousand, a page of the map cannot be had.
-    pub no_page: u32,
-    pub trouble: Trouble,
-}
 
 pub struct Page(Box<[u64; LEAF_WORDS]>);
 
@@ -95,6 +61,8 @@ pub struct World {
     pub scale: Scale,
     pub clock: Arc<Clock>,
     pub servers: Vec<Server>,
+    /// One for each group.
+    pub wiring: Vec<Wiring>,
     pub channels: Vec<Channel>,
     pub tables: Vec<Table>,
     pub oracle: Arc<Oracle>,
@@ -104,6 +72,10 @@ pub struct World {
     pub lossy: Vec<AtomicBool>,
     /// How often each server has lost something.
     pub losses: Vec<AtomicU64>,
+    /// How often each group was led to another store than it had, and how often it had been when
+    /// it was last copied as a whole.
+    pub strange: Vec<AtomicU64>,
+    pub accounted: Vec<AtomicU64>,
     core: Core,
     claims: Vec<Claim>,
     unflushed: Vec<Unflushed<Vec<Word>>>,
@@ -135,6 +107,9 @@ impl World {
             servers: (0..scale.groups)
                 .map(|_| Server::new(scale.blocks, scale.multi_conn, clock.clone()))
                 .collect(),
+            wiring: (0..scale.groups)
+                .map(|_| Wiring::new(scale.blocks, scale.multi_conn, clock.clone()))
+                .collect(),
             channels: (0..scale.groups * scale.channels_each)
                 .map(|i| Channel::new(i as u32, i / scale.channels_each))
                 .collect(),
@@ -143,6 +118,8 @@ impl World {
             gate: Gate::default(),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
             losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
+            strange: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
+            accounted: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             core: Core::default(),
             claims: (0..QUEUE_DEPTH).map(|_| Claim::default()).collect(),
             unflushed: (0..scale.groups)
@@ -233,6 +210,36 @@ impl World {
     pub fn hands_over(&self, group: usize) -> bool {
         let g = mirror::World::core(self).group(group);
         g.is_some_and(|g| g.has_handed_over())
+    }
+
+    /// Where a connection of `group` leads.
+    pub fn server(&self, group: usize, goal: Goal) -> &Server {
+        match goal {
+            Goal::Right => &self.servers[group],
+            Goal::Stray => self.wiring[group].stray(),
+        }
+    }
+
+    /// Whether enbd can know that the server of `group`, whose store it knows, is another one if it
+    /// finds `content`: what it remembers is a few blocks that were acknowledged and flushed, and
+    /// zeroes say nothing.
+    pub fn is_knowable(&self, group: usize, content: &[Value]) -> bool {
+        let is_claimed = |block: usize| {
+            let span = Span::new(block as u64 * BLOCK_SECTORS, BLOCK_SECTORS);
+            self.claims.iter().any(|claim| claim.blocks(span))
+        };
+        let settled = self.servers[group].settled();
+        let differs = |block: &usize| {
+            let value = settled[*block].filter(|&value| value != 0);
+            value.is_some_and(|value| value != content[*block]) && !is_claimed(*block)
+        };
+        (0..content.len()).filter(differs).count() >= KNOWABLE
+    }
+
+    /// Whether a store that is not the one that `group` had may have been written to, or compared,
+    /// since the group was last copied as a whole.
+    pub fn may_differ(&self, group: usize) -> bool {
+        self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
     }
 
     fn lacks_page(&self) -> bool {

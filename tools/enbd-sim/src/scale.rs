@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a run is made of.
+
+use clap::ValueEnum;
+
+/// What may be left out, for a mirror that is known not to survive it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Kind {
+    /// Users who change the memory of a write that is on its way.
+    Changing,
+    /// Servers that come back with another store.
+    Replaced,
+    /// Channels that lead to another server than the others of their group.
+    Stray,
+}
+
+/// Which of it there is.
+#[derive(Clone, Copy, Debug)]
+pub struct Trouble {
+    pub changing: bool,
+    pub replaced: bool,
+    pub stray: bool,
+}
+
+impl Trouble {
+    /// All of it, but for what is left out.
+    pub fn without(left_out: &[Kind]) -> Self {
+        let has = |kind| !left_out.contains(&kind);
+        Self {
+            changing: has(Kind::Changing),
+            replaced: has(Kind::Replaced),
+            stray: has(Kind::Stray),
+        }
+    }
+}
+
+/// What a run is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    pub groups: usize,
+    pub channels_each: usize,
+    pub blocks: usize,
+    /// A server promises that a flush on one channel covers all, and keeps that; else it covers no
+    /// other one.
+    pub multi_conn: bool,
+    /// Requests fail when every group is gone.
+    pub show_errs: bool,
+    /// How often, in a thousand, a page of the map cannot be had.
+    pub no_page: u32,
+    pub trouble: Trouble,
+}
