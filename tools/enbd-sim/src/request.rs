@@ -27,6 +27,34 @@ pub type Slip = Arc<Mutex<Option<Ending>>>;
 /// The memory of a request, which its user holds, too.
 pub type Memory = Arc<Mutex<Vec<Value>>>;
 
+/// Room for copies of data that is written.
+pub struct Room(Mutex<usize>);
+
+impl Room {
+    /// Room for so many blocks.
+    pub fn new(blocks: usize) -> Self {
+        Self(Mutex::new(blocks))
+    }
+
+    /// Whether there is room for so many more.
+    pub fn has(&self, blocks: usize) -> bool {
+        *self.0.lock().unwrap() >= blocks
+    }
+
+    fn take(&self, blocks: usize) -> bool {
+        let mut left = self.0.lock().unwrap();
+        let has = *left >= blocks;
+        if has {
+            *left -= blocks;
+        }
+        has
+    }
+
+    fn give_back(&self, blocks: usize) {
+        *self.0.lock().unwrap() += blocks;
+    }
+}
+
 /// A request on its way. Its user is told when the last handle is dropped.
 pub struct Rq {
     world: Arc<World>,
@@ -34,6 +62,8 @@ pub struct Rq {
     tag: u32,
     pdu: Pdu,
     data: Memory,
+    /// The one copy of the data that all groups are sent, with the room that it has.
+    copy: Mutex<Option<Vec<Value>>>,
     slip: Slip,
 }
 
@@ -52,12 +82,29 @@ impl Handle {
             tag,
             pdu: Pdu::default(),
             data,
+            copy: Mutex::new(None),
             slip,
         }))
     }
 
     pub fn data(&self) -> &Memory {
         &self.0.data
+    }
+
+    /// Takes the copy of its data that all groups are sent, if there is none and `room` has place
+    /// for it until the request ends; whether there is one.
+    pub fn copy_once(&self, room: &Room) -> bool {
+        let mut copy = self.0.copy.lock().unwrap();
+        if copy.is_none() && room.take(self.0.wish.len) {
+            *copy = Some(self.0.data.lock().unwrap().clone());
+        }
+        copy.is_some()
+    }
+
+    /// What a write sends.
+    fn values(&self) -> Vec<Value> {
+        let copy = self.0.copy.lock().unwrap().clone();
+        copy.unwrap_or_else(|| self.0.data.lock().unwrap().clone())
     }
 }
 
@@ -67,6 +114,10 @@ impl Drop for Rq {
             return;
         }
         let data = std::mem::take(&mut *self.data.lock().unwrap());
+        // Before those are asked that wait for room, or for the end of the write.
+        if self.copy.get_mut().unwrap().take().is_some() {
+            self.world.room.give_back(self.wish.len);
+        }
         let result = self.world.result(&self.pdu, self.tag).map(|()| data);
         if self.world.take_postponed() {
             self.world.kick_postponed();
@@ -121,7 +172,7 @@ impl Buffer {
     /// The blocks in it.
     pub fn values(&self, len: usize) -> Vec<Value> {
         let mut values = match self {
-            Self::Rq(rq) => rq.data().lock().unwrap().clone(),
+            Self::Rq(rq) => rq.values(),
             Self::Pages(pages) => pages.lock().unwrap().clone(),
         };
         values.truncate(len);

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 /// How many there are.
 pub const USERS: usize = 4;
 /// Blocks of the largest request.
-const LARGEST: usize = 4;
+pub const LARGEST: usize = 4;
 /// Numbers of errors.
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
