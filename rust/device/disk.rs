@@ -14,7 +14,7 @@ use crate::logic::{
     wire::handshake::Export,
     MAX_GROUPS,
 };
-use crate::mirror::{Driver, Mirror, Promise};
+use crate::mirror::{Driver, Mirror, Promise, LARGEST};
 use kernel::{
     prelude::*,
     str::CString,
@@ -106,6 +106,9 @@ impl Device {
         let last_sectors = mirror.core().last_sectors();
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
+        if !common.read_only {
+            mirror.bounces.fill()?;
+        }
         mirror.set_size(sectors, Some(common.promise));
         mirror.seal(false);
         // Partitions are looked for at once; should the servers be gone that must fail rather than
@@ -121,6 +124,7 @@ impl Device {
                 Ok(())
             }
             Err(e) => {
+                mirror.bounces.drain();
                 mirror.set_size(0, None);
                 mirror.core().set_last_sectors(last_sectors);
                 Err(e.into())
@@ -190,6 +194,7 @@ impl Device {
         let flushed = disk.flush();
         self.end_resyncs();
         drop(control.disk.take());
+        self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
         self.mirror.set_failing(false);
         flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
@@ -262,6 +267,7 @@ impl Device {
         self.end_resyncs();
         self.mirror.unpark();
         drop(control.disk.take());
+        self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
         for group in 0..MAX_GROUPS {
             self.mirror.clear(group);
@@ -305,16 +311,18 @@ impl Common {
             zeroes: flags.write_zeroes(),
             write: !flags.read_only(),
             block: export.block.min,
-            max_bytes: export.block.max_payload,
+            max_bytes: export.block.max_payload.min(LARGEST),
         };
         let limits = Limits {
             logical_block: export.block.min,
             physical_block: export.block.preferred,
-            max_bytes: export.block.max_payload,
+            max_bytes: promise.max_bytes,
             max_segments: MAX_SEGMENTS,
             max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
             write_cache: promise.flush,
             fua: promise.fua,
+            // Each write is copied before it is sent.
+            stable_writes: false,
             rotational: flags.rotational(),
         };
         Self {
@@ -345,6 +353,7 @@ impl Common {
             max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
             write_cache: l.write_cache || m.write_cache,
             fua: promise.fua,
+            stable_writes: false,
             rotational: l.rotational || m.rotational,
         };
         Self {

@@ -9,8 +9,9 @@
 use super::{
     bindings,
     block::mq::{Operations, Shared},
+    bounce::{describe, is_exclusive, Bounce},
     net::Socket,
-    ring::{is_exclusive, Ring},
+    ring::Ring,
 };
 use kernel::{
     alloc::Flags,
@@ -74,28 +75,6 @@ impl Pages {
         }
         left == 0
     }
-
-    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
-        let mut added = 0usize;
-        let mut skip = from % PAGE_SIZE;
-        for page in self.pages.iter().skip(from / PAGE_SIZE) {
-            let len = (PAGE_SIZE - skip).min(limit - added);
-            if len == 0 {
-                break;
-            }
-            let vec = bindings::bio_vec {
-                bv_page: page.as_ptr(),
-                bv_len: len as u32,
-                bv_offset: skip as u32,
-            };
-            if out.push_within_capacity(vec).is_err() {
-                break;
-            }
-            added += len;
-            skip = 0;
-        }
-        added
-    }
 }
 
 /// Memory that the data of a transfer is in, kept while the value lives.
@@ -116,18 +95,46 @@ impl<T: Operations> Clone for Buffer<T> {
 }
 
 impl<T: Operations> Buffer<T> {
-    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
+    /// Describes what is sent: of a request the copy of its data, or nothing if there is none.
+    fn segments_to_send(
+        &self,
+        from: usize,
+        limit: usize,
+        out: &mut KVec<bindings::bio_vec>,
+    ) -> usize {
         match self {
-            Self::Request(rq) => rq.segments(from, limit, out),
-            Self::Pages(pages) => pages.segments(from, limit, out),
+            Self::Request(rq) => rq.bounce().map_or(0, |b| b.segments(from, limit, out)),
+            Self::Pages(pages) => describe(pages.pages.iter(), from, limit, out),
         }
     }
 
-    /// Whether it was given to the network, and not taken back.
-    fn is_given(&self) -> bool {
+    /// Describes what is received into: nothing if it is a request but no read, or if it was given
+    /// to the network.
+    fn segments_to_fill(
+        &self,
+        from: usize,
+        limit: usize,
+        out: &mut KVec<bindings::bio_vec>,
+    ) -> usize {
         match self {
-            Self::Request(_) => false,
-            Self::Pages(pages) => pages.given.load(Relaxed),
+            Self::Request(rq) => rq.segments_to_fill(from, limit, out),
+            Self::Pages(pages) if pages.given.load(Relaxed) => 0,
+            Self::Pages(pages) => describe(pages.pages.iter(), from, limit, out),
+        }
+    }
+
+    /// Whether the network may take the pages that are sent, instead of copying them.
+    fn takes_pages(&self) -> bool {
+        match self {
+            Self::Request(rq) => rq.bounce().is_some_and(Bounce::takes_pages),
+            Self::Pages(_) => true,
+        }
+    }
+
+    /// The network takes the pages.
+    fn give(&self) {
+        if let Self::Pages(pages) = self {
+            pages.given.store(true, Relaxed);
         }
     }
 }
@@ -155,22 +162,20 @@ struct Body<T: Operations> {
     len: usize,
 }
 
-/// Messages on their way to a socket. Where the socket takes pages they are copied into those of a
-/// [`Ring`], as far as that has room, so that the network need not get pages itself, and [`Pages`]
-/// are given to it as they are; else the network copies them.
+/// Messages on their way to a socket. Where the socket takes pages, and all that is collected may be
+/// taken so, headers are written to a [`Ring`] and nothing is copied any more; else the network
+/// copies all of it.
 ///
 /// # Invariants
 ///
-/// `vecs` describes `total` bytes, of which `done` were sent: if `copied`, in `ring` and in the
-/// [`Pages`] of `bodies`, else in `headers` and in the buffers of `bodies`. `rest`, if any, is
-/// where in the last body that starts which did not fit into `vecs`.
+/// `vecs` describes `total` bytes, of which `done` were sent: headers in `ring` or in `headers`, and
+/// what the buffers of `bodies` send. `rest`, if any, is where in the last body that starts which did
+/// not fit into `vecs`. With `spliced` all of it may be taken as it is.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
     /// Where the socket takes pages.
     ring: Option<Ring>,
-    copied: bool,
-    /// For what is copied.
-    pieces: KVec<bindings::bio_vec>,
+    spliced: bool,
     headers: Page,
     used: usize,
     bodies: KVec<Body<T>>,
@@ -193,8 +198,7 @@ impl<T: Operations> Outgoing<T> {
         Ok(Self {
             vecs: KVec::with_capacity(VECS, GFP_KERNEL)?,
             ring: sock.takes_pages().then(Ring::new).transpose()?,
-            copied: false,
-            pieces: KVec::with_capacity(VECS, GFP_KERNEL)?,
+            spliced: false,
             headers: Page::alloc_page(GFP_KERNEL)?,
             used: 0,
             bodies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
@@ -222,24 +226,21 @@ impl<T: Operations> Outgoing<T> {
             && self.total < ENOUGH
             && self.used + header <= HEADERS
             && self.vecs.len() + 3 <= VECS
-            && match &self.ring {
-                Some(ring) if self.copied && self.messages > 0 => ring.has_room(header),
-                _ => true,
-            }
     }
 
-    /// Starts to describe anew. From here on it is copied if there is room.
+    /// Starts to describe anew. From here on the pages may be taken, if the socket does so.
     fn begin(&mut self) {
         self.vecs.clear();
         self.done = 0;
         self.total = 0;
-        self.copied = self.ring.as_mut().is_some_and(|ring| {
+        self.spliced = self.ring.is_some();
+        if let Some(ring) = &mut self.ring {
             ring.begin();
-            ring.has_room(PAGE_SIZE)
-        });
+        }
     }
 
-    /// Collects a message. Only where [`Outgoing::has_room`] says so; ENOSPC otherwise.
+    /// Collects a message. Only where [`Outgoing::has_room`] says so, and with a body that is as
+    /// long as that; ENOSPC otherwise.
     pub(crate) fn push(&mut self, header: &[u8], body: Option<(Buffer<T>, usize)>) -> Result {
         if !self.has_room(header.len()) {
             return Err(ENOSPC);
@@ -247,8 +248,30 @@ impl<T: Operations> Outgoing<T> {
         if self.messages == 0 {
             self.begin();
         }
-        // SAFETY: `header` is valid for reading, and the range lies in the page, as was checked;
-        // nobody else writes to it.
+        self.push_header(header)?;
+        self.messages += 1;
+        if let Some((buffer, len)) = body {
+            self.spliced &= buffer.takes_pages();
+            let body = Body { buffer, len };
+            self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
+            self.fill(0)?;
+        }
+        let end = self.rest.map_or(self.total, |_| usize::MAX);
+        self.ends.push_within_capacity(end).map_err(|_| ENOSPC)
+    }
+
+    fn push_header(&mut self, header: &[u8]) -> Result {
+        self.total += header.len();
+        if let Some(ring) = self
+            .ring
+            .as_mut()
+            .filter(|ring| ring.has_room(header.len()))
+        {
+            return ring.push(header, &mut self.vecs);
+        }
+        self.spliced = false;
+        // SAFETY: `header` is valid for reading, and the range lies in the page, as `has_room` says;
+        // nobody else writes to it, and the network does not take the page.
         unsafe {
             self.headers
                 .write_raw(header.as_ptr(), self.used, header.len())
@@ -259,38 +282,7 @@ impl<T: Operations> Outgoing<T> {
             bv_offset: self.used as u32,
         };
         self.used += header.len();
-        self.messages += 1;
-        match &mut self.ring {
-            Some(ring) if self.copied => {
-                let mut iter = bindings::iov_iter::default();
-                // SAFETY: The vector describes what was just written to `headers`.
-                let n = unsafe {
-                    bindings::iov_iter_bvec(
-                        &mut iter,
-                        bindings::ITER_SOURCE,
-                        &vec,
-                        1,
-                        header.len(),
-                    );
-                    ring.copy(&mut iter, header.len(), &mut self.vecs)
-                };
-                self.total += n;
-                if n != header.len() {
-                    return Err(ENOSPC);
-                }
-            }
-            _ => {
-                self.vecs.push_within_capacity(vec).map_err(|_| ENOSPC)?;
-                self.total += header.len();
-            }
-        }
-        if let Some((buffer, len)) = body {
-            let body = Body { buffer, len };
-            self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
-            self.fill(0);
-        }
-        let end = self.rest.map_or(self.total, |_| usize::MAX);
-        self.ends.push_within_capacity(end).map_err(|_| ENOSPC)
+        self.vecs.push_within_capacity(vec).map_err(|_| ENOSPC)
     }
 
     /// How many messages, from the last one back, were not given to the socket as a whole.
@@ -301,55 +293,22 @@ impl<T: Operations> Outgoing<T> {
         self.ends.iter().filter(|&&end| end > self.done).count()
     }
 
-    /// Describes the last body from byte `from` on.
-    fn fill(&mut self, from: usize) {
+    /// Describes the last body from byte `from` on, as far as there is room; ENOSPC if it is shorter.
+    fn fill(&mut self, from: usize) -> Result {
         let Some(body) = self.bodies.as_slice().last() else {
             self.rest = None;
-            return;
+            return Ok(());
         };
-        let mut next = from;
-        match &mut self.ring {
-            Some(ring) if self.copied && matches!(body.buffer, Buffer::Request(_)) => {
-                let mut whole = true;
-                while next < body.len {
-                    self.pieces.clear();
-                    let len = body
-                        .buffer
-                        .segments(next, body.len - next, &mut self.pieces);
-                    if len == 0 {
-                        whole = false;
-                        break;
-                    }
-                    let mut iter = bindings::iov_iter::default();
-                    // SAFETY: `body` keeps the memory that `pieces` describes.
-                    let n = unsafe {
-                        bindings::iov_iter_bvec(
-                            &mut iter,
-                            bindings::ITER_SOURCE,
-                            self.pieces.as_ptr(),
-                            self.pieces.len(),
-                            len,
-                        );
-                        ring.copy(&mut iter, len, &mut self.vecs)
-                    };
-                    next += n;
-                    if n < len {
-                        break;
-                    }
-                }
-                self.pieces.clear();
-                // What had no room is sent after this, from where it is if it must be.
-                self.rest = (next < body.len && whole).then_some(next);
-            }
-            _ => {
-                if let (Buffer::Pages(pages), true) = (&body.buffer, self.copied) {
-                    pages.given.store(true, Relaxed);
-                }
-                next += body.buffer.segments(next, body.len - next, &mut self.vecs);
-                self.rest = (next < body.len && next > from).then_some(next);
-            }
+        let described = body
+            .buffer
+            .segments_to_send(from, body.len - from, &mut self.vecs);
+        let next = from + described;
+        if next < body.len && self.vecs.len() < self.vecs.capacity() {
+            return Err(ENOSPC);
         }
-        self.total += next - from;
+        self.rest = (next < body.len).then_some(next);
+        self.total += described;
+        Ok(())
     }
 
     /// Sends what was collected, as far as the socket takes it: at once, or, if `wait` is set,
@@ -362,8 +321,9 @@ impl<T: Operations> Outgoing<T> {
             flags |= bindings::MSG_DONTWAIT;
         }
         while self.messages > 0 {
-            let pages = if self.copied {
-                bindings::MSG_SPLICE_PAGES | bindings::MSG_NO_SHARED_FRAGS
+            let pages = if self.spliced {
+                self.bodies.iter().for_each(|body| body.buffer.give());
+                bindings::MSG_SPLICE_PAGES
             } else {
                 0
             };
@@ -373,9 +333,9 @@ impl<T: Operations> Outgoing<T> {
                 0
             };
             let flags = flags | pages | hold;
-            // SAFETY: By the type invariant the memory is kept by `self`; with `copied` it lies in
-            // pages of the ring, which sees to it that they do not change, or in `Pages` that are
-            // `given`, and so not received into before nobody else has a reference.
+            // SAFETY: By the type invariant the memory is kept by `self`; with `spliced` it lies in
+            // pages of the ring and of copies, which are written to only while nobody else has a
+            // reference to them, or in `Pages` that are `given`, and so not received into before.
             match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
@@ -388,11 +348,13 @@ impl<T: Operations> Outgoing<T> {
                 }
                 continue;
             }
+            let spliced = self.spliced;
             self.begin();
+            self.spliced &= spliced;
             match self.rest {
                 Some(from) => {
                     self.last = true;
-                    self.fill(from);
+                    self.fill(from)?;
                 }
                 None => self.forget(),
             }
@@ -430,19 +392,16 @@ impl Incoming {
         Ok(Self(KVec::with_capacity(VECS, GFP_KERNEL)?))
     }
 
-    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, EBUSY if it
-    /// was given to the network.
+    /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, is no read's,
+    /// or was given to the network.
     pub(crate) fn copy_in<T: Operations>(&mut self, buffer: &Buffer<T>, data: &[u8]) -> Result {
         let mut copied = 0;
-        if buffer.is_given() {
-            return Err(EBUSY);
-        }
         while let Some(rest) = data.get(copied..).filter(|rest| !rest.is_empty()) {
             self.0.clear();
-            let total = buffer.segments(copied, rest.len(), &mut self.0);
+            let total = buffer.segments_to_fill(copied, rest.len(), &mut self.0);
             let mut iter = bindings::iov_iter::default();
-            // SAFETY: `buffer` keeps the memory, which is in the hands of the caller alone, as in
-            // `recv`; `rest` is valid for reading and at least `total` long.
+            // SAFETY: `buffer` keeps the memory, which is a read's or our own and so may be written
+            // to; `rest` is valid for reading and at least `total` long.
             let n = unsafe {
                 bindings::iov_iter_bvec(
                     &mut iter,
@@ -463,7 +422,7 @@ impl Incoming {
     }
 
     /// Receives bytes of `buffer` from `from` on, at most up to `len`; like [`Socket::recv`]. EIO
-    /// if the buffer is shorter, EBUSY if it was given to the network.
+    /// if the buffer is shorter, is no read's, or was given to the network.
     pub(crate) fn recv<T: Operations>(
         &mut self,
         sock: &Socket,
@@ -472,15 +431,12 @@ impl Incoming {
         len: usize,
     ) -> Result<usize> {
         self.0.clear();
-        if buffer.is_given() {
-            return Err(EBUSY);
-        }
-        let total = buffer.segments(from, len.checked_sub(from).ok_or(EINVAL)?, &mut self.0);
+        let limit = len.checked_sub(from).ok_or(EINVAL)?;
+        let total = buffer.segments_to_fill(from, limit, &mut self.0);
         if total == 0 {
             return Err(EIO);
         }
-        // SAFETY: `buffer` keeps the memory. It is a read's, or our own, and in the hands of the
-        // caller alone.
+        // SAFETY: `buffer` keeps the memory, which is a read's or our own and so may be written to.
         let got = unsafe { sock.recv_vecs(&self.0, total) };
         self.0.clear();
         got

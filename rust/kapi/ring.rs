@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of our own that messages are copied into, so that the network can take the pages instead
-//! of copying into fresh ones.
+//! Pages of our own that headers are written to, so that the network can take the pages instead of
+//! copying into fresh ones.
 //!
 //! What the network has taken must not change until nobody needs it any more: it is sent again when
 //! it was lost, and over loopback it lies in the receiver's queue as it is. Each of them holds a
 //! reference to the page. So a page is written to again only when ours is the only one, and closing
-//! a socket needs no care. Why the pages of a request are not given away instead:
-//! Documentation/performance.rst.
+//! a socket needs no care.
 
-use super::bindings;
+use super::{bindings, bounce::is_exclusive};
 use kernel::{
     page::{Page, PAGE_SIZE},
     prelude::*,
 };
 
 /// Pages of a ring.
-const PAGES: usize = 128;
+const PAGES: usize = 8;
 
 /// Pages that are written to in turn.
 ///
@@ -64,75 +63,41 @@ impl Ring {
         (self.at + 1) % PAGES
     }
 
-    fn can_advance(&self) -> bool {
-        self.fresh > 0 && self.is_ours(self.after())
-    }
-
     /// Whether `len` bytes, at most a page, have room.
     pub(super) fn has_room(&self, len: usize) -> bool {
-        len <= PAGE_SIZE - self.used || self.can_advance()
+        len <= PAGE_SIZE - self.used || self.fresh > 0 && self.is_ours(self.after())
     }
 
-    /// Copies what `from` describes, at most as much as has room, and appends the vectors of the
-    /// copy to `out` as far as its capacity goes; gives the number of bytes.
-    ///
-    /// # Safety
-    ///
-    /// `from` must describe memory that is valid for reading.
-    pub(super) unsafe fn copy(
-        &mut self,
-        from: &mut bindings::iov_iter,
-        mut left: usize,
-        out: &mut KVec<bindings::bio_vec>,
-    ) -> usize {
-        let mut copied = 0;
-        while left > 0 {
-            if self.used == PAGE_SIZE {
-                if !self.can_advance() {
-                    break;
-                }
-                // INVARIANT: The page is one of the `fresh` ones, and nobody else has a reference.
-                self.at = self.after();
-                self.used = 0;
-                self.fresh -= 1;
-            }
-            if out.len() == out.capacity() {
-                break;
-            }
-            let Some(page) = self.pages.get(self.at) else {
-                break;
-            };
-            let len = left.min(PAGE_SIZE - self.used);
-            // SAFETY: By the safety requirements of this function; the page is ours, and by the
-            // type invariant nobody looks at its bytes from `used` on.
-            let n = unsafe { bindings::copy_page_from_iter(page.as_ptr(), self.used, len, from) };
-            let n = n.min(len);
-            append(out, page, self.used, n);
-            self.used += n;
-            copied += n;
-            left -= n;
-            if n < len {
-                break;
-            }
+    /// Writes bytes, and appends the vector that describes them to `out`. ENOSPC where
+    /// [`Ring::has_room`] says no, or `out` is full.
+    pub(super) fn push(&mut self, bytes: &[u8], out: &mut KVec<bindings::bio_vec>) -> Result {
+        if !self.has_room(bytes.len()) || bytes.len() > PAGE_SIZE {
+            return Err(ENOSPC);
         }
-        copied
+        if bytes.len() > PAGE_SIZE - self.used {
+            // INVARIANT: The page is one of the `fresh` ones, and nobody else has a reference.
+            self.at = self.after();
+            self.used = 0;
+            self.fresh -= 1;
+        }
+        let page = self.pages.get(self.at).ok_or(ENOSPC)?;
+        // SAFETY: `bytes` is valid for reading; the page is ours, and by the type invariant nobody
+        // looks at its bytes from `used` on.
+        unsafe { page.write_raw(bytes.as_ptr(), self.used, bytes.len()) }?;
+        append(out, page, self.used, bytes.len())?;
+        self.used += bytes.len();
+        Ok(())
     }
 }
 
-/// Whether nobody but its owner has a reference to the page.
-pub(super) fn is_exclusive(page: &Page) -> bool {
-    // SAFETY: The page is allocated.
-    unsafe { bindings::enbd_page_is_exclusive(page.as_ptr()) }
-}
-
-/// Describes bytes of a page, together with those before them if these are described last. There is
-/// room for a vector.
-fn append(out: &mut KVec<bindings::bio_vec>, page: &Page, offset: usize, len: usize) {
+/// Describes bytes of a page, together with those before them if these are described last. ENOSPC
+/// if there is no room for a vector.
+fn append(out: &mut KVec<bindings::bio_vec>, page: &Page, offset: usize, len: usize) -> Result {
     if let Some(last) = out.last_mut() {
         let end = last.bv_offset as usize + last.bv_len as usize;
         if last.bv_page == page.as_ptr() && end == offset {
             last.bv_len = last.bv_len.saturating_add(len as u32);
-            return;
+            return Ok(());
         }
     }
     let vec = bindings::bio_vec {
@@ -140,5 +105,5 @@ fn append(out: &mut KVec<bindings::bio_vec>, page: &Page, offset: usize, len: us
         bv_len: len as u32,
         bv_offset: offset as u32,
     };
-    let _ = out.push_within_capacity(vec);
+    out.push_within_capacity(vec).map_err(|_| ENOSPC)
 }

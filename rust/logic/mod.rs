@@ -21,6 +21,7 @@ pub mod command;
 pub mod group;
 pub mod mirror;
 pub mod resync;
+pub mod room;
 pub mod send_queue;
 pub mod status;
 pub mod unflushed;

@@ -33,8 +33,11 @@ impl Operations for Driver {
         mirror.kick_all(mirror.take_unkicked());
     }
 
-    fn released(mirror: ArcBorrow<'_, Mirror>, rq: Owned<Self>) {
+    fn released(mirror: ArcBorrow<'_, Mirror>, mut rq: Owned<Self>) {
         let result = mirror.result(rq.pdu(), rq.tag());
+        if let Some(bounce) = rq.bounce_mut().take() {
+            mirror.bounces.give_back(bounce);
+        }
         if mirror.take_postponed() {
             // Not sent here: whoever drops the last handle may have locks.
             rq.kick_requeued();

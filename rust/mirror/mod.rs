@@ -9,18 +9,21 @@
 //! | [`driver`] | requests, as the block layer gives them |
 //! | [`home`] | what channels report |
 //! | [`group`] | one group: its table of transfers, its export, its map |
+//! | [`bounce`] | the pages for the one copy of each write |
 //! | [`map`] | the dirty map of a group |
 //!
 //! Locks: `parked`, `postponing`, `copies`, `promise` and `map` are spin locks, `export` of a group a
 //! mutex; all are leaves, but that the words of [`Core`](crate::logic::mirror::Core) are looked at
 //! under the first two, and that requests are given back to the block layer under the second.
 
+mod bounce;
 mod driver;
 mod group;
 mod home;
 mod map;
 mod world;
 
+pub(crate) use bounce::{BouncePool, LARGEST};
 pub(crate) use driver::Driver;
 pub(crate) use group::{Group, Promise};
 pub(crate) use map::LeafPage;
@@ -136,6 +139,9 @@ pub(crate) struct Mirror {
     postponing: SpinLock<()>,
     #[pin]
     copies: SpinLock<Copies>,
+    /// The copies of writes.
+    #[pin]
+    pub(crate) bounces: BouncePool,
     /// For whoever waits for a change of a group's or a channel's state.
     #[pin]
     pub(crate) waiters: Waiters,
@@ -175,6 +181,7 @@ impl Mirror {
             ),
             postponing <- new_spinlock!((), "enbd::Mirror::postponing"),
             copies <- new_spinlock!(Copies::default(), "enbd::Mirror::copies"),
+            bounces <- BouncePool::new(),
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),
             sealed: Atomic::new(false),

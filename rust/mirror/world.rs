@@ -179,11 +179,29 @@ impl World for Mirror {
             return Some(request);
         }
         // It was not sent, so there is no other handle.
-        if let Some(request) = request.into_owned() {
+        if let Ok(request) = request.try_into_owned() {
             self.load.leave();
             request.requeue();
         }
         None
+    }
+
+    fn copy_once(&self, request: Shared<Driver>) -> Result<Shared<Driver>, Shared<Driver>> {
+        // Before it is sent there is no other handle.
+        let mut request = request.try_into_owned()?;
+        let bounce = self.bounces.copy(&request);
+        let has_room = bounce.is_some();
+        *request.bounce_mut() = bounce;
+        let request = request.share();
+        if has_room {
+            Ok(request)
+        } else {
+            Err(request)
+        }
+    }
+
+    fn has_room(&self, bytes: u32) -> bool {
+        self.bounces.has_room(bytes)
     }
 
     fn postponing<R>(&self, f: impl FnOnce() -> R) -> R {

@@ -126,6 +126,16 @@ pub trait Route: World {
             Claimed::Held => return park(self, rq, span),
             Claimed::Overlaps => return postpone(self, rq, span),
         };
+        let rq = match rq.op() {
+            Op::Write => match self.copy_once(rq) {
+                Ok(rq) => rq,
+                Err(rq) => {
+                    unclaim(self, &rq);
+                    return postpone(self, rq, span);
+                }
+            },
+            _ => rq,
+        };
         if !is_flush {
             for group in view.faulty().iter() {
                 self.mark(group, first, sectors);
@@ -332,9 +342,14 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
     } else {
         return Claimed::Goes(view);
     };
+    unclaim(w, rq);
+    why_not
+}
+
+/// The write does not go now.
+fn unclaim<W: World>(w: &W, rq: &RequestOf<W>) {
     rq.pdu().set_claimed(false);
     withdraw(w, rq.tag());
-    why_not
 }
 
 fn withdraw<W: World>(w: &W, tag: u32) {
@@ -359,13 +374,16 @@ fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
     }
 }
 
-/// Gives a write back until the one that it overlaps has ended.
+/// Gives a write back until another one has ended: one that it overlaps, or that has the room for
+/// the copy of its data.
 fn postpone<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
     let tag = rq.tag();
+    let bytes = if rq.op() == Op::Write { rq.bytes() } else { 0 };
     let still = || {
-        // Who ends a write looks at this after it has withdrawn its claim, and then waits for us.
+        // Who ends a write looks at this after it has withdrawn its claim and given up its copy, and
+        // then waits for us.
         w.core().postponed.swap(1);
-        w.is_overlapped(tag, span)
+        w.is_overlapped(tag, span) || !w.has_room(bytes)
     };
     match w.postpone_if(rq, still) {
         None => 0,

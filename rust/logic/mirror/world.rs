@@ -234,6 +234,16 @@ pub trait World: Sized {
     /// Calls `f`, which does not sleep, while no request is being given back.
     fn postponing<R>(&self, f: impl FnOnce() -> R) -> R;
 
+    /// Takes the one copy of a write's data that all groups are sent, however often: who sends what
+    /// is in the submitter's memory at that moment may send each group something else. It comes back
+    /// as the error if there is no room for that now; there may be when a request has ended.
+    fn copy_once(
+        &self,
+        request: <Self::Buffer as Carrier>::Request,
+    ) -> Result<<Self::Buffer as Carrier>::Request, <Self::Buffer as Carrier>::Request>;
+    /// Whether there is room for a copy of so many bytes.
+    fn has_room(&self, bytes: u32) -> bool;
+
     /// Marks `len` blocks from `first` on as missed by `group`.
     fn mark_blocks(&self, group: usize, first: u64, len: u64);
     /// Marks all blocks as missed by `group`.

@@ -3,6 +3,7 @@
 //! Requests of the device's users, and the memory of transfers.
 
 use crate::logic::mirror::{Carrier, Op, Pdu, Request, Route};
+use crate::logic::room::{Lease, Room};
 use crate::store::Value;
 use crate::world::World;
 use std::sync::{Arc, Mutex};
@@ -27,34 +28,6 @@ pub type Slip = Arc<Mutex<Option<Ending>>>;
 /// The memory of a request, which its user holds, too.
 pub type Memory = Arc<Mutex<Vec<Value>>>;
 
-/// Room for copies of data that is written.
-pub struct Room(Mutex<usize>);
-
-impl Room {
-    /// Room for so many blocks.
-    pub fn new(blocks: usize) -> Self {
-        Self(Mutex::new(blocks))
-    }
-
-    /// Whether there is room for so many more.
-    pub fn has(&self, blocks: usize) -> bool {
-        *self.0.lock().unwrap() >= blocks
-    }
-
-    fn take(&self, blocks: usize) -> bool {
-        let mut left = self.0.lock().unwrap();
-        let has = *left >= blocks;
-        if has {
-            *left -= blocks;
-        }
-        has
-    }
-
-    fn give_back(&self, blocks: usize) {
-        *self.0.lock().unwrap() += blocks;
-    }
-}
-
 /// A request on its way. Its user is told when the last handle is dropped.
 pub struct Rq {
     world: Arc<World>,
@@ -63,7 +36,7 @@ pub struct Rq {
     pdu: Pdu,
     data: Memory,
     /// The one copy of the data that all groups are sent, with the room that it has.
-    copy: Mutex<Option<Vec<Value>>>,
+    copy: Mutex<Option<(Vec<Value>, Lease)>>,
     slip: Slip,
 }
 
@@ -91,20 +64,21 @@ impl Handle {
         &self.0.data
     }
 
-    /// Takes the copy of its data that all groups are sent, if there is none and `room` has place
-    /// for it until the request ends; whether there is one.
-    pub fn copy_once(&self, room: &Room) -> bool {
-        let mut copy = self.0.copy.lock().unwrap();
-        if copy.is_none() && room.take(self.0.wish.len) {
-            *copy = Some(self.0.data.lock().unwrap().clone());
-        }
-        copy.is_some()
+    /// Takes the copy of its data that all groups are sent, if there is room for it until the request
+    /// ends; whether there is.
+    pub fn copy_once(&self, room: &Mutex<Room>) -> bool {
+        let lease = room.lock().unwrap().take(self.0.wish.len as u32);
+        let data = self.0.data.lock().unwrap().clone();
+        *self.0.copy.lock().unwrap() = lease.map(|lease| (data, lease));
+        lease.is_some()
     }
 
     /// What a write sends.
     fn values(&self) -> Vec<Value> {
-        let copy = self.0.copy.lock().unwrap().clone();
-        copy.unwrap_or_else(|| self.0.data.lock().unwrap().clone())
+        match &*self.0.copy.lock().unwrap() {
+            Some((copy, _)) => copy.clone(),
+            None => self.0.data.lock().unwrap().clone(),
+        }
     }
 }
 
@@ -114,11 +88,12 @@ impl Drop for Rq {
             return;
         }
         let data = std::mem::take(&mut *self.data.lock().unwrap());
-        // Before those are asked that wait for room, or for the end of the write.
-        if self.copy.get_mut().unwrap().take().is_some() {
-            self.world.room.give_back(self.wish.len);
-        }
         let result = self.world.result(&self.pdu, self.tag).map(|()| data);
+        // Before those are asked that wait for room.
+        if let Some((_, lease)) = self.copy.get_mut().unwrap().take() {
+            let mut room = self.world.room.lock().unwrap();
+            room.give_back(lease, self.wish.len as u32);
+        }
         if self.world.take_postponed() {
             self.world.kick_postponed();
         }

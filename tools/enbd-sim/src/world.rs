@@ -10,12 +10,13 @@ use crate::logic::{
     group::{GroupFault, View},
     mirror::{self, Carrier, Copies, Core, News, Request, Route, States, Transfer},
     resync::{Bounds, Site, Users},
+    room::Room,
     unflushed::{Unflushed, WORDS},
     MAX_GROUPS,
 };
 use crate::oracle::Oracle;
 use crate::quiet::Gate;
-use crate::request::{Buffer, Handle, Pages, Room, BLOCK_SECTORS};
+use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::scale::Scale;
 use crate::server::Server;
 use crate::store::Value;
@@ -31,9 +32,10 @@ use std::sync::{Arc, Mutex as StdMutex};
 /// Requests that users have at once, at most.
 pub const QUEUE_DEPTH: usize = 8;
 
-/// Blocks that there is room for a copy of: those of one largest write and a bit, so that often there
-/// is none.
-const COPIED_BLOCKS: usize = crate::user::LARGEST + 2;
+/// Blocks of the largest write: so many have room for a copy for certain.
+const RESERVE: u32 = crate::user::LARGEST as u32;
+/// Blocks that there is room for: so few that often there is none.
+const COPIED_BLOCKS: u32 = RESERVE + 3;
 
 /// In how many of the blocks that could be remembered a store has to differ at least.
 const KNOWABLE: usize = 4;
@@ -91,7 +93,7 @@ pub struct World {
     maps: Vec<Mutex<Map>>,
     free_tags: StdMutex<Vec<u32>>,
     /// For the copies of what is written.
-    pub room: Room,
+    pub room: StdMutex<Room>,
     /// A user's flush is on its way.
     pub flushing: AtomicBool,
     /// Requests of users on their way.
@@ -140,7 +142,7 @@ impl World {
                 .map(Mutex::new)
                 .collect(),
             free_tags: StdMutex::new((0..QUEUE_DEPTH as u32).collect()),
-            room: Room::new(COPIED_BLOCKS),
+            room: StdMutex::new(Room::new(COPIED_BLOCKS, RESERVE)),
             flushing: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
@@ -247,25 +249,6 @@ impl World {
     /// since the group was last copied as a whole.
     pub fn may_differ(&self, group: usize) -> bool {
         self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
-    }
-
-    /// Takes the one copy of a write's data that all groups are sent; gives the request back as the
-    /// error if there is no room now.
-    #[allow(dead_code)] // Until the mirror asks for it.
-    pub fn copy_once(&self, request: Handle) -> Result<Handle, Handle> {
-        if request.copy_once(&self.room) {
-            Ok(request)
-        } else {
-            crate::trace!(self, "no room for a copy of tag {}", request.tag());
-            Err(request)
-        }
-    }
-
-    /// Whether there is room for a copy of so many bytes.
-    #[allow(dead_code)] // Until the mirror asks for it.
-    pub fn has_room(&self, bytes: u32) -> bool {
-        self.room
-            .has((u64::from(bytes) / (BLOCK_SECTORS * 512)) as usize)
     }
 
     fn lacks_page(&self) -> bool {
@@ -389,6 +372,24 @@ impl mirror::World for World {
     fn postponing<R>(&self, f: impl FnOnce() -> R) -> R {
         let _guard = self.postponed.lock().unwrap();
         f()
+    }
+
+    fn copy_once(&self, request: Handle) -> Result<Handle, Handle> {
+        // The network gives up what it had, or has it still.
+        if thread_rng().gen() {
+            self.room.lock().unwrap().regain();
+        }
+        if request.copy_once(&self.room) {
+            Ok(request)
+        } else {
+            crate::trace!(self, "no room for a copy of tag {}", request.tag());
+            Err(request)
+        }
+    }
+
+    fn has_room(&self, bytes: u32) -> bool {
+        let blocks = u64::from(bytes) / (BLOCK_SECTORS * 512);
+        self.room.lock().unwrap().has(blocks as u32)
     }
 
     fn mark_blocks(&self, group: usize, first: u64, len: u64) {

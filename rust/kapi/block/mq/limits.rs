@@ -23,6 +23,8 @@ pub(crate) struct Limits {
     pub(crate) write_cache: bool,
     /// Writes can be made durable one by one.
     pub(crate) fua: bool,
+    /// The memory of a write must not change before it has ended.
+    pub(crate) stable_writes: bool,
     /// Access is not equally fast everywhere.
     pub(crate) rotational: bool,
 }
@@ -45,8 +47,9 @@ impl Limits {
         if self.max_zeroes_bytes > 0 {
             raw.discard_granularity = self.physical_block;
         }
-        // One page is sent to several groups, so it must not change in between.
-        raw.features = bindings::ENBD_FEAT_STABLE_WRITES;
+        if self.stable_writes {
+            raw.features |= bindings::ENBD_FEAT_STABLE_WRITES;
+        }
         if self.write_cache {
             raw.features |= bindings::ENBD_FEAT_WRITE_CACHE;
         }

@@ -8,7 +8,7 @@ use super::request::{queue_data, Pdu, Shared};
 use super::Owned;
 use crate::kapi::bindings;
 use core::{marker::PhantomData, ptr::NonNull};
-use kernel::{error::from_result, ffi, prelude::*, sync::atomic::Atomic, sync::ArcBorrow};
+use kernel::{error::from_result, ffi, prelude::*, sync::ArcBorrow};
 
 /// A block driver. All callbacks run in process context and may sleep.
 pub(crate) trait Operations: Sized + 'static {
@@ -87,10 +87,7 @@ impl<T: Operations> Callbacks<T> {
         _numa_node: ffi::c_int,
     ) -> ffi::c_int {
         from_result(|| {
-            let pdu = Pdu {
-                shares: Atomic::new(0),
-                driver: T::Pdu::default(),
-            };
+            let pdu = Pdu::new(T::Pdu::default());
             // SAFETY: By the safety requirements of this function.
             unsafe { rq.add(1).cast::<Pdu<T::Pdu>>().write(pdu) };
             Ok(0)

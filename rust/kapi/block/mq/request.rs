@@ -13,8 +13,8 @@
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
 use super::Operations;
-use crate::kapi::bindings;
-use core::{marker::PhantomData, ptr::NonNull};
+use crate::kapi::{bindings, bounce::Bounce};
+use core::{cell::UnsafeCell, marker::PhantomData, ops::ControlFlow, ptr::NonNull};
 use kernel::{
     prelude::*,
     sync::atomic::{ordering, Atomic},
@@ -22,12 +22,25 @@ use kernel::{
     types::ForeignOwnable,
 };
 
-/// What is behind each `struct request`: the count of [`Shared`] handles, then the driver's own
-/// data.
+/// What is behind each `struct request`: the count of [`Shared`] handles, the copy of the request's
+/// data, then the driver's own data.
 #[repr(C)]
 pub(super) struct Pdu<P> {
-    pub(super) shares: Atomic<u32>,
-    pub(super) driver: P,
+    shares: Atomic<u32>,
+    /// Written to by who has the request alone, read by who shares it.
+    bounce: UnsafeCell<Option<Bounce>>,
+    driver: P,
+}
+
+impl<P> Pdu<P> {
+    /// That of a request that the driver does not have.
+    pub(super) fn new(driver: P) -> Self {
+        Self {
+            shares: Atomic::new(0),
+            bounce: UnsafeCell::new(None),
+            driver,
+        }
+    }
 }
 
 /// The operation that a request asks for.
@@ -64,6 +77,63 @@ impl<T: Operations> Started<T> {
         // SAFETY: By the type invariant the PDU, which lies behind the request, is initialised, and
         // it lives as long as the tag set, which outlives the request.
         unsafe { &*self.rq().add(1).cast::<Pdu<T::Pdu>>() }
+    }
+
+    fn op(&self) -> Op {
+        // SAFETY: By the type invariant; `cmd_flags` does not change while the request is started.
+        let op = unsafe { (*self.rq()).cmd_flags } & bindings::ENBD_REQ_OP_MASK;
+        match op {
+            bindings::req_op_REQ_OP_READ => Op::Read,
+            bindings::req_op_REQ_OP_WRITE => Op::Write,
+            bindings::req_op_REQ_OP_FLUSH => Op::Flush,
+            bindings::req_op_REQ_OP_DISCARD => Op::Discard,
+            bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
+            _ => Op::Other,
+        }
+    }
+
+    fn bytes(&self) -> u32 {
+        // SAFETY: By the type invariant; it changes only when the request is ended.
+        unsafe { (*self.rq()).__data_len }
+    }
+
+    /// Calls `f` with each piece of the request's memory until it says that it is enough. Only
+    /// reads and writes have any.
+    fn each_vec(&self, mut f: impl FnMut(bindings::bio_vec) -> ControlFlow<()>) {
+        if !matches!(self.op(), Op::Read | Op::Write) {
+            return;
+        }
+        // SAFETY: By the type invariant the request and its bios stay until the request is ended.
+        let mut bio = unsafe { (*self.rq()).bio };
+        while !bio.is_null() {
+            // SAFETY: As above; `bio` is one of the request's.
+            let (mut left, mut idx, mut skip, vecs, next) = unsafe {
+                let iter = (*bio).bi_iter;
+                let vecs = (*bio).bi_io_vec;
+                (
+                    iter.bi_size as usize,
+                    iter.bi_idx as usize,
+                    iter.bi_offset as usize,
+                    vecs,
+                    (*bio).bi_next,
+                )
+            };
+            while left > 0 {
+                // SAFETY: The bios of reads and writes have data: `bi_io_vec` holds entries, none of
+                // them empty, for all `bi_size` bytes from `bi_idx` on.
+                let mut vec = unsafe { *vecs.add(idx) };
+                let len = (vec.bv_len as usize).saturating_sub(skip).min(left);
+                vec.bv_offset = vec.bv_offset.wrapping_add(skip as u32);
+                vec.bv_len = len as u32;
+                left -= len;
+                idx += 1;
+                skip = 0;
+                if f(vec).is_break() {
+                    return;
+                }
+            }
+            bio = next;
+        }
     }
 }
 
@@ -116,16 +186,7 @@ impl<T: Operations> Shared<T> {
 
     /// What it asks for.
     pub(crate) fn op(&self) -> Op {
-        // SAFETY: By the type invariant; `cmd_flags` does not change while the request is started.
-        let op = unsafe { (*self.0.rq()).cmd_flags } & bindings::ENBD_REQ_OP_MASK;
-        match op {
-            bindings::req_op_REQ_OP_READ => Op::Read,
-            bindings::req_op_REQ_OP_WRITE => Op::Write,
-            bindings::req_op_REQ_OP_FLUSH => Op::Flush,
-            bindings::req_op_REQ_OP_DISCARD => Op::Discard,
-            bindings::req_op_REQ_OP_WRITE_ZEROES => Op::WriteZeroes,
-            _ => Op::Other,
-        }
+        self.0.op()
     }
 
     /// Whether the write has to be durable when it ends.
@@ -148,59 +209,47 @@ impl<T: Operations> Shared<T> {
 
     /// The length in bytes.
     pub(crate) fn bytes(&self) -> u32 {
-        // SAFETY: As in `sector`.
-        unsafe { (*self.0.rq()).__data_len }
+        self.0.bytes()
     }
 
-    /// Appends the request's memory from byte `from` on to `out`, as far as its capacity and
-    /// `limit` bytes go; gives the number of bytes appended.
-    pub(in crate::kapi) fn segments(
+    /// Appends the memory that a read fills, from byte `from` on, to `out`, as far as its capacity
+    /// and `limit` bytes go; gives the number of bytes appended: none if it is no read.
+    pub(in crate::kapi) fn segments_to_fill(
         &self,
         mut from: usize,
         limit: usize,
         out: &mut KVec<bindings::bio_vec>,
     ) -> usize {
         let mut added = 0usize;
-        // SAFETY: By the type invariant the request and its bios stay until the request is ended.
-        let mut bio = unsafe { (*self.0.rq()).bio };
-        while !bio.is_null() {
-            // SAFETY: As above; `bio` is one of the request's.
-            let (mut left, mut idx, mut skip, vecs, next) = unsafe {
-                let iter = (*bio).bi_iter;
-                let vecs = (*bio).bi_io_vec;
-                (
-                    iter.bi_size as usize,
-                    iter.bi_idx as usize,
-                    iter.bi_offset as usize,
-                    vecs,
-                    (*bio).bi_next,
-                )
-            };
-            while left > 0 {
-                // SAFETY: `bi_io_vec` holds entries for all `bi_size` bytes from `bi_idx` on.
-                let mut vec = unsafe { *vecs.add(idx) };
-                let whole = (vec.bv_len as usize).saturating_sub(skip).min(left);
-                left -= whole;
-                idx += 1;
-                let passed = from.min(whole);
-                from -= passed;
-                let len = (whole - passed).min(limit - added);
-                if len > 0 {
-                    vec.bv_offset = vec.bv_offset.wrapping_add((skip + passed) as u32);
-                    vec.bv_len = len as u32;
-                    if out.push_within_capacity(vec).is_err() {
-                        return added;
-                    }
-                    added += len;
-                }
-                skip = 0;
-                if added == limit {
-                    return added;
-                }
-            }
-            bio = next;
+        if self.op() != Op::Read {
+            return added;
         }
+        self.0.each_vec(|mut vec| {
+            let whole = vec.bv_len as usize;
+            let passed = from.min(whole);
+            from -= passed;
+            let len = (whole - passed).min(limit - added);
+            if len > 0 {
+                vec.bv_offset = vec.bv_offset.wrapping_add(passed as u32);
+                vec.bv_len = len as u32;
+                if out.push_within_capacity(vec).is_err() {
+                    return ControlFlow::Break(());
+                }
+                added += len;
+            }
+            if added == limit {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
         added
+    }
+
+    /// The copy of its data that the driver has made, if it has.
+    pub(crate) fn bounce(&self) -> Option<&Bounce> {
+        // SAFETY: Written to only through `Owned`, which does not exist while there are shares.
+        unsafe { &*self.0.pdu().bounce.get() }.as_ref()
     }
 
     /// Gives up the share; the request alone if it was the last one. To be called once.
@@ -212,11 +261,16 @@ impl<T: Operations> Shared<T> {
         was_last.then(|| Owned(Started(self.0 .0, PhantomData)))
     }
 
-    /// The request alone, if this is the only handle to it; else the handle is given up.
-    pub(crate) fn into_owned(self) -> Option<Owned<T>> {
-        let owned = self.give_up();
+    /// The request alone, if this is the only handle to it; else the handle as it was.
+    pub(crate) fn try_into_owned(self) -> Result<Owned<T>, Self> {
+        // Full ordering: as in `give_up`.
+        if self.0.pdu().shares.cmpxchg(1, 0, ordering::Full).is_err() {
+            return Err(self);
+        }
+        let rq = self.0 .0;
         core::mem::forget(self);
-        owned
+        // INVARIANT: The last share was given up just now.
+        Ok(Owned(Started(rq, PhantomData)))
     }
 }
 
@@ -277,9 +331,42 @@ impl<T: Operations> Owned<T> {
         unsafe { (*self.0.rq()).tag as u32 }
     }
 
+    /// What it asks for.
+    pub(crate) fn op(&self) -> Op {
+        self.0.op()
+    }
+
+    /// The length in bytes.
+    pub(crate) fn bytes(&self) -> u32 {
+        self.0.bytes()
+    }
+
+    /// The copy of the request's data, to be set or taken. One that is left is dropped with the
+    /// request.
+    pub(crate) fn bounce_mut(&mut self) -> &mut Option<Bounce> {
+        // SAFETY: By the type invariant there are no shares, and `self` is borrowed alone.
+        unsafe { &mut *self.0.pdu().bounce.get() }
+    }
+
+    /// Calls `f` with each piece of the memory that a read or a write has, and its length, for
+    /// reading.
+    pub(in crate::kapi) fn each_segment(&self, mut f: impl FnMut(bindings::iov_iter, usize)) {
+        self.0.each_vec(|vec| {
+            let mut iter = bindings::iov_iter::default();
+            let len = vec.bv_len as usize;
+            // SAFETY: `vec` describes `len` bytes, and outlives the use of `iter` by `f`.
+            unsafe {
+                bindings::iov_iter_bvec(&mut iter, bindings::ITER_SOURCE, &vec, 1, len);
+            }
+            f(iter, len);
+            ControlFlow::Continue(())
+        });
+    }
+
     /// Gives the request back to the block layer, which brings it again some time after
     /// [`Owned::kick_requeued`] was called for any request of the queue. Does not sleep.
-    pub(crate) fn requeue(self) {
+    pub(crate) fn requeue(mut self) {
+        drop(self.bounce_mut().take());
         let rq = self.0.rq();
         core::mem::forget(self);
         // SAFETY: By the type invariant the request is started, and nobody else has a handle to it.
@@ -293,26 +380,27 @@ impl<T: Operations> Owned<T> {
     }
 
     /// Ends the request: it belongs to the block layer again.
-    pub(crate) fn end(self, result: Result) {
-        let rq = self.0.rq();
+    pub(crate) fn end(mut self, result: Result) {
+        self.end_raw(result);
         core::mem::forget(self);
-        Self::end_raw(rq, result);
     }
 
-    fn end_raw(rq: *mut bindings::request, result: Result) {
+    /// To be called once, by who gives the handle up.
+    fn end_raw(&mut self, result: Result) {
+        drop(self.bounce_mut().take());
         let status = match result {
             Ok(()) => 0,
             // SAFETY: Only maps numbers.
             Err(e) => unsafe { bindings::errno_to_blk_status(e.to_errno()) },
         };
-        // SAFETY: By the type invariant of `Owned` the request is started, and nobody else has a
-        // handle to it. All callers give theirs up.
-        unsafe { bindings::blk_mq_end_request(rq, status) };
+        // SAFETY: By the type invariant the request is started, and nobody else has a handle to it.
+        // All callers give theirs up.
+        unsafe { bindings::blk_mq_end_request(self.0.rq(), status) };
     }
 }
 
 impl<T: Operations> Drop for Owned<T> {
     fn drop(&mut self) {
-        Self::end_raw(self.0.rq(), Err(EIO));
+        self.end_raw(Err(EIO));
     }
 }
