@@ -165,6 +165,12 @@ fn tell_end(mirror: &Mirror, group: usize, began_ns: u64, walked: &Walked) {
         walked.runs.clean.runs,
         walked.compared
     );
+    if let Some(same) = walked.same {
+        pr_info!(
+            "[{letter}] nbd_resync of group {group} compared all, since nothing showed that it is the \
+             same server: {same} blocks were equal\n"
+        );
+    }
     match walked.result {
         Ok(()) => {
             if let Some(g) = mirror.group(group) {
@@ -238,6 +244,10 @@ impl Site for Mirror {
 
     fn is_same(&self, a: &Arc<Pages>, b: &Arc<Pages>, len: usize) -> bool {
         a.is_same(b, len)
+    }
+
+    fn is_zeroes(&self, pages: &Arc<Pages>, len: usize) -> bool {
+        pages.is_zeroes(len)
     }
 
     fn random(&self) -> u64 {

@@ -20,10 +20,10 @@ use kernel::{
 const UNIX_TICK_MS: u32 = 500;
 
 /// A point in time before which the server has to answer.
-struct Deadline(Instant<Monotonic>, Delta);
+pub(super) struct Deadline(Instant<Monotonic>, Delta);
 
 impl Deadline {
-    fn after_s(seconds: u32) -> Self {
+    pub(super) fn after_s(seconds: u32) -> Self {
         Self(Instant::now(), Delta::from_secs(i64::from(seconds)))
     }
 
@@ -111,7 +111,11 @@ fn refuse(sock: &Socket, reason: crate::logic::wire::handshake::HandshakeReason)
     DownReason::Handshake(reason)
 }
 
-fn send_all(sock: &Socket, mut bytes: &[u8], deadline: &Deadline) -> Result<(), DownReason> {
+pub(super) fn send_all(
+    sock: &Socket,
+    mut bytes: &[u8],
+    deadline: &Deadline,
+) -> Result<(), DownReason> {
     while !bytes.is_empty() {
         let ms = deadline.left_ms().ok_or(DownReason::ConnectTimeout)?;
         sock.set_timeouts(ms, ms);
@@ -121,7 +125,11 @@ fn send_all(sock: &Socket, mut bytes: &[u8], deadline: &Deadline) -> Result<(), 
     Ok(())
 }
 
-fn recv_all(sock: &Socket, mut buf: &mut [u8], deadline: &Deadline) -> Result<(), DownReason> {
+pub(super) fn recv_all(
+    sock: &Socket,
+    mut buf: &mut [u8],
+    deadline: &Deadline,
+) -> Result<(), DownReason> {
     while !buf.is_empty() {
         let ms = deadline.left_ms().ok_or(DownReason::ConnectTimeout)?;
         sock.set_timeouts(ms, ms);

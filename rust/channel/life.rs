@@ -12,8 +12,9 @@
 use super::{
     inbox::Inbox,
     owed::Owed,
+    probe::probe,
     receive::{Receiver, TICK_MS},
-    Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
+    Arrival, Channel, Fence, Home, Outcome, Spec, Tx, SLOTS,
 };
 use crate::kapi::{
     block::mq::Operations,
@@ -247,10 +248,14 @@ impl<T: Operations> Channel<T> {
         let mut tries = 0u32;
         while let Some(spec) = self.to_try() {
             match self.connect_admitted(home, &spec) {
-                Ok((sock, _export)) => {
-                    tries = 0;
-                    self.serve(home, &spec, sock);
-                }
+                Ok((sock, _export)) => match self.serve(home, &spec, sock) {
+                    Ok(()) => tries = 0,
+                    Err(reason) => {
+                        drop(self.tx.lock().take());
+                        self.not_up(home, group, ChannelEvent::Failed, reason);
+                        tries = tries.saturating_add(1);
+                    }
+                },
                 Err(reason) => {
                     self.not_up(home, group, ChannelEvent::Failed, reason);
                     tries = tries.saturating_add(1);
@@ -280,28 +285,21 @@ impl<T: Operations> Channel<T> {
         Ok((sock, export))
     }
 
-    /// Carries requests until the connection ends.
-    fn serve<H: Home<Ops = T>>(&self, home: &H, spec: &Spec, sock: Arc<Socket>) {
+    /// Carries requests until the connection ends; or says why it does not.
+    fn serve<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        spec: &Spec,
+        sock: Arc<Socket>,
+    ) -> Result<(), DownReason> {
         let group = spec.group;
+        let failed = |e: Error| DownReason::System(e.to_errno().saturating_neg());
+        let broken = self.prepare(group, &sock).map_err(failed)?;
+        let inbox = Inbox::new().map_err(failed)?;
+        let incoming = Incoming::new().map_err(failed)?;
+        let owed = Owed::new().map_err(failed)?;
+        self.arrive(home, group, &sock)?;
         sock.set_timeouts(TICK_MS, TICK_MS);
-        let broken = match self.prepare(group, &sock) {
-            Ok(broken) => broken,
-            Err(e) => {
-                let reason = DownReason::System(e.to_errno().saturating_neg());
-                return self.not_up(home, group, ChannelEvent::Failed, reason);
-            }
-        };
-        let parts = Inbox::new().and_then(|inbox| Ok((inbox, Incoming::new()?, Owed::new()?)));
-        let Ok((inbox, incoming, owed)) = parts else {
-            drop(self.tx.lock().take());
-            let reason = DownReason::System(ENOMEM.to_errno().saturating_neg());
-            return self.not_up(home, group, ChannelEvent::Failed, reason);
-        };
-        if self.is_stopping() {
-            // Whoever stopped the channel may have shut the socket already.
-            drop(self.tx.lock().take());
-            return self.not_up(home, group, ChannelEvent::Failed, DownReason::Removed);
-        }
         {
             let mut link = self.link.lock();
             link.enter(ChannelEvent::Negotiated);
@@ -310,7 +308,6 @@ impl<T: Operations> Channel<T> {
                 link.reconnects = link.reconnects.saturating_add(1);
             }
         }
-        home.came_up(self.index, group, &|| self.is_stopping());
         home.changed();
         let mut receiver = Receiver::new(self, home, group, &sock, inbox, &broken);
         let ending = receiver.run(incoming);
@@ -323,6 +320,40 @@ impl<T: Operations> Channel<T> {
         home.went_down(self.index, group);
         self.not_up(home, group, ChannelEvent::Lost, reason);
         self.hang_up(home, group, ending.end, receiver, owed);
+        Ok(())
+    }
+
+    /// Lets the mirror have the connection, which has to show first where it leads to.
+    fn arrive<H: Home<Ops = T>>(
+        &self,
+        home: &H,
+        group: u8,
+        sock: &Socket,
+    ) -> Result<(), DownReason> {
+        if self.is_stopping() {
+            // Whoever stopped the channel may have shut the socket already.
+            return Err(DownReason::Removed);
+        }
+        let mut broken = DownReason::Closed;
+        let arrival =
+            home.came_up(
+                self.index,
+                group,
+                &|| self.is_stopping(),
+                &mut |places| match probe(sock, home.connect_timeout_s(), places) {
+                    Ok(()) => true,
+                    Err(reason) => {
+                        broken = reason;
+                        false
+                    }
+                },
+            );
+        match arrival {
+            Arrival::Up => Ok(()),
+            Arrival::Stopped => Err(DownReason::Removed),
+            Arrival::Broken => Err(broken),
+            Arrival::OtherData => Err(DownReason::OtherData),
+        }
     }
 
     /// Makes ready for sending on a new connection.

@@ -8,6 +8,7 @@
 //! | [`table`] | the transfers of a group, by number, whatever channel they are on |
 //! | [`send`] | the sending (`logic::send_queue` says by whom) |
 //! | [`connect`] | connecting and negotiating |
+//! | [`probe`] | what a new connection has to show |
 //! | [`receive`], [`inbox`] | the replies |
 //! | [`owed`] | the replies that are still to come when nobody waits for them any more |
 //! | [`life`] | the thread that connects, receives, and starts over |
@@ -25,6 +26,7 @@ mod connect;
 mod inbox;
 mod life;
 mod owed;
+mod probe;
 mod receive;
 mod send;
 mod table;
@@ -50,8 +52,9 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-pub(crate) use crate::logic::mirror::{Fence, Outcome};
+pub(crate) use crate::logic::mirror::{Arrival, Fence, Outcome, Probe};
 pub(crate) use life::ChannelThreads;
+pub(crate) use probe::sum_of;
 pub(crate) use table::{Table, Transfer, NO_CHANNEL, SLOTS};
 
 /// What a channel needs from the mirror that it belongs to.
@@ -73,9 +76,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn connect_timeout_s(&self) -> u32;
     /// Whether the group may have a channel to this export.
     fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason>;
-    /// The channel is connected, and carries requests when this returns, unless `ended` says that
-    /// it is to end. Waits for the answers of others of the group.
-    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool);
+    /// The channel is connected, and carries requests if this says so; `ended` says that it is to
+    /// end, and `probe` reads over it. Waits for the answers of others of the group.
+    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival;
     /// The channel takes no more requests.
     fn leave(&self, index: u8, group: u8);
     /// Takes the group out of service, since its server may still carry out writes that it has not

@@ -2,7 +2,7 @@
 
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
-use super::{connect::stop_all, keeper::Keeper, Control, Device, Failure, GONE};
+use super::{connect::stop_all, keeper::Keeper, scout::Scout, Control, Device, Failure, GONE};
 use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
     kthread::{KThread, Main},
@@ -119,6 +119,13 @@ impl Device {
         match disk {
             Ok(disk) => {
                 control.disk = Some(disk);
+                match Scout::start(mirror.clone()) {
+                    Ok(scout) => control.scout = Some(scout),
+                    // The device does without.
+                    Err(_) => {
+                        pr_info!("[{}] nobody looks for twins: no memory\n", self.id.letter())
+                    }
+                }
                 control.keeper = Some(keeper);
                 self.read_only.store(common.read_only, Relaxed);
                 Ok(())
@@ -188,6 +195,7 @@ impl Device {
         };
         self.seal_unless_open(disk)?;
         drop(control.keeper.take());
+        drop(control.scout.take());
         // What the servers have in their caches is made durable; one that does not answer loses its
         // group for that.
         self.mirror.set_failing(true);
@@ -260,6 +268,7 @@ impl Device {
     fn dismantle(&self, control: &mut Control) {
         control.gone = true;
         drop(control.keeper.take());
+        drop(control.scout.take());
         self.mirror.set_failing(true);
         stop_all(&control.channels);
         control.channels.clear();

@@ -8,6 +8,7 @@
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`keeper`] | the thread that brings groups back by itself |
+//! | [`scout`] | the thread that looks what an enabled device stands on |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
 //! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
@@ -17,6 +18,7 @@ mod connect;
 mod disk;
 mod groups;
 mod keeper;
+mod scout;
 mod status;
 
 use crate::channel::ChannelThreads;
@@ -37,6 +39,7 @@ use kernel::{
         new_mutex, new_spinlock, Arc, Mutex, SpinLock,
     },
 };
+use scout::Scout;
 
 /// Why a command failed.
 #[derive(Clone, Copy)]
@@ -100,6 +103,8 @@ struct Control {
     autoadd: bool,
     /// While the device is enabled.
     keeper: Option<Keeper>,
+    /// The same; its thread ends before.
+    scout: Option<Scout>,
 }
 
 /// One device.
@@ -132,6 +137,7 @@ impl Device {
                     channels: KVec::new(),
                     autoadd: true,
                     keeper: None,
+                    scout: None,
                 }, "enbd::Device::control"),
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),

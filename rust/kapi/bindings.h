@@ -43,5 +43,8 @@ void enbd_disk_unlock(struct gendisk *disk);
 void enbd_task_set_batch(struct task_struct *task);
 void *enbd_inode_pde_data(const struct inode *inode);
 bool enbd_is_same(struct page *a, struct page *b, size_t len);
+bool enbd_is_zeroes(struct page *page, size_t len);
+u32 enbd_crc32c_page(u32 crc, struct page *page, size_t from, size_t len);
+u32 enbd_crc32c(u32 crc, const u8 *data, size_t len);
 
 #endif

@@ -11,6 +11,7 @@
 use super::{
     bindings,
     block::mq::{Op, Operations, Owned},
+    checksum::Crc32c,
 };
 use kernel::{
     alloc::Flags,
@@ -145,6 +146,12 @@ impl Bounce {
     /// Gives the pages back, for another copy.
     pub(crate) fn into_pages(self) -> PageList {
         self.pages
+    }
+
+    /// The checksum of `len` bytes from `from` on; nothing if there are fewer.
+    pub(super) fn checksum(&self, from: usize, len: usize) -> Option<Crc32c> {
+        (from.checked_add(len)? <= self.len)
+            .then(|| Crc32c::new().pages(self.pages.iter(), from, len))?
     }
 
     /// Appends the bytes from `from` on to `out`, as far as its capacity and `limit` bytes go; gives

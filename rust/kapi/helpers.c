@@ -2,6 +2,7 @@
 /*
  * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust. Nothing is decided here.
  */
+#include <linux/crc32.h>
 #include <linux/fs_struct.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
@@ -9,6 +10,7 @@
 #include <linux/page_ref.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/string.h>
 #include <uapi/linux/sched/types.h>
 #include <net/sock.h>
 #include <net/tcp.h>
@@ -170,4 +172,27 @@ bool enbd_is_same(struct page *a, struct page *b, size_t len)
 	kunmap_local(y);
 	kunmap_local(x);
 	return same;
+}
+
+bool enbd_is_zeroes(struct page *page, size_t len)
+{
+	void *x = kmap_local_page(page);
+	bool zeroes = !memchr_inv(x, 0, len);
+
+	kunmap_local(x);
+	return zeroes;
+}
+
+u32 enbd_crc32c(u32 crc, const u8 *data, size_t len)
+{
+	return crc32c(crc, data, len);
+}
+
+u32 enbd_crc32c_page(u32 crc, struct page *page, size_t from, size_t len)
+{
+	u8 *x = kmap_local_page(page);
+
+	crc = crc32c(crc, x + from, len);
+	kunmap_local(x);
+	return crc;
 }

@@ -10,6 +10,7 @@ use super::{
     bindings,
     block::mq::{Operations, Shared},
     bounce::{describe, is_exclusive, Bounce},
+    checksum::Crc32c,
     net::Socket,
     ring::Ring,
 };
@@ -59,6 +60,17 @@ impl Pages {
             self.given.store(false, Relaxed);
         }
         true
+    }
+
+    /// Whether the first `len` bytes are zeroes; as [`Pages::is_same`].
+    pub(crate) fn is_zeroes(&self, len: usize) -> bool {
+        let mut left = len;
+        self.pages.iter().all(|page| {
+            let part = left.min(PAGE_SIZE);
+            left -= part;
+            // SAFETY: The page is ours, and C may read what others write.
+            unsafe { bindings::enbd_is_zeroes(page.as_ptr(), part) }
+        })
     }
 
     /// Whether the first `len` bytes are those of `other`. If a transfer writes to either meanwhile
@@ -128,6 +140,15 @@ impl<T: Operations> Buffer<T> {
         match self {
             Self::Request(rq) => rq.bounce().is_some_and(Bounce::takes_pages),
             Self::Pages(_) => true,
+        }
+    }
+
+    /// The checksum of `len` bytes from `from` on: of a request in the copy of its data. Nothing if
+    /// there are fewer.
+    pub(crate) fn checksum(&self, from: usize, len: usize) -> Option<Crc32c> {
+        match self {
+            Self::Request(rq) => rq.bounce()?.checksum(from, len),
+            Self::Pages(pages) => Crc32c::new().pages(pages.pages.iter(), from, len),
         }
     }
 

@@ -8,13 +8,14 @@
 //! - [`block::mq`]: requests that cannot be lost or ended twice, tag sets, disks, limits.
 //! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
 //!   into; [`bounce`]: copies of requests' data; [`ring`]: pages for headers.
-//! - [`kthread`], [`proc_fs`], [`scope`].
+//! - [`checksum`], [`kthread`], [`proc_fs`], [`scope`].
 
 #![allow(unsafe_code)]
 
 pub(crate) mod bindings;
 pub(crate) mod block;
 pub(crate) mod bounce;
+pub(crate) mod checksum;
 pub(crate) mod iovec;
 pub(crate) mod kthread;
 pub(crate) mod net;

@@ -103,6 +103,11 @@ impl Span {
         }
     }
 
+    /// The first and the last chunk; nothing if there is none.
+    pub fn chunks(self) -> Option<(u64, u64)> {
+        (self.len > 0).then(|| (self.start, self.end().saturating_sub(1)))
+    }
+
     /// Whether the two have a chunk in common.
     pub fn overlaps(self, other: Self) -> bool {
         self.start < other.end() && other.start < self.end()

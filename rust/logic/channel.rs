@@ -66,6 +66,8 @@ pub enum DownReason {
     Handshake(HandshakeReason),
     /// The export is not the one that the group has.
     OtherExport,
+    /// The server does not hold what the group does.
+    OtherData,
     /// The export's size is not a multiple of the device's block size.
     OddSize,
     /// The export is too small for the device that is enabled.
@@ -98,6 +100,7 @@ impl DownReason {
             Self::OtherExport => {
                 "the export is not the one that the group has (size, flags or block size differ)"
             }
+            Self::OtherData => "the server does not hold the data of the group",
             Self::OddSize => "the size of the export is not a multiple of the block size",
             Self::TooSmall => "the export is smaller than the device",
             Self::LacksFeature => "the export lacks a feature that the device has promised",
@@ -117,10 +120,10 @@ impl DownReason {
             Self::System(errno) => errno,
             Self::ConnectTimeout | Self::RequestTimeout => 110, // ETIMEDOUT
             Self::Handshake(reason) => reason.errno(),
-            Self::OtherExport | Self::OddSize => 22, // EINVAL
-            Self::TooSmall => 27,                    // EFBIG
-            Self::LacksFeature => 95,                // EOPNOTSUPP
-            Self::Closed | Self::Cut | Self::ServerShutdown => 104, // ECONNRESET
+            Self::OtherExport | Self::OtherData | Self::OddSize => 22, // EINVAL
+            Self::TooSmall => 27,                                      // EFBIG
+            Self::LacksFeature => 95,                                  // EOPNOTSUPP
+            Self::Closed | Self::Cut | Self::ServerShutdown => 104,    // ECONNRESET
             Self::Reply(reason) => reason.errno(),
             Self::UnknownCookie => 71, // EPROTO
             Self::Removed => 103,      // ECONNABORTED

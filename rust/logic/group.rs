@@ -117,6 +117,8 @@ pub enum GroupFault {
     Differs,
     /// No flush makes durable what it holds, and another group is there to copy it from.
     Doubted,
+    /// All its connections were lost, and nothing shows that the server is the same.
+    Unproved,
 }
 
 impl GroupFault {
@@ -138,6 +140,9 @@ impl GroupFault {
             Self::Resync => "the resync failed",
             Self::CacheLost => "the server was lost with writes that it had not flushed",
             Self::Doubted => "it holds writes that no flush makes durable, and gets them once more",
+            Self::Unproved => {
+                "its connections were lost, and nothing shows that it is the same server"
+            }
             Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
         }
     }
@@ -153,6 +158,7 @@ impl GroupFault {
             Self::CacheLost => 6,
             Self::Differs => 7,
             Self::Doubted => 9,
+            Self::Unproved => 10,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -168,6 +174,7 @@ impl GroupFault {
             6 => Some(Self::CacheLost),
             7 => Some(Self::Differs),
             9 => Some(Self::Doubted),
+            10 => Some(Self::Unproved),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }

@@ -18,6 +18,7 @@ pub mod barrier;
 pub mod bitmap;
 pub mod channel;
 pub mod command;
+pub mod evidence;
 pub mod group;
 pub mod mirror;
 pub mod resync;

@@ -147,6 +147,17 @@ impl<S: Deref<Target = [Word]>> Unflushed<S> {
         }
     }
 
+    /// Whether a region is noted.
+    pub fn is_noted(&self, region: u64) -> bool {
+        // In this order: a bit that moves is set in `flushing` first.
+        [Generation::Current, Generation::Flushing]
+            .iter()
+            .any(|&generation| {
+                let word = self.word(generation, (region / 64) as usize);
+                region < REGIONS && word.is_some_and(|w| w.load() >> (region % 64) & 1 != 0)
+            })
+    }
+
     /// Whether nothing is noted.
     pub fn is_clear(&self) -> bool {
         [Generation::Current, Generation::Flushing]

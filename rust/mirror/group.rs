@@ -4,7 +4,7 @@
 //!
 //! Its state, and what else the decisions need of it, is in `crate::logic::mirror::Core`.
 
-use super::{map::GroupMap, Driver, Mirror};
+use super::{map::GroupMap, words, Driver, Mirror};
 use crate::channel::Table;
 use crate::logic::{
     channel::DownReason,
@@ -53,12 +53,8 @@ impl Group {
             self.table.populate(Table::new()?);
         }
         if self.unflushed.as_ref().is_none() {
-            let mut words = KVVec::with_capacity(WORDS, GFP_KERNEL)?;
-            for _ in 0..WORDS {
-                words.push(Word::new(0), GFP_KERNEL)?;
-            }
             self.unflushed
-                .populate(Unflushed::new(words).ok_or(EINVAL)?);
+                .populate(Unflushed::new(words(WORDS)?).ok_or(EINVAL)?);
         }
         Ok(())
     }

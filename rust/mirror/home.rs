@@ -3,10 +3,10 @@
 //! What channels report; what follows from it is decided in `crate::logic::mirror`.
 
 use super::{Driver, Mirror};
-use crate::channel::{Channel, Home, Outcome, Table, Transfer};
+use crate::channel::{Arrival, Channel, Home, Outcome, Probe, Table, Transfer};
 use crate::logic::{
     channel::DownReason,
-    mirror::{Losses, Outcomes, World},
+    mirror::{Arrivals, Losses, Outcomes, World},
     wire::handshake::Export,
 };
 use kernel::sync::atomic::ordering::Relaxed;
@@ -42,8 +42,8 @@ impl Home for Mirror {
         self.admit_export(usize::from(group), export)
     }
 
-    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool) {
-        Losses::came_up(self, u32::from(index), usize::from(group), ended);
+    fn came_up(&self, index: u8, group: u8, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {
+        Arrivals::came_up(self, u32::from(index), usize::from(group), ended, probe)
     }
 
     fn leave(&self, index: u8, group: u8) {

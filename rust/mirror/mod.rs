@@ -32,11 +32,13 @@ use crate::channel::{Channel, Count};
 use crate::kapi::block::mq::Shared;
 use crate::logic::{
     barrier::Claim,
+    evidence::{self, Evidence},
     group::View,
-    mirror::{Copies, Core, States, World, TAGS},
+    mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,
     MAX_CHANNELS, MAX_GROUPS,
 };
+use crate::sync::Word;
 use crate::wait::{Waiters, Woken};
 use kernel::{
     prelude::*,
@@ -68,6 +70,15 @@ pub(crate) struct Settings {
 
 /// How long after their last request, in milliseconds, users are expected to have another one.
 const LATELY_MS: u64 = 50;
+
+/// So many words that are zero.
+fn words(count: usize) -> Result<KVVec<Word>> {
+    let mut words = KVVec::with_capacity(count, GFP_KERNEL)?;
+    for _ in 0..count {
+        words.push(Word::new(0), GFP_KERNEL)?;
+    }
+    Ok(words)
+}
 
 /// How many requests there are.
 #[derive(Default)]
@@ -139,6 +150,13 @@ pub(crate) struct Mirror {
     postponing: SpinLock<()>,
     #[pin]
     copies: SpinLock<Copies>,
+    /// A write that is sent from group to group.
+    #[pin]
+    trial: SpinLock<Trial<Shared<Driver>>>,
+    /// What is remembered of the content.
+    evidence: Evidence<KVVec<Word>>,
+    /// When a write was remembered last, in milliseconds.
+    evidence_ms: Count,
     /// The copies of writes.
     #[pin]
     pub(crate) bounces: BouncePool,
@@ -181,6 +199,9 @@ impl Mirror {
             ),
             postponing <- new_spinlock!((), "enbd::Mirror::postponing"),
             copies <- new_spinlock!(Copies::default(), "enbd::Mirror::copies"),
+            trial <- new_spinlock!(Trial::default(), "enbd::Mirror::trial"),
+            evidence: Evidence::new(words(evidence::WORDS)?).ok_or(EINVAL)?,
+            evidence_ms: Count::default(),
             bounces <- BouncePool::new(),
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),

@@ -3,15 +3,17 @@
 //! What the decisions of a mirror (`crate::logic::mirror`) need of the kernel.
 
 use super::{Driver, Mirror};
-use crate::channel::{Channel, NO_CHANNEL};
+use crate::channel::{sum_of, Channel, NO_CHANNEL};
 use crate::kapi::{
     block::mq::Shared,
     iovec::{Buffer, Pages},
 };
 use crate::logic::{
     barrier::Claim,
-    mirror::{Carrier, Copies, Core, News, Transfer, World},
+    evidence::{Evidence, Sum, CHUNK_BYTES},
+    mirror::{Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
+    wire::handshake::Export,
 };
 use crate::sync::Word;
 use crate::wait::Woken;
@@ -43,6 +45,10 @@ impl Carrier for Buffer<Driver> {
 }
 
 impl Mirror {
+    fn export_of(&self, group: usize) -> Option<Export> {
+        *self.group(group)?.export.lock()
+    }
+
     fn channel_at(&self, channel: u32) -> Option<&Channel<Driver>> {
         self.channels.get(channel as usize)
     }
@@ -62,6 +68,24 @@ impl World for Mirror {
 
     fn unflushed(&self, group: usize) -> Option<&Unflushed<KVVec<Word>>> {
         self.group(group)?.unflushed()
+    }
+
+    fn evidence(&self) -> &Evidence<KVVec<Word>> {
+        &self.evidence
+    }
+
+    fn wants_evidence(&self) -> bool {
+        let now = World::now_ms(self);
+        if self.evidence_ms.get() == now {
+            return false;
+        }
+        // Two that come at once may both be remembered: no harm.
+        self.evidence_ms.set(now);
+        true
+    }
+
+    fn with_trial<R>(&self, f: impl FnOnce(&mut Trial<Shared<Driver>>) -> R) -> R {
+        f(&mut self.trial.lock())
     }
 
     fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R {
@@ -221,13 +245,31 @@ impl World for Mirror {
         }
     }
 
-    fn smallest_read(&self, group: usize) -> Option<(Buffer<Driver>, u32)> {
-        let export = *self.group(group)?.export.lock();
-        let len = export?.block.min.max(512);
-        // Memory is not waited for: it may be this channel that can bring it back.
+    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool {
+        let next = self
+            .group(group)
+            .and_then(|g| g.map.next_dirty(first, len.max(1)));
+        next.is_some_and(|run| run.first < first.saturating_add(len))
+    }
+
+    fn smallest_read(&self, group: usize) -> u32 {
+        self.export_of(group).map_or(512, |e| e.block.min.max(512))
+    }
+
+    fn export_sectors(&self, group: usize) -> u64 {
+        self.export_of(group).map_or(0, |e| e.size >> 9)
+    }
+
+    fn memory(&self, len: u32) -> Option<Buffer<Driver>> {
+        // Not waited for: it may be this channel that can bring it back.
         let pages = Pages::new(len as usize, GFP_NOWAIT).ok()?;
         let pages = Arc::new(pages, GFP_NOWAIT).ok()?;
-        Some((Buffer::Pages(pages), len))
+        Some(Buffer::Pages(pages))
+    }
+
+    fn checksum(&self, buffer: &Buffer<Driver>, from: u32) -> Option<Sum> {
+        let sum = buffer.checksum(from as usize, CHUNK_BYTES as usize);
+        sum.map(sum_of)
     }
 
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
@@ -258,6 +300,24 @@ impl World for Mirror {
                 "[{letter}] group {group}: {} of {len} bytes at {offset} refused: {}\n",
                 command.as_str(),
                 error.as_str()
+            ),
+            News::OtherData { group, offset } => pr_warn!(
+                "[{letter}] group {group}: a server does not hold the data of the group, at {offset} \
+                 for one\n"
+            ),
+            News::Unproved { group } => pr_warn!(
+                "[{letter}] group {group} is back as the only one, and nothing shows that it is the \
+                 same server\n"
+            ),
+            News::Twins { groups } => pr_warn!(
+                "[{letter}] groups {} and {} lead to the same store: there is one copy of everything\n",
+                groups.0,
+                groups.1
+            ),
+            News::Unequal { groups, offset } => pr_warn!(
+                "[{letter}] groups {} and {} do not hold the same, at {offset} for one\n",
+                groups.0,
+                groups.1
             ),
             News::BackAlone {
                 group,

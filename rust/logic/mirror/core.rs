@@ -37,6 +37,8 @@ pub struct Core {
     pub(super) last_read: Word,
     /// How often a group became the source though its server may have lost something.
     pub(super) losses: Word,
+    /// Not 0: somebody waits for writes that are sent from group to group.
+    trying: Word,
 }
 
 impl Default for Core {
@@ -56,6 +58,7 @@ impl Default for Core {
             turn: Word::new(0),
             last_read: Word::new(0),
             losses: Word::new(0),
+            trying: Word::new(0),
         }
     }
 }
@@ -116,6 +119,15 @@ impl Core {
         self.failing.load() != 0
     }
 
+    /// Whether somebody waits for writes that are sent from group to group.
+    pub(super) fn is_trying(&self) -> bool {
+        self.trying.load() != 0
+    }
+
+    pub(super) fn set_trying(&self, trying: bool) {
+        self.trying.store(u64::from(trying));
+    }
+
     /// A number that is another one each time, with no pattern that choices of two or four could
     /// fall into.
     pub(super) fn next_turn(&self) -> u32 {
@@ -155,12 +167,20 @@ pub struct GroupCore {
     doubted: Word,
     /// How many threads mark what the group may have lost, or never got.
     marking: Word,
+    /// Not 0: all connections were lost, and nothing has shown since that the server is the same.
+    unproved: Word,
+    /// Not 0: it was told that a connection leads to other data, and none was taken since.
+    told_other: Word,
+    /// Not 0: it is resyncing, and whether its server is the right one is being found out.
+    checking: Word,
     /// A channel is coming up.
     greeting: Word,
     /// The last question that was put to the channels of the group.
     asked: Word,
     /// The latest question that was answered.
     answered: Word,
+    /// The last question whose answer brought what was asked for.
+    read: Word,
     /// Since when no channel is up, in milliseconds and one more; 0 while one is.
     down_since: Word,
     /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
@@ -180,9 +200,13 @@ impl Default for GroupCore {
             lost: Word::new(0),
             doubted: Word::new(0),
             marking: Word::new(0),
+            unproved: Word::new(0),
+            told_other: Word::new(0),
+            checking: Word::new(0),
             greeting: Word::new(0),
             asked: Word::new(0),
             answered: Word::new(0),
+            read: Word::new(0),
             down_since: Word::new(0),
             fault: Word::new(0),
         }
@@ -341,6 +365,33 @@ impl GroupCore {
         self.is_lost() || self.is_doubted() || self.marking.load() != 0
     }
 
+    /// All connections were lost, and nothing shows that the server is the same; or something has
+    /// shown it, or made it equal.
+    pub(super) fn set_unproved(&self, unproved: bool) {
+        self.unproved.store(u64::from(unproved));
+    }
+
+    /// Whether nothing shows that the server is the one that was lost.
+    pub fn is_unproved(&self) -> bool {
+        self.unproved.load() != 0
+    }
+
+    /// A connection leads to other data (`other`), or one was taken. Whether the last time it was the
+    /// former.
+    pub(super) fn note_other(&self, other: bool) -> bool {
+        self.told_other.swap(u64::from(other)) != 0
+    }
+
+    /// The resync finds out whether the server is the right one, or has done so. Full barrier.
+    pub(in crate::logic) fn set_checking(&self, checking: bool) {
+        self.checking.swap(u64::from(checking));
+    }
+
+    /// Whether what is written to the group now may go to the wrong server.
+    pub(super) fn is_checking(&self) -> bool {
+        self.checking.load() != 0
+    }
+
     /// Lets one channel at a time come up: false if another one is about to.
     pub(super) fn begin_greeting(&self) -> bool {
         self.greeting.compare_exchange(0, 1).is_ok()
@@ -364,6 +415,16 @@ impl GroupCore {
     /// Whether the server has answered this question, or a later one.
     pub(super) fn has_answer(&self, question: u64) -> bool {
         self.answered.load() >= question
+    }
+
+    /// The answer to a question has brought what was asked for.
+    pub(super) fn note_read(&self, question: u64) {
+        self.read.store(question);
+    }
+
+    /// Whether the last answer that brought something was that to this question.
+    pub(super) fn has_read(&self, question: u64) -> bool {
+        self.read.load() == question
     }
 
     /// Notes that no channel is up, if it was not noted before; gives since when that is so.
@@ -406,6 +467,8 @@ pub struct Pdu {
     claimed: Word,
     /// A flush: [`Core::losses`] when it began, and one more; 0 of any other request.
     began: Word,
+    /// A write: what it proposes to be remembered; 0 if it proposes nothing.
+    evidence: Word,
 }
 
 impl Default for Pdu {
@@ -416,6 +479,7 @@ impl Default for Pdu {
             errno: Word::new(0),
             claimed: Word::new(0),
             began: Word::new(0),
+            evidence: Word::new(0),
         }
     }
 }
@@ -428,6 +492,18 @@ impl Pdu {
         self.errno.store(0);
         self.claimed.store(0);
         self.began.store(0);
+        self.evidence.store(0);
+    }
+
+    /// What the write proposes to be remembered: [`Proposal::to_bits`].
+    ///
+    /// [`Proposal::to_bits`]: crate::logic::evidence::Proposal::to_bits
+    pub(super) fn set_evidence(&self, bits: u64) {
+        self.evidence.store(bits);
+    }
+
+    pub(super) fn evidence(&self) -> u64 {
+        self.evidence.load()
     }
 
     /// A group did it. Each group says so at most once.

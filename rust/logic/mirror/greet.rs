@@ -19,8 +19,11 @@
 //! The question is a read of the smallest size. It has a slot of its own in the table for each
 //! channel that is asked, so nobody waits for room, and it is bounded as any request is.
 
-use super::{Outcome, Transfer, World, COPIES, TAGS};
-use crate::logic::wire::request::{Command, CommandFlags};
+use super::{Outcome, Place, Transfer, World, COPIES, TAGS};
+use crate::logic::{
+    evidence::Sum,
+    wire::request::{Command, CommandFlags},
+};
 
 /// How long to wait at most until the older connections are looked at again, in milliseconds.
 const TICK_MS: u32 = 500;
@@ -95,24 +98,77 @@ fn ask<W: World>(w: &W, group: usize, question: u64, mut channels: u32) -> u32 {
     while channels != 0 {
         let channel = channels.trailing_zeros();
         channels &= channels.wrapping_sub(1);
-        let Some((buffer, len)) = w.smallest_read(group) else {
+        let len = w.smallest_read(group);
+        let Some(buffer) = w.memory(len) else {
             continue;
         };
-        let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, 0, len, buffer);
-        transfer.question = question;
-        if w.submit(group, channel, FIRST + channel, transfer).is_ok() {
-            w.kick(channel);
+        if put(w, group, question, channel, 0, len, buffer) {
             asked |= 1u32.checked_shl(channel).unwrap_or(0);
         }
     }
     asked
 }
 
+/// Puts a question to a channel; false if it has one to answer still, or is lost.
+fn put<W: World>(
+    w: &W,
+    group: usize,
+    question: u64,
+    channel: u32,
+    offset: u64,
+    len: u32,
+    buffer: W::Buffer,
+) -> bool {
+    let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
+    transfer.question = question;
+    let put = w.submit(group, channel, FIRST + channel, transfer).is_ok();
+    if put {
+        w.kick(channel);
+    }
+    put
+}
+
+/// The checksum of what a channel that is up reads at a place; nothing if it is lost, or has a
+/// question to answer still, or the server refuses, or there is no memory.
+pub(super) fn read_over<W: World>(
+    w: &W,
+    group: usize,
+    channel: u32,
+    place: &Place,
+    ended: &dyn Fn() -> bool,
+) -> Option<Sum> {
+    let g = w.core().group(group)?;
+    let buffer = w.memory(place.len)?;
+    let question = g.next_question();
+    if !put(
+        w,
+        group,
+        question,
+        channel,
+        place.offset,
+        place.len,
+        buffer.clone(),
+    ) {
+        return None;
+    }
+    let myself = 1u32.checked_shl(channel).unwrap_or(0);
+    let mut is_over = || g.has_read(question) || g.up() & myself == 0 || ended();
+    // The request's own time limit bounds this.
+    while !w.wait(TICK_MS, &mut is_over) && !g.has_answer(question) {}
+    if !g.has_read(question) {
+        return None;
+    }
+    w.checksum(&buffer, place.from)
+}
+
 /// A question has come back.
 pub(super) fn answered<W: World>(w: &W, group: usize, question: u64, outcome: Outcome) {
     // A server that refuses is there.
-    if matches!(outcome, Outcome::Done | Outcome::Refused(_)) {
-        if let Some(g) = w.core().group(group) {
+    if let Some(g) = w.core().group(group) {
+        if outcome == Outcome::Done {
+            g.note_read(question);
+        }
+        if matches!(outcome, Outcome::Done | Outcome::Refused(_)) {
             g.note_answer(question);
         }
     }

@@ -5,12 +5,13 @@
 //! A server that crashes loses what it has acknowledged and not made durable. Whether it crashed
 //! cannot be seen, so each new connection asks: it carries requests only after the server has
 //! answered, on a connection that was there before, what it was asked when the new one was made.
-//! Then all that was acknowledged before came from the same life of the server ([`greet`]). If
+//! Then all that was acknowledged before came from the same life of the server ([`super::greet`]). If
 //! there is no such connection, or none that answers, the server is *lost*: what was not flushed is
 //! marked, and copied to it before it is read.
 
-use super::{greet, News, Outcomes, Route, States, Transfer, World, COPIES, TAGS};
+use super::{News, Outcomes, Route, States, Transfer, World, COPIES, TAGS};
 use crate::logic::{
+    barrier::Span,
     group::{GroupFault, GroupSet, GroupState, Refusal},
     unflushed::{region_shift, Unflushed},
     wire::request::{Command, CommandFlags},
@@ -23,49 +24,6 @@ const FAULTY_PATIENCE_MS: u64 = 2000;
 
 /// What channels report of their servers, and what follows from it.
 pub trait Losses: World {
-    /// A channel of `group` is connected. It carries requests when this returns, unless `ended`
-    /// said that it is to end. Waits for the answer of another channel, as long as one is up, which
-    /// the request timeout bounds.
-    fn came_up(&self, channel: u32, group: usize, ended: &dyn Fn() -> bool) {
-        let Some(g) = self.core().group(group) else {
-            return;
-        };
-        // One at a time: the second one can ask the first.
-        if !greet::begin(self, group, ended) {
-            return;
-        }
-        let life = greet::life(self, channel, group, ended);
-        if !ended() {
-            // Where a flush covers its own connection alone, nobody is left who could flush what
-            // was written on the last one.
-            let is_new = life == greet::Life::Unknown || g.is_single() && g.up() == 0;
-            if is_new {
-                note_loss(self, group);
-            }
-            look_after_loss(self, group);
-            if is_new {
-                g.forget_workers();
-            }
-            // Not before: who has chosen the channel when it was last up may still come with a
-            // transfer.
-            self.open(channel);
-            g.add_up(channel);
-            g.note_up();
-            self.renew_doubted();
-        }
-        greet::end(self, group);
-        if ended() {
-            return;
-        }
-        let mut used = 0;
-        self.each_waiting(group, |number| {
-            if let Some(transfer) = self.take_waiting(group, number) {
-                used |= self.dispatch(group, number, transfer);
-            }
-        });
-        self.kick_all(used);
-    }
-
     /// How long a request of `group` may go unanswered, in milliseconds, before its channel is
     /// given up.
     fn patience_ms(&self, group: usize) -> u64 {
@@ -315,7 +273,7 @@ fn doubt_ended_connections<W: World>(w: &W, group: usize) {
 }
 
 /// The group's server may have crashed. If nothing was unflushed until now it has lost nothing.
-fn note_loss<W: World>(w: &W, group: usize) {
+pub(super) fn note_loss<W: World>(w: &W, group: usize) {
     if let (Some(g), Some(unflushed)) = (w.core().group(group), w.unflushed(group)) {
         if !unflushed.is_clear() {
             g.set_lost();
@@ -325,7 +283,7 @@ fn note_loss<W: World>(w: &W, group: usize) {
 
 /// The group's server is there again, for the first time since it was lost: what it may have lost
 /// is copied to it before it is read, if there is a group to copy from.
-fn look_after_loss<W: World>(w: &W, group: usize) {
+pub(super) fn look_after_loss<W: World>(w: &W, group: usize) {
     let core = w.core();
     let (Some(g), Some(unflushed)) = (core.group(group), w.unflushed(group)) else {
         return;
@@ -391,6 +349,8 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
     let mut regions = 0u64;
     unflushed.lose(|first, n| {
         regions = regions.saturating_add(n);
+        // Whatever it holds there now is what the mirror holds.
+        w.evidence().forget(Span::new(first << shift, n << shift));
         // Also one that somebody tries to bring back at this moment, in vain.
         let view = core.view();
         let behind = view.faulty().union(view.resyncing());

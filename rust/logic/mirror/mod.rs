@@ -10,10 +10,13 @@
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
 //! | [`hang_up`] | the end of a connection |
+//! | [`arrive`] | a connection that was made, and is about to carry requests |
 //! | [`greet`] | what a new connection asks the older ones |
+//! | [`proof`] | whether a connection leads to the data of its group |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
+//! | [`twins`] | two groups that lead to one store |
 //!
 //! The states of all groups are one word, [`View`](super::group::View); a request takes one look at
 //! it. How writes, state changes and resyncs keep out of each other's way is said in
@@ -27,6 +30,7 @@
 //! implementation is the driver and whose other one is `tools/enbd-sim`, which runs it under a
 //! seeded schedule of threads, servers and faults.
 
+pub mod arrive;
 pub mod balance;
 pub mod copy;
 pub mod core;
@@ -34,19 +38,24 @@ pub mod greet;
 pub mod hang_up;
 pub mod loss;
 pub mod outcome;
+pub mod proof;
 pub mod route;
 pub mod state;
+pub mod twins;
 pub mod world;
 
+pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
 pub use self::core::{Core, GroupCore, Pdu};
 pub use self::hang_up::{hang_up, End, HangUp, Rest};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
+pub use self::proof::learn;
 pub use self::route::Route;
 pub use self::state::States;
-pub use self::world::{Carrier, News, Op, Request, Transfer, World, TAGS};
+pub use self::twins::{look_for_twins, Trial};
+pub use self::world::{Carrier, News, Op, Place, Probe, Request, Transfer, World, TAGS};
 
 /// Numbers of transfers in the table of a group: those of requests, then those of resyncs, and then
 /// one for each channel of the device, for what it is asked by others that come up.

@@ -53,6 +53,9 @@ pub trait Outcomes: World {
                     mark_missed(self, group, rq);
                 }
                 rq.pdu().set_done_by(group);
+                if self.core().is_trying() {
+                    self.wake();
+                }
             }
             Outcome::Refused(error) => refused(self, group, transfer, error),
             Outcome::Lost(fence) => lost(self, group, number, transfer, fence),

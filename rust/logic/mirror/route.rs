@@ -9,16 +9,16 @@
 
 use super::{
     core::{EIO, EOPNOTSUPP},
-    Balance, Carrier, Losses, Op, Outcomes, Request, Transfer, World,
+    twins, Balance, Carrier, Losses, Op, Outcomes, Request, Transfer, World,
 };
 use crate::logic::{
-    barrier::{Claim, Span},
+    barrier::{Claim, Span, CHUNK_SECTORS},
     group::{GroupSet, GroupState, View},
     wire::request::{Command, CommandFlags},
     word::update,
 };
 
-type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
+pub(super) type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
 /// The blocks of a write, as sectors: the first, and how many.
 pub(super) fn sectors_of(rq: &impl Request) -> (u64, u64) {
@@ -51,6 +51,7 @@ pub trait Route: World {
             let ok = done_by
                 .iter()
                 .any(|g| readable.has(g) && !self.is_hollow(pdu, g));
+            self.evidence().confirm(tag, pdu.evidence(), ok);
             withdraw(self, tag);
             ok
         } else {
@@ -137,17 +138,28 @@ pub trait Route: World {
             _ => rq,
         };
         if !is_flush {
-            for group in view.faulty().iter() {
+            self.evidence().forget(span);
+            remember(self, &rq);
+            for group in missing(self, view).iter() {
                 self.mark(group, first, sectors);
             }
         }
+        let Some(rq) = twins::offer(self, rq, view.writable()) else {
+            return 0;
+        };
         let mut used = 0;
         for group in view.writable().iter() {
-            if let Some(transfer) = write_transfer(self, group, &rq) {
-                used |= self.dispatch(group, rq.tag(), transfer);
-            }
+            used |= self.send_write(group, &rq);
         }
         used
+    }
+
+    /// Sends a write, or a flush, which has its claim, to one group.
+    fn send_write(&self, group: usize, rq: &RequestOf<Self>) -> u32 {
+        match write_transfer(self, group, rq) {
+            Some(transfer) => self.dispatch(group, rq.tag(), transfer),
+            None => 0,
+        }
     }
 
     /// Whether a window of a resync holds up writes of `span`.
@@ -344,6 +356,42 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
     };
     unclaim(w, rq);
     why_not
+}
+
+/// The groups whose map takes a write: those that are faulty, and those that get it, but may be
+/// another server than the one that the map is for.
+fn missing<W: World>(w: &W, view: View) -> GroupSet {
+    let is_checking = |&g: &usize| w.core().group(g).is_some_and(|g| g.is_checking());
+    let checking = view.resyncing().iter().filter(is_checking);
+    checking.fold(view.faulty(), GroupSet::with)
+}
+
+/// Proposes a chunk of a write, which is about to be sent, to be remembered.
+fn remember<W: World>(w: &W, rq: &RequestOf<W>) {
+    if rq.op() != Op::Write || !w.wants_evidence() {
+        return;
+    }
+    let (first, sectors) = sectors_of(rq);
+    // Only whole chunks: of a part no checksum could be had.
+    let start = first.div_ceil(CHUNK_SECTORS);
+    let end = first.saturating_add(sectors) / CHUNK_SECTORS;
+    let random = w.core().next_turn();
+    let Some(nth) = u64::from(random).checked_rem(end.saturating_sub(start)) else {
+        return;
+    };
+    let chunk = start.saturating_add(nth);
+    let Some(proposal) = w.evidence().propose(rq.tag(), chunk, random) else {
+        return;
+    };
+    let sector = chunk.saturating_mul(CHUNK_SECTORS);
+    if w.is_overlapped(rq.tag(), Span::new(sector, CHUNK_SECTORS)) {
+        return w.evidence().withdraw(proposal);
+    }
+    let from = sector.saturating_sub(first) << 9;
+    match w.checksum(&W::Buffer::of(rq.clone()), from as u32) {
+        Some(sum) => rq.pdu().set_evidence(proposal.to_bits(sum)),
+        None => w.evidence().withdraw(proposal),
+    }
 }
 
 /// The write does not go now.

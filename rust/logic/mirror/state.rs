@@ -33,10 +33,15 @@ pub trait States: World {
             // Whatever was lost in an earlier life, it is marked, or was before the first write.
             g.take_lost();
             g.take_doubt();
+            g.set_unproved(false);
             if let Some(unflushed) = self.unflushed(group) {
                 unflushed.lose(|_, _| ());
             }
             g.set_fault(stale.then_some(GroupFault::Joined));
+        }
+        if !stale {
+            // What was remembered was that of groups that are gone.
+            self.evidence().clear(core.last_sectors());
         }
         change(self, |view| view.after(group, event))?;
         Ok(())
@@ -65,6 +70,9 @@ pub trait States: World {
     fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
         let g = self.core().group(group).ok_or(Refusal::NoGroup)?;
         let fault = g.fault().unwrap_or(GroupFault::Resync);
+        // Before the first write is sent to it. It is harmless to one that is resyncing already, but
+        // that marks more than it misses.
+        g.set_checking(true);
         let view = change(self, |view| view.after(group, GroupEvent::HotAdd))?;
         // Looked at under the new state: a channel that is lost from now on faults the group.
         let refusal = if g.is_suspect(self.now_ms()) {
@@ -101,6 +109,8 @@ pub trait States: World {
         change(self, |view| view.after(group, GroupEvent::Synced))?;
         if let Some(g) = self.core().group(group) {
             g.set_fault(None);
+            g.set_unproved(false);
+            g.set_checking(false);
         }
         self.renew_doubted();
         Ok(())
@@ -128,6 +138,7 @@ pub trait States: World {
         if sectors == 0 || core.last_sectors.swap(sectors) == sectors {
             return;
         }
+        self.evidence().clear(sectors);
         // What was noted before was in regions of another size.
         for unflushed in (0..MAX_GROUPS).filter_map(|group| self.unflushed(group)) {
             let mut noted = false;

@@ -2,9 +2,10 @@
 
 //! What the decisions of a mirror need around them.
 
-use super::{Copies, Core, Pdu};
+use super::{Copies, Core, Pdu, Trial};
 use crate::logic::{
     barrier::Claim,
+    evidence::{Evidence, Sum},
     group::GroupFault,
     unflushed::{Ownership, Unflushed},
     wire::{
@@ -55,7 +56,7 @@ pub trait Request: Clone {
 }
 
 /// Memory that a transfer reads into or writes from, and what waits for the transfer.
-pub trait Carrier: Sized {
+pub trait Carrier: Clone {
     /// The requests of users.
     type Request: Request;
 
@@ -151,7 +152,47 @@ pub enum News {
         /// Sectors of a region.
         sectors: u64,
     },
+    /// A connection leads to a server that does not hold what the group does.
+    OtherData {
+        /// Which.
+        group: usize,
+        /// Where, in bytes.
+        offset: u64,
+    },
+    /// The group is back, no other one is there, and nothing shows that its server is the same.
+    Unproved {
+        /// Which.
+        group: usize,
+    },
+    /// What was written to one group was found in another one, to which it was not sent.
+    Twins {
+        /// Which.
+        groups: (usize, usize),
+    },
+    /// Two groups that are in sync do not hold the same.
+    Unequal {
+        /// Which.
+        groups: (usize, usize),
+        /// Where, in bytes.
+        offset: u64,
+    },
 }
+
+/// Something that a connection is asked for before it carries anything: what is in a chunk.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Where to read, in bytes.
+    pub offset: u64,
+    /// How many bytes: the chunk, or the block of the server that it is in.
+    pub len: u32,
+    /// Where in that the chunk begins.
+    pub from: u32,
+    /// The checksum of the chunk that was found; nothing while it was not read.
+    pub found: Option<Sum>,
+}
+
+/// Reads these places over a connection that carries nothing else; false if it has ended.
+pub type Probe<'a> = &'a mut dyn FnMut(&mut [Place]) -> bool;
 
 /// What the decisions of a mirror need around them. All of it may be called from several threads at
 /// once, where it may sleep, unless something else is said.
@@ -168,6 +209,15 @@ pub trait World: Sized {
     /// What the server of a group has acknowledged and may not have made durable; nothing while the
     /// group never had a channel.
     fn unflushed(&self, group: usize) -> Option<&Unflushed<Self::Words>>;
+    /// What is remembered of the content.
+    fn evidence(&self) -> &Evidence<Self::Words>;
+    /// Whether a write is to be remembered now. To remember all would cost too much.
+    fn wants_evidence(&self) -> bool;
+    /// Gives the place of a write that is tried to `f`, which does not sleep, under its lock.
+    fn with_trial<R>(
+        &self,
+        f: impl FnOnce(&mut Trial<<Self::Buffer as Carrier>::Request>) -> R,
+    ) -> R;
     /// Gives the states of the resyncs' transfers to `f`, which does not sleep, under their lock.
     fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R;
 
@@ -249,9 +299,18 @@ pub trait World: Sized {
     /// Marks all blocks as missed by `group`.
     fn mark_all(&self, group: usize);
 
-    /// Memory for the smallest read that the server of a group takes, with its length; nothing if
-    /// there is none now.
-    fn smallest_read(&self, group: usize) -> Option<(Self::Buffer, u32)>;
+    /// Whether any of `len` blocks from `first` on is marked as missed by `group`.
+    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool;
+
+    /// Bytes of the smallest read that the server of a group takes.
+    fn smallest_read(&self, group: usize) -> u32;
+    /// Sectors of what the server of a group offers.
+    fn export_sectors(&self, group: usize) -> u64;
+    /// Memory for a read of `len` bytes; nothing if there is none now.
+    fn memory(&self, len: u32) -> Option<Self::Buffer>;
+    /// The checksum of the chunk that begins at byte `from` of a buffer: of a write's, in the copy
+    /// that is sent. Nothing if the buffer ends before.
+    fn checksum(&self, buffer: &Self::Buffer, from: u32) -> Option<Sum>;
 
     /// Waits at most `ms` milliseconds until `holds`, which is asked again whenever
     /// [`World::wake`] is called; whether it holds.

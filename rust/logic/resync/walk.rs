@@ -5,7 +5,8 @@
 //! It waits until no write goes on that was sent while the group was faulty, compares a few blocks
 //! that should be equal ([`super::sample`]), and then walks the marked runs of the map in windows:
 //! raise the window's barrier, wait for the writes in it, read from a group in sync, write to the
-//! returning one, clear the bits, lower the barrier. Several windows are on their way at once. When
+//! returning one, clear the bits, lower the barrier. Where the map cannot be believed, both are read,
+//! and only what differs is written. Several windows are on their way at once. When
 //! the map is empty it raises the barrier over the whole device, looks once more, and the group is
 //! in sync. Why this is right is argued in Documentation/resync.rst.
 //!
@@ -22,6 +23,8 @@ use crate::logic::{
 
 /// Bytes of the largest window.
 pub const WINDOW_BYTES: usize = 256 << 10;
+/// Windows where a run is read from both sides: each takes the memory of two.
+pub(super) const COMPARES: usize = COPIES_EACH / 2;
 /// How long the thread sleeps at most, in milliseconds.
 const TICK_MS: u32 = 200;
 
@@ -39,6 +42,8 @@ pub trait Site: World {
     fn renew(&self, pages: &mut Self::Pages, may_wait: bool) -> bool;
     /// Whether the first `len` bytes of two memories are equal.
     fn is_same(&self, a: &Self::Pages, b: &Self::Pages, len: usize) -> bool;
+    /// Whether the first `len` bytes are zeroes.
+    fn is_zeroes(&self, pages: &Self::Pages, len: usize) -> bool;
     /// Any number.
     fn random(&self) -> u64;
     /// Nanoseconds of a clock that does not go back.
@@ -101,8 +106,11 @@ pub struct Walked {
     pub result: Result<(), Ended>,
     /// Blocks that were copied.
     pub copied: u64,
-    /// Clean blocks that were compared.
+    /// Clean blocks that were compared before.
     pub compared: u32,
+    /// Blocks that were compared instead of being believed, and were equal; nothing if none had to
+    /// be.
+    pub same: Option<u64>,
     /// The runs that it saw.
     pub runs: Summary,
 }
@@ -127,10 +135,18 @@ pub fn walk<W: Site>(
         unkicked: 0,
         copied: 0,
         compared: 0,
+        shown: 0,
+        disbelieves: false,
+        compares: false,
+        same: 0,
         spare: W::Spare::default(),
         log: RunLog::new(),
     };
     let result = walk.settle().and_then(|()| walk.compare_samples());
+    if let (Ok(()), Some(g)) = (result, site.core().group(group)) {
+        // What was written meanwhile is marked, and copied once more.
+        g.set_checking(false);
+    }
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();
     if let Some(line) = walk.log.finish() {
@@ -149,6 +165,7 @@ pub fn walk<W: Site>(
         result,
         copied: walk.copied,
         compared: walk.compared,
+        same: walk.compares.then_some(walk.same),
         runs: walk.log.summary(),
     }
 }
@@ -184,9 +201,17 @@ pub(super) struct Walk<'a, W: Site, O> {
     /// Bytes that were handed out to be copied.
     handed: u64,
     /// Channels that have transfers to send, one bit each.
-    unkicked: u32,
+    pub(super) unkicked: u32,
     copied: u64,
     pub(super) compared: u32,
+    /// Of those, how many were not zeroes.
+    pub(super) shown: u32,
+    /// Nothing shows that clean blocks are equal: they are compared when the marked ones are copied.
+    pub(super) disbelieves: bool,
+    /// Blocks are compared, and written where they differ.
+    compares: bool,
+    /// How many were equal.
+    same: u64,
     /// A page for making coarse bits fine.
     spare: W::Spare,
     log: RunLog,
@@ -269,7 +294,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 moved |= self.advance(index, &mut cursor);
             }
             let mut delay = 0;
-            while self.in_flight() < COPIES_EACH {
+            while self.in_flight() < self.places() {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
@@ -289,12 +314,21 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             self.overseer.came_to(
                 self.site.now_ns(),
                 cursor.pos(),
-                self.copied,
+                self.copied.saturating_add(self.same),
                 self.site.dirty(self.group),
             );
             if !moved {
                 self.rest(delay);
             }
+        }
+    }
+
+    /// How many windows there may be at once.
+    fn places(&self) -> usize {
+        if self.compares {
+            COMPARES
+        } else {
+            COPIES_EACH
         }
     }
 
@@ -304,11 +338,14 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
 
     /// A place for another window, with memory that may be read into.
     fn place(&mut self) -> Option<usize> {
-        let (site, idle) = (self.site, self.in_flight() == 0);
+        let (site, idle, count) = (self.site, self.in_flight() == 0, self.places());
         let places = self.windows.iter().zip(self.pages.iter_mut());
-        places.enumerate().find_map(|(index, (window, pages))| {
-            (window.is_none() && site.renew(pages, idle)).then_some(index)
-        })
+        places
+            .enumerate()
+            .take(count)
+            .find_map(|(index, (window, pages))| {
+                (window.is_none() && site.renew(pages, idle)).then_some(index)
+            })
     }
 
     /// Takes one window a step further; whether there was one to take.
@@ -320,25 +357,32 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         };
         let (site, group) = (self.site, self.group);
         let (offset, len) = self.bytes(run);
-        let outcome = site.copy_outcome(group, index);
-        let next = match (phase, outcome) {
+        let next = match (phase, self.outcome(index, phase)) {
             (Phase::Raising, _) => {
                 if !site.is_clear(self.span(run)) {
                     return false;
                 }
-                self.unkicked |= site.copy_read(group, index, offset, len, site.buffer(pages));
+                self.unkicked |= if self.compares {
+                    self.read_both(index, run)
+                } else {
+                    site.copy_read(group, index, offset, len, site.buffer(pages))
+                };
                 Some(Phase::Reading)
             }
             (_, CopyOutcome::Going) => return false,
+            (Phase::Reading, CopyOutcome::Done) if self.has_same(index, run) => {
+                self.same = self.same.saturating_add(run.len);
+                self.end_clean(index, run, cursor);
+                None
+            }
             (Phase::Reading, CopyOutcome::Done) => {
                 let buffer = site.buffer(pages);
                 self.unkicked |= site.copy_own(Command::Write, group, index, offset, len, buffer);
                 Some(Phase::Writing)
             }
             (Phase::Writing, CopyOutcome::Done) => {
-                site.clear_blocks(group, run, || self.check().is_ok());
                 self.copied = self.copied.saturating_add(run.len);
-                self.end_window(index, run, cursor, CopyEnd::Copied);
+                self.end_clean(index, run, cursor);
                 None
             }
             (_, CopyOutcome::Failed) => {
@@ -350,6 +394,35 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             *window = Some(Window { run, phase });
         }
         true
+    }
+
+    /// How the transfers of a window stand.
+    fn outcome(&self, index: usize, phase: Phase) -> CopyOutcome {
+        let outcome = self.site.copy_outcome(self.group, index);
+        let other = || {
+            self.site
+                .copy_outcome(self.group, index.saturating_add(COMPARES))
+        };
+        let waits_for_other = self.compares && phase == Phase::Reading;
+        if waits_for_other && other() == CopyOutcome::Going {
+            return CopyOutcome::Going;
+        }
+        outcome
+    }
+
+    /// Whether the returning group was read, too, and has the same.
+    fn has_same(&self, index: usize, run: Run) -> bool {
+        let other = index.saturating_add(COMPARES);
+        self.compares
+            && self.site.copy_outcome(self.group, other) == CopyOutcome::Done
+            && self.is_same(index, run)
+    }
+
+    /// The group has what the others have of a run.
+    fn end_clean(&mut self, index: usize, run: Run, cursor: &mut Cursor) {
+        let (site, group) = (self.site, self.group);
+        site.clear_blocks(group, run, || self.check().is_ok());
+        self.end_window(index, run, cursor, CopyEnd::Copied);
     }
 
     fn end_window(&mut self, index: usize, run: Run, cursor: &mut Cursor, how: CopyEnd) {
@@ -438,8 +511,12 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     /// With the barrier over the whole device raised: if the map is still empty, the group is in
     /// sync.
     fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
-        self.flush(index)?;
         let site = self.site;
+        if core::mem::take(&mut self.disbelieves) {
+            self.begin_comparing();
+            return Ok(Begun::Window);
+        }
+        self.flush(index)?;
         let whole = Span::new(0, site.core().sectors());
         self.raise(index, whole);
         let clear = self.wait_for(|| site.is_clear(whole));
@@ -453,6 +530,16 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         Ok(Begun::Window)
     }
 
+    /// The marked blocks are copied, and the rest is not believed.
+    ///
+    /// What was marked had to be written even if it can be read already: it may lie in a cache that no
+    /// flush empties. The same holds for all blocks if a flush covers its own connection alone.
+    fn begin_comparing(&mut self) {
+        let g = self.site.core().group(self.group);
+        self.compares = !g.is_some_and(|g| g.is_single());
+        self.site.mark_all(self.group);
+    }
+
     /// Sleeps until a window can go on, or the throttle may let another one begin.
     fn rest(&self, delay_ns: u64) {
         let ms = match u32::try_from(delay_ns.div_ceil(1_000_000)) {
@@ -463,7 +550,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             None => false,
             Some(Window { run, phase }) => match phase {
                 Phase::Raising => self.site.is_clear(self.span(*run)),
-                _ => self.site.copy_outcome(self.group, index) != CopyOutcome::Going,
+                phase => self.outcome(index, *phase) != CopyOutcome::Going,
             },
         };
         // Whatever it was, the loop looks again.

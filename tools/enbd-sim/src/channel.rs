@@ -2,16 +2,20 @@
 
 //! A channel: its thread connects, receives, hangs up, and starts over, as `rust/channel` does.
 
-use crate::conn::{Answer, Line, Reply, SharedConn};
+use crate::conn::{Answer, Ask, Line, Message, Reply, SharedConn};
 use crate::logic::{
     channel::backoff_ms,
-    mirror::{hang_up, End, Fence, HangUp, Losses, Outcome, Outcomes, Rest, World as _},
+    mirror::{
+        hang_up, Arrival, Arrivals, End, Fence, HangUp, Losses, Outcome, Outcomes, Place, Rest,
+        World as _,
+    },
     wire::{reply::NbdError, request::Command},
 };
+use crate::request::BLOCK_SECTORS;
 use crate::server::Server;
 use crate::table::{Table, Transfer};
 use crate::wiring::Goal;
-use crate::world::World;
+use crate::world::{sum_of, World};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
@@ -135,13 +139,16 @@ impl Channel {
             let server = world.server(self.group, goal);
             match server.connect() {
                 Some(conn) => {
-                    tries = 0;
                     {
                         let mut trip = self.trip.lock().unwrap();
                         let number = trip.number + 1;
                         *trip = Trip { number, goal };
                     }
-                    self.serve(world, server, &conn);
+                    if self.serve(world, server, &conn) {
+                        tries = 0;
+                    } else {
+                        tries += 1;
+                    }
                 }
                 None => tries += 1,
             }
@@ -157,9 +164,19 @@ impl Channel {
         }
     }
 
-    fn serve(&self, world: &World, server: &Server, conn: &SharedConn) {
+    /// Carries requests until the connection ends; false if it does not come to that.
+    fn serve(&self, world: &World, server: &Server, conn: &SharedConn) -> bool {
         self.queue.lock().unwrap().conn = Some(conn.clone());
-        world.came_up(self.index, self.group, &|| world.is_ending());
+        let ending = || world.is_ending();
+        let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
+        let arrival = world.came_up(self.index, self.group, &ending, &mut ask);
+        if arrival != Arrival::Up {
+            crate::trace!(world, "channel {}: {arrival:?}", self.index);
+            self.queue.lock().unwrap().conn = None;
+            server.abort(conn);
+            world.clock.happened();
+            return false;
+        }
         let end = self.receive(world, server, conn);
         crate::trace!(
             world,
@@ -187,6 +204,7 @@ impl Channel {
         // As it goes.
         server.abort(conn);
         world.clock.happened();
+        true
     }
 
     fn receive(&self, world: &World, server: &Server, conn: &SharedConn) -> End {
@@ -241,6 +259,36 @@ impl Channel {
         }
         end(Fence::Open, Rest::Silent)
     }
+}
+
+/// Reads over a connection that carries nothing yet.
+fn probe(world: &World, server: &Server, conn: &SharedConn, places: &mut [Place]) -> bool {
+    for (cookie, place) in places.iter().enumerate() {
+        let first = (place.offset / (BLOCK_SECTORS * 512)) as usize;
+        let cookie = cookie as u64;
+        let ask = Ask::Read { first, len: 1 };
+        conn.lock().unwrap().send(Message { cookie, ask });
+    }
+    world.clock.happened();
+    let until = world.clock.now_ms() + TIMEOUT_MS;
+    while places.iter().any(|place| place.found.is_none()) {
+        world
+            .clock
+            .wait(100, || server.has_news(conn) || world.is_ending());
+        match server.receive(conn) {
+            Ok(reply) => {
+                let Some(place) = places.get_mut(reply.cookie as usize) else {
+                    return false;
+                };
+                if let Answer::Done(values) = reply.answer {
+                    place.found = values.first().copied().map(sum_of);
+                }
+            }
+            Err(Line::Open) if world.clock.now_ms() < until && !world.is_ending() => {}
+            Err(_) => return false,
+        }
+    }
+    true
 }
 
 fn end(fence: Fence, rest: Rest) -> End {

@@ -121,15 +121,6 @@ impl Conn {
         messages.any(|m| matches!(m.ask, Ask::Write { .. }))
     }
 
-    /// Whether a write of this block is on the wire or got.
-    pub fn writes(&self, block: usize) -> bool {
-        let mut messages = self.wire.iter().chain(&self.got);
-        messages.any(|m| match &m.ask {
-            Ask::Write { first, values, .. } => (*first..first + values.len()).contains(&block),
-            _ => false,
-        })
-    }
-
     /// The network resets it; what is on the wire is lost.
     pub fn reset(&mut self) {
         self.line = Line::Reset;

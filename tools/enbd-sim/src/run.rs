@@ -5,7 +5,11 @@
 
 use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
-use crate::logic::{group::GroupState, mirror::World as _, resync::Site};
+use crate::logic::{
+    group::GroupState,
+    mirror::{learn, look_for_twins, World as _},
+    resync::Site,
+};
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
 use crate::scale::{Scale, Trouble};
@@ -105,6 +109,12 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     }
     let again = world.clone();
     threads.push(thread::spawn(move || again.ask_again()));
+    let scout = world.clone();
+    threads.push(thread::spawn(move || {
+        let ended = || scout.is_ending();
+        learn(&*scout, &ended);
+        look_for_twins(&*scout, &ended);
+    }));
     let control = control.clone();
     threads.push(thread::spawn(move || control.keep()));
     threads

@@ -365,15 +365,6 @@ impl Server {
         self.state.lock().unwrap().past.clone()
     }
 
-    /// What each block holds durably, where nothing newer waits or is on its way.
-    pub fn settled(&self) -> Vec<Option<Value>> {
-        let s = self.state.lock().unwrap();
-        let is_written = |block| s.conns.iter().any(|c| c.lock().unwrap().writes(block));
-        (0..s.past.len())
-            .map(|block| s.store.settled(block).filter(|_| !is_written(block)))
-            .collect()
-    }
-
     /// Puts another store in the place of the one that there is, which is kept aside. The server
     /// has been killed, and whoever connects next finds the new one.
     pub fn replace(&self, content: Vec<Value>) {

@@ -48,11 +48,6 @@ impl Store {
         &self.durable
     }
 
-    /// The content of a block if it is durable and nothing newer waits to become so.
-    pub fn settled(&self, block: usize) -> Option<Value> {
-        self.cache[block].is_none().then(|| self.durable[block])
-    }
-
     /// Writes blocks from `first` on, asked on connection `by`; durably if `fua`.
     pub fn write(&mut self, by: u64, first: usize, values: &[Value], fua: bool) {
         for (&value, block) in values.iter().zip(first..) {

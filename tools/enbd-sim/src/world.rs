@@ -7,8 +7,13 @@ use crate::clock::Clock;
 use crate::logic::{
     barrier::{Claim, Span},
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
+    evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
     group::{GroupFault, View},
-    mirror::{self, Carrier, Copies, Core, News, Request, Route, States, Transfer},
+    mirror::{
+        self,
+        proof::{must_hold, PLACES},
+        Carrier, Copies, Core, News, Request, Route, States, Transfer, Trial,
+    },
     resync::{Bounds, Site, Users},
     room::Room,
     unflushed::{Unflushed, WORDS},
@@ -36,6 +41,11 @@ pub const QUEUE_DEPTH: usize = 8;
 const RESERVE: u32 = crate::user::LARGEST as u32;
 /// Blocks that there is room for: so few that often there is none.
 const COPIED_BLOCKS: u32 = RESERVE + 3;
+
+/// The checksum of a block.
+pub fn sum_of(value: Value) -> Sum {
+    Sum(value as u32)
+}
 
 /// In how many of the blocks that could be remembered a store has to differ at least.
 const KNOWABLE: usize = 4;
@@ -85,7 +95,9 @@ pub struct World {
     core: Core,
     claims: Vec<Claim>,
     unflushed: Vec<Unflushed<Vec<Word>>>,
+    evidence: Evidence<Vec<Word>>,
     copies: Mutex<Copies>,
+    trial: Mutex<Trial<Handle>>,
     parked: Mutex<VecDeque<Handle>>,
     /// Requests that were given back, and those of them that may be asked for again.
     postponed: Mutex<VecDeque<Handle>>,
@@ -133,7 +145,10 @@ impl World {
             unflushed: (0..scale.groups)
                 .filter_map(|_| Unflushed::new(words()))
                 .collect(),
+            evidence: Evidence::new((0..evidence::WORDS).map(|_| Word::new(0)).collect())
+                .expect("as many as it needs"),
             copies: Mutex::new(Copies::default()),
+            trial: Mutex::new(Trial::default()),
             parked: Mutex::new(VecDeque::new()),
             postponed: Mutex::new(VecDeque::new()),
             kicked: Mutex::new(VecDeque::new()),
@@ -230,19 +245,24 @@ impl World {
     }
 
     /// Whether enbd can know that the server of `group`, whose store it knows, is another one if it
-    /// finds `content`: what it remembers is a few blocks that were acknowledged and flushed, and
-    /// zeroes say nothing.
+    /// finds `content`: whichever of the places it remembers it asks for, some differ.
     pub fn is_knowable(&self, group: usize, content: &[Value]) -> bool {
         let is_claimed = |block: usize| {
             let span = Span::new(block as u64 * BLOCK_SECTORS, BLOCK_SECTORS);
             self.claims.iter().any(|claim| claim.blocks(span))
         };
-        let settled = self.servers[group].settled();
-        let differs = |block: &usize| {
-            let value = settled[*block].filter(|&value| value != 0);
-            value.is_some_and(|value| value != content[*block]) && !is_claimed(*block)
+        let pieces: Vec<_> = self.evidence.pieces(0).collect();
+        let asked = |block: &usize| {
+            let piece = pieces.iter().find(|piece| piece.chunk == *block as u64);
+            piece.filter(|piece| must_hold(self, group, piece.chunk))
         };
-        (0..content.len()).filter(differs).count() >= KNOWABLE
+        let differs = |block: &usize| {
+            let is_other = |piece: &Piece| piece.sum != sum_of(content[*block]);
+            asked(block).is_some_and(is_other) && !is_claimed(*block)
+        };
+        let differing = (0..content.len()).filter(differs).count();
+        let alike = (0..content.len()).filter_map(|block| asked(&block)).count() - differing;
+        differing >= KNOWABLE && alike < PLACES - LATEST
     }
 
     /// Whether a store that is not the one that `group` had may have been written to, or compared,
@@ -270,6 +290,18 @@ impl mirror::World for World {
 
     fn unflushed(&self, group: usize) -> Option<&Unflushed<Vec<Word>>> {
         self.unflushed.get(group)
+    }
+
+    fn evidence(&self) -> &Evidence<Vec<Word>> {
+        &self.evidence
+    }
+
+    fn wants_evidence(&self) -> bool {
+        true
+    }
+
+    fn with_trial<R>(&self, f: impl FnOnce(&mut Trial<Handle>) -> R) -> R {
+        f(&mut self.trial.lock().unwrap())
     }
 
     fn with_copies<R>(&self, f: impl FnOnce(&mut Copies) -> R) -> R {
@@ -403,9 +435,26 @@ impl mirror::World for World {
         self.maps[group].lock().unwrap().mark_all(&mut drop);
     }
 
-    fn smallest_read(&self, _group: usize) -> Option<(Buffer, u32)> {
-        let len = (BLOCK_SECTORS * 512) as u32;
-        (!self.lacks_page()).then(|| (Buffer::Pages(Pages::default()), len))
+    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool {
+        let next = self.maps[group].lock().unwrap().next_dirty(first, len);
+        next.is_some_and(|run| run.first < first + len)
+    }
+
+    fn smallest_read(&self, _group: usize) -> u32 {
+        CHUNK_BYTES
+    }
+
+    fn export_sectors(&self, _group: usize) -> u64 {
+        self.scale.blocks as u64 * BLOCK_SECTORS
+    }
+
+    fn memory(&self, _len: u32) -> Option<Buffer> {
+        (!self.lacks_page()).then(|| Buffer::Pages(Pages::default()))
+    }
+
+    fn checksum(&self, buffer: &Buffer, from: u32) -> Option<Sum> {
+        let at = (from / CHUNK_BYTES) as usize;
+        buffer.values(at + 1).get(at).copied().map(sum_of)
     }
 
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
@@ -435,7 +484,11 @@ impl mirror::World for World {
                 !is_lossy(group) && self.core.view().readable().iter().all(is_lossy)
             }
             News::BackAlone { group, .. } => is_lossy(group),
-            News::Refused { .. } => false,
+            News::Twins { groups } => panic!("{groups:?} are taken for one store"),
+            News::Refused { .. }
+            | News::OtherData { .. }
+            | News::Unproved { .. }
+            | News::Unequal { .. } => false,
         };
         if matches!(news, News::BackAlone { .. }) && !self.scale.multi_conn {
             // Nobody can flush what was written on channels that have ended.
@@ -462,6 +515,12 @@ impl Site for World {
 
     fn is_same(&self, a: &Pages, b: &Pages, _len: usize) -> bool {
         *a.lock().unwrap() == *b.lock().unwrap()
+    }
+
+    fn is_zeroes(&self, pages: &Pages, len: usize) -> bool {
+        let blocks = len / CHUNK_BYTES as usize;
+        let pages = pages.lock().unwrap();
+        pages.iter().take(blocks).all(|&value| value == 0)
     }
 
     fn random(&self) -> u64 {

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A connection that was made, and is about to carry requests: whether it leads to the group's data,
+//! and what its server may have lost.
+//!
+//! | connections of the group before | what it shows ([`proof`]) | what follows |
+//! |---|---|---|
+//! | one that is up | other data | it is not taken |
+//! | | the same, or nothing | it carries requests |
+//! | none, and the group is in sync or resyncing | the same | it carries requests |
+//! | | nothing | the group is faulted, and compared in full; alone it goes on, with a warning |
+//! | | other data | the group is faulted, and needs the administrator; alone it is not taken |
+//! | none, and the group is faulty | not asked | the resync compares before it believes the map |
+//! | none, as the device was never enabled | not asked | the administrator's word counts |
+//!
+//! "Alone" is a group where no other one in sync has a channel to copy from.
+
+use super::{
+    greet::{self, Life},
+    loss::{look_after_loss, note_loss},
+    proof::{self, Proof},
+    Losses, News, Probe, Route, States, World,
+};
+use crate::logic::group::{GroupFault, GroupState, Refusal};
+
+/// What became of a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Arrival {
+    /// It carries requests.
+    Up,
+    /// The channel is to end.
+    Stopped,
+    /// It has ended while it was asked.
+    Broken,
+    /// It leads to other data than the group's.
+    OtherData,
+}
+
+/// What channels report of new connections.
+pub trait Arrivals: World {
+    /// A channel of `group` is connected; `probe` reads over it. It carries requests if this says
+    /// so. Waits for the answers of another channel, as long as one is up, which the request timeout
+    /// bounds, and for those of the connection itself.
+    fn came_up(
+        &self,
+        channel: u32,
+        group: usize,
+        ended: &dyn Fn() -> bool,
+        probe: Probe<'_>,
+    ) -> Arrival {
+        // One at a time: the second one can ask the first.
+        if self.core().group(group).is_none() || !greet::begin(self, group, ended) {
+            return Arrival::Stopped;
+        }
+        let arrival = arrive(self, channel, group, ended, probe);
+        greet::end(self, group);
+        if arrival != Arrival::Up || ended() {
+            return arrival;
+        }
+        let mut used = 0;
+        self.each_waiting(group, |number| {
+            if let Some(transfer) = self.take_waiting(group, number) {
+                used |= self.dispatch(group, number, transfer);
+            }
+        });
+        self.kick_all(used);
+        arrival
+    }
+}
+
+impl<W: World> Arrivals for W {}
+
+fn arrive<W: World>(
+    w: &W,
+    channel: u32,
+    group: usize,
+    ended: &dyn Fn() -> bool,
+    probe: Probe<'_>,
+) -> Arrival {
+    let Some(g) = w.core().group(group) else {
+        return Arrival::Stopped;
+    };
+    let life = greet::life(w, channel, group, ended);
+    if ended() {
+        return Arrival::Stopped;
+    }
+    let refusal = match life {
+        Life::Same => joins_another(w, channel, group, ended, probe),
+        Life::Unknown if w.core().last_sectors() > 0 => returns(w, group, ended, probe),
+        Life::Unknown => None,
+    };
+    if let Some(refusal) = refusal {
+        return refusal;
+    }
+    if ended() {
+        return Arrival::Stopped;
+    }
+    // Where a flush covers its own connection alone, nobody is left who could flush what was written
+    // on the last one.
+    let is_new = life == Life::Unknown || g.is_single() && g.up() == 0;
+    if is_new {
+        note_loss(w, group);
+    }
+    look_after_loss(w, group);
+    if is_new {
+        g.forget_workers();
+    }
+    // Not before: who has chosen the channel when it was last up may still come with a transfer.
+    g.note_other(false);
+    w.open(channel);
+    g.add_up(channel);
+    g.note_up();
+    w.renew_doubted();
+    Arrival::Up
+}
+
+/// A connection beside one that is up: why it is not taken, if it is not.
+fn joins_another<W: World>(
+    w: &W,
+    channel: u32,
+    group: usize,
+    ended: &dyn Fn() -> bool,
+    probe: Probe<'_>,
+) -> Option<Arrival> {
+    let myself = 1u32.checked_shl(channel).unwrap_or(0);
+    let up = w.core().group(group).map_or(0, |g| g.up()) & !myself;
+    let other = (up != 0).then(|| up.trailing_zeros());
+    match proof::prove(w, group, other, ended, probe) {
+        Proof::Same | Proof::Nothing => None,
+        Proof::Broken => Some(Arrival::Broken),
+        Proof::Other(offset) => Some(other_data(w, group, offset)),
+    }
+}
+
+/// A connection leads to other data. It is tried again, and told once.
+fn other_data<W: World>(w: &W, group: usize, offset: u64) -> Arrival {
+    if w.core().group(group).is_some_and(|g| !g.note_other(true)) {
+        w.tell(News::OtherData { group, offset });
+    }
+    Arrival::OtherData
+}
+
+/// The first connection of a group whose others were all lost: why it is not taken, if it is not.
+fn returns<W: World>(
+    w: &W,
+    group: usize,
+    ended: &dyn Fn() -> bool,
+    probe: Probe<'_>,
+) -> Option<Arrival> {
+    let g = w.core().group(group)?;
+    let proof = match w.core().view().state(group) {
+        GroupState::InSync | GroupState::Resyncing => proof::prove(w, group, None, ended, probe),
+        GroupState::Faulty | GroupState::Absent => Proof::Nothing,
+    };
+    let fault = match proof {
+        Proof::Same => {
+            g.set_unproved(false);
+            return None;
+        }
+        Proof::Broken => return Some(Arrival::Broken),
+        Proof::Nothing => GroupFault::Unproved,
+        Proof::Other(_) => GroupFault::Differs,
+    };
+    // Before it is faulted, so before it can be brought back.
+    g.set_unproved(true);
+    if !is_alone(w, group, fault) {
+        return None;
+    }
+    match proof {
+        Proof::Other(offset) => Some(other_data(w, group, offset)),
+        _ => {
+            w.tell(News::Unproved { group });
+            None
+        }
+    }
+}
+
+/// Takes a group out of service whose server may be another one, if there is one to copy from; says
+/// whether there is none.
+fn is_alone<W: World>(w: &W, group: usize, fault: GroupFault) -> bool {
+    let core = w.core();
+    let serves = |other: usize| core.group(other).is_some_and(|g| g.up() != 0);
+    // Again if the state has changed in between.
+    loop {
+        let state = core.view().state(group);
+        let mut others = core.view().readable().iter().filter(|&g| g != group);
+        match state {
+            GroupState::Faulty | GroupState::Absent => return false,
+            GroupState::InSync if !others.any(serves) => return true,
+            GroupState::InSync | GroupState::Resyncing => {}
+        }
+        match w.fault(group, fault) {
+            Ok(()) => return false,
+            Err(Refusal::LastInSync) => return true,
+            Err(_) => {}
+        }
+    }
+}

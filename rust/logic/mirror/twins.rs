@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether two groups lead to one store: a server that answers under two names, or two servers of one
+//! file. Such a mirror has one copy of everything.
+//!
+//! It cannot be told by reading, since groups in sync hold the same. It is seen when a write has been
+//! carried out by one group and not been sent to the other yet, and is found there all the same:
+//!
+//! ```text
+//! group 1    holds other data at X                        holds what was written
+//! group 0                             write of X, done                            --> one store
+//! ```
+//!
+//! So the first writes after a device was enabled go from group to group, one after the other, and
+//! each place is read before and in between. A thread of its own does that ([`Trial`] is how it gets
+//! the write), until one write has shown the difference, or [`TRIES`] have not.
+
+use super::{
+    greet,
+    proof::place_of,
+    route::{sectors_of, RequestOf},
+    Carrier, News, Op, Request, Route, World,
+};
+use crate::logic::{
+    barrier::CHUNK_SECTORS,
+    evidence::Sum,
+    group::{GroupSet, GroupState},
+    MAX_GROUPS,
+};
+
+/// Writes that are tried at most.
+pub const TRIES: u32 = 16;
+/// How long to wait at most until the group is looked at again, in milliseconds.
+const TICK_MS: u32 = 500;
+
+/// The place where a write is given to the thread that tries it.
+#[derive(Default)]
+pub enum Trial<R> {
+    /// Nobody tries.
+    #[default]
+    Closed,
+    /// A write is wanted.
+    Wanted,
+    /// Here is one, to be sent to these groups.
+    Offered(R, GroupSet),
+}
+
+/// Gives a write, which has its claim and its copy, to who tries, if somebody does. It comes back if
+/// nobody does.
+pub(super) fn offer<W: World>(w: &W, rq: RequestOf<W>, groups: GroupSet) -> Option<RequestOf<W>> {
+    if !w.core().is_trying() {
+        return Some(rq);
+    }
+    let readable = w.core().view().readable();
+    let in_sync = groups.iter().filter(|&g| readable.has(g)).count();
+    let is_fit = || rq.op() == Op::Write && in_sync >= 2 && first_chunk(&rq).is_some();
+    if !is_fit() {
+        return Some(rq);
+    }
+    let back = w.with_trial(|trial| match trial {
+        Trial::Wanted => {
+            *trial = Trial::Offered(rq, groups);
+            None
+        }
+        _ => Some(rq),
+    });
+    if back.is_none() {
+        w.wake();
+    }
+    back
+}
+
+/// The first whole chunk of a write.
+fn first_chunk(rq: &impl Request) -> Option<u64> {
+    let (first, sectors) = sectors_of(rq);
+    let chunk = first.div_ceil(CHUNK_SECTORS);
+    let end = first.saturating_add(sectors) / CHUNK_SECTORS;
+    (chunk < end).then_some(chunk)
+}
+
+/// Tries writes, until two groups are known to have stores of their own, or that is given up, or
+/// `ended`.
+pub fn look_for_twins<W: World>(w: &W, ended: &dyn Fn() -> bool) {
+    w.core().set_trying(true);
+    for _ in 0..TRIES {
+        let Some((rq, groups)) = await_write(w, ended) else {
+            break;
+        };
+        if try_write(w, &rq, groups, ended) {
+            break;
+        }
+    }
+    w.core().set_trying(false);
+    // One may have been given to us at the last moment.
+    let last = w.with_trial(core::mem::take);
+    if let Trial::Offered(rq, groups) = last {
+        send(w, &rq, groups);
+    }
+}
+
+fn await_write<W: World>(w: &W, ended: &dyn Fn() -> bool) -> Option<(RequestOf<W>, GroupSet)> {
+    w.with_trial(|trial| *trial = Trial::Wanted);
+    loop {
+        let has_one = || w.with_trial(|trial| matches!(trial, Trial::Offered(..)));
+        w.wait(TICK_MS, &mut || has_one() || ended());
+        if has_one() {
+            return match w.with_trial(core::mem::take) {
+                Trial::Offered(rq, groups) => Some((rq, groups)),
+                _ => None,
+            };
+        }
+        if ended() {
+            return None;
+        }
+    }
+}
+
+/// Sends a write to all these groups.
+fn send<W: World>(w: &W, rq: &RequestOf<W>, groups: GroupSet) {
+    let mut used = 0;
+    for group in groups.iter() {
+        used |= w.send_write(group, rq);
+    }
+    w.kick_all(used);
+}
+
+/// Sends a write from group to group, and looks for it in the others; whether that has told anything.
+fn try_write<W: World>(
+    w: &W,
+    rq: &RequestOf<W>,
+    groups: GroupSet,
+    ended: &dyn Fn() -> bool,
+) -> bool {
+    let (first, _) = sectors_of(rq);
+    let look = first_chunk(rq).and_then(|chunk| {
+        let from = chunk.saturating_mul(CHUNK_SECTORS).saturating_sub(first) << 9;
+        let new = w.checksum(&W::Buffer::of(rq.clone()), from as u32)?;
+        Some((chunk, new))
+    });
+    let Some((chunk, new)) = look else {
+        send(w, rq, groups);
+        return false;
+    };
+    let read = |group: usize| read(w, group, chunk, ended);
+    let in_sync = w.core().view().readable();
+    let mut before = [None; MAX_GROUPS];
+    for group in groups.iter().filter(|&g| in_sync.has(g)) {
+        if let Some(sum) = before.get_mut(group) {
+            *sum = read(group);
+        }
+    }
+    let differs = |group: usize| {
+        let sum: Option<Sum> = before.get(group).copied().flatten();
+        sum.is_some_and(|sum| sum != new)
+    };
+    // Groups that it can be told of; the others get the write in the end.
+    let told = groups
+        .iter()
+        .filter(|&g| differs(g))
+        .fold(GroupSet::default(), GroupSet::with);
+    let mut left = groups;
+    let mut found = GroupSet::default();
+    for group in told.iter() {
+        if told.len() < 2 || ended() {
+            break;
+        }
+        left = left.without(GroupSet::default().with(group));
+        if !send_alone(w, rq, group, ended) {
+            break;
+        }
+        for other in told.iter().filter(|&g| left.has(g)) {
+            if !found.has(other) && read(other) == Some(new) {
+                found = found.with(other);
+                w.tell(News::Twins {
+                    groups: (group, other),
+                });
+            }
+        }
+    }
+    let done = told.len() >= 2 && left.iter().all(|g| !told.has(g));
+    send(w, rq, left);
+    done
+}
+
+/// What a group holds of a chunk.
+fn read<W: World>(w: &W, group: usize, chunk: u64, ended: &dyn Fn() -> bool) -> Option<Sum> {
+    let up = w.core().group(group).map_or(0, |g| g.up());
+    if up == 0 {
+        return None;
+    }
+    let place = place_of(w, group, chunk);
+    greet::read_over(w, group, up.trailing_zeros(), &place, ended)
+}
+
+/// Sends a write to a group and waits for the answer. False if the group is not in sync any more, or
+/// nobody waits: the answer comes, or its loss, as for any other write.
+fn send_alone<W: World>(w: &W, rq: &RequestOf<W>, group: usize, ended: &dyn Fn() -> bool) -> bool {
+    w.kick_all(w.send_write(group, rq));
+    let is_done = || rq.pdu().done_by().has(group);
+    let is_over = || {
+        let gone = w.core().view().state(group) != GroupState::InSync;
+        is_done() || gone || ended()
+    };
+    // The group's own time limits bound this.
+    while !w.wait(TICK_MS, &mut || is_over()) {}
+    is_done()
+}
