@@ -2,8 +2,9 @@
 """A device over servers: what most scenarios begin with."""
 
 import contextlib
+import errno
 
-from lib import nbdinfo
+from lib import check, nbdinfo
 from lib.disk import Disk
 from lib.server import Nbdkit
 from lib.store import Store, check_same
@@ -64,6 +65,19 @@ class Mirror:
         """Brings a group back, and waits for it."""
         self.command(f"hotadd={group}")
         self.wait_in_sync(seconds)
+
+    def hotadd(self, group, full=""):
+        """Begins to bring a group back, with " full" all of it; waits while its last resync is still ending."""
+
+        def done():
+            try:
+                self.command(f"hotadd={group}{full}")
+            except OSError as error:
+                check.equal(error.errno, errno.EBUSY, f"errno of hotadd of group {group} of {self.letter}")
+                return False
+            return True
+
+        check.until(done, 20, f"group {group} of {self.letter} can be brought back")
 
     def disable(self):
         """Takes the disk away."""

@@ -43,6 +43,25 @@ class Store:
             file.seek(offset)
             file.write(data)
 
+    def snapshot(self):
+        """All bytes of it."""
+        return self.read(0, self.size)
+
+    def empty(self):
+        """Makes it a hole, behind the server's back."""
+        os.truncate(self.path, 0)
+        os.truncate(self.path, self.size)
+
+    def replace(self, data):
+        """Makes it hold these bytes, as many as it has, and holes where they are zeroes."""
+        self.empty()
+        with open(self.path, "r+b") as file:
+            for offset in range(0, self.size, BLOCK):
+                block = data[offset:offset + BLOCK]
+                if block.strip(b"\0"):
+                    file.seek(offset)
+                    file.write(block)
+
     def allocated(self):
         """Bytes that are no holes."""
         return os.stat(self.path).st_blocks * 512
