@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * writer PATH FIRST BLOCKS THREADS SEED PACE_US ZEROES: writes and reads blocks of 4 KiB of a disk or a file past the page
- * cache, and knows at any time what each may hold.
+ * writer PATH FIRST BLOCKS THREADS SEED PACE_US ZEROES RESTLESS_FIRST RESTLESS_BLOCKS: writes and reads blocks of 4 KiB of a
+ * disk or a file past the page cache, and knows at any time what each may hold.
  *
  * A block has a counter, which goes up with each write to it; `issued` is the highest that was given to the system,
  * `acked` the highest that it has acknowledged. Each of the 512 words of a block is a function of the seed, the block,
@@ -9,6 +9,10 @@
  * read must find a counter from `acked` as it was before the read to `issued` as it was after it; only where the two
  * differ, while a write was under way, may the words be of different counters. Where ZEROES is 1, one counter in 16
  * stands for zeroes, which are made by fallocate.
+ *
+ * RESTLESS_BLOCKS from RESTLESS_FIRST on (0: none) are for one thread more, which writes them from a buffer that another one
+ * changes while the write is under way. Nobody can know what they hold, so they are never read here: whoever has the stores
+ * has to see that all hold the same there.
  *
  * Takes lines: "pause" (answers "PAUSED" when nothing is under way), "verify" (reads all blocks, says "VERIFIED ..."), "go",
  * "quit". Once a second it says "T now operations oldest start end kind": when the oldest operation that is under way
@@ -37,6 +41,9 @@
 #define SPAN 8 /* blocks of one operation at most */
 #define HOT 4 /* blocks of each thread that get half of all operations, so that late writes meet newer ones */
 #define MAX_THREADS 64
+#define RESTLESS_SPAN 64 /* blocks of one restless write at most */
+#define CHANGE_US 20 /* between two changes of the restless buffer: the processor is needed elsewhere too */
+#define LINE_WORDS 8 /* words of a line of the processor's cache, of which one is changed */
 #define NAME_MAX_LEN 16
 
 struct operation {
@@ -47,18 +54,19 @@ struct operation {
 struct worker {
 	pthread_t thread;
 	int number;
+	void (*step)(struct worker *worker);
 	uint64_t dice;
 	uint8_t *buffer;
 	struct operation operation;
 };
 
 static int fd;
-static uint64_t first, blocks, seed;
+static uint64_t first, blocks, seed, restless_first, restless_blocks;
 static bool zeroes;
 static int threads, pace_us;
 static _Atomic uint32_t *acked, *issued, *seen;
-static struct worker workers[MAX_THREADS + 1]; /* the last one verifies */
-static _Atomic uint64_t operations, reversals;
+static struct worker workers[MAX_THREADS + 2]; /* behind the threads one that verifies and one that is restless */
+static _Atomic uint64_t operations, reversals, restless_writes;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static bool paused;
@@ -326,6 +334,35 @@ static void step(struct worker *worker)
 		write_blocks(worker, from, count, die < 52);
 }
 
+static void step_restless(struct worker *worker)
+{
+	uint64_t count = roll(worker) % 2 ? 1 : 1 + roll(worker) % RESTLESS_SPAN;
+	uint64_t block = restless_first + roll(worker) % (restless_blocks - count + 1);
+	ssize_t done;
+
+	begin(worker, "restless");
+	done = pwrite(fd, worker->buffer, count * BLOCK, block * BLOCK);
+	end(worker);
+	if (done != (ssize_t)(count * BLOCK))
+		failed("restless write", block, done);
+	restless_writes++;
+}
+
+/* Changes the buffer of a write that is under way, from its first to its last word, over and over. */
+static void *change(void *argument)
+{
+	struct worker *worker = argument;
+	volatile uint64_t *words = (uint64_t *)worker->buffer;
+
+	for (uint64_t round = 1;; round++) {
+		if (worker->operation.start)
+			for (int place = 0; place < RESTLESS_SPAN * WORDS; place += LINE_WORDS)
+				words[place] = mix(round);
+		usleep(CHANGE_US);
+	}
+	return NULL;
+}
+
 static void *work(void *argument)
 {
 	struct worker *worker = argument;
@@ -340,7 +377,7 @@ static void *work(void *argument)
 			idle--;
 		}
 		pthread_mutex_unlock(&lock);
-		step(worker);
+		worker->step(worker);
 		if (pace_us)
 			usleep(roll(worker) % (2 * pace_us));
 	}
@@ -354,7 +391,7 @@ static void *report(void *argument)
 		double oldest = 0;
 
 		usleep(1000000);
-		for (int i = 0; i <= threads; i++) {
+		for (int i = 0; i <= threads + 1; i++) {
 			double start = workers[i].operation.start;
 
 			if (start && (!oldest || start < oldest))
@@ -375,7 +412,7 @@ static void pause_all(void)
 {
 	pthread_mutex_lock(&lock);
 	paused = true;
-	while (idle < threads)
+	while (idle < threads + !!restless_blocks)
 		pthread_cond_wait(&changed, &lock);
 	printf("PAUSED\n");
 	fflush(stdout);
@@ -398,19 +435,31 @@ static void verify(void)
 		read_blocks(&workers[threads], block, count);
 	}
 	pthread_mutex_lock(&lock);
-	printf("VERIFIED %llu blocks, %llu reversals\n", (unsigned long long)blocks, (unsigned long long)reversals);
+	printf("VERIFIED %llu blocks, %llu reversals, %llu restless writes\n", (unsigned long long)blocks,
+	       (unsigned long long)reversals, (unsigned long long)restless_writes);
 	fflush(stdout);
 	pthread_mutex_unlock(&lock);
 }
 
-static void start_worker(int number)
+/* One of the threads, or the one that verifies, which has no step and is no thread of its own. */
+static void start_worker(int number, void (*step)(struct worker *worker), int span)
 {
 	struct worker *worker = &workers[number];
 
 	worker->number = number;
+	worker->step = step;
 	worker->dice = mix(seed + number);
-	worker->buffer = aligned_alloc(BLOCK, SPAN * BLOCK);
-	if (number < threads && pthread_create(&worker->thread, NULL, work, worker))
+	worker->buffer = aligned_alloc(BLOCK, (size_t)span * BLOCK);
+	if (!worker->buffer || (step && pthread_create(&worker->thread, NULL, work, worker)))
+		exit(1);
+}
+
+static void start_restless(void)
+{
+	pthread_t changer;
+
+	start_worker(threads + 1, step_restless, RESTLESS_SPAN);
+	if (pthread_create(&changer, NULL, change, &workers[threads + 1]))
 		exit(1);
 }
 
@@ -435,7 +484,7 @@ int main(int argc, char **argv)
 
 	if (argc == 8 && !strcmp(argv[1], "decode"))
 		return decode(argv);
-	if (argc != 8)
+	if (argc != 10)
 		return 1;
 	first = strtoull(argv[2], NULL, 0);
 	blocks = strtoull(argv[3], NULL, 0);
@@ -443,16 +492,22 @@ int main(int argc, char **argv)
 	seed = strtoull(argv[5], NULL, 0);
 	pace_us = atoi(argv[6]);
 	zeroes = atoi(argv[7]);
+	restless_first = strtoull(argv[8], NULL, 0);
+	restless_blocks = strtoull(argv[9], NULL, 0);
 	fd = open(argv[1], O_RDWR | O_DIRECT);
-	if (fd < 0 || threads < 1 || threads > MAX_THREADS || blocks / threads < HOT + SPAN) {
+	if (fd < 0 || threads < 1 || threads > MAX_THREADS || blocks / threads < HOT + SPAN ||
+	    (restless_blocks && restless_blocks < RESTLESS_SPAN)) {
 		printf("ERROR cannot work on %s: %s\n", argv[1], strerror(errno));
 		return 1;
 	}
 	acked = calloc(blocks, sizeof(*acked));
 	issued = calloc(blocks, sizeof(*issued));
 	seen = calloc(blocks, sizeof(*seen));
-	for (int number = 0; number <= threads; number++)
-		start_worker(number);
+	for (int number = 0; number < threads; number++)
+		start_worker(number, step, SPAN);
+	start_worker(threads, NULL, SPAN);
+	if (restless_blocks)
+		start_restless();
 	if (pthread_create(&reporter, NULL, report, NULL))
 		return 1;
 	while (fgets(line, sizeof(line), stdin)) {

@@ -18,6 +18,9 @@ MIB = 1 << 20
 # How long anything may take that waits for requests, once all servers are back.
 WAIT_S = 180
 WRITER_BYTES = 8 * MIB
+RESTLESS_BYTES = 2 * MIB
+# Where fio's jobs leave room on the raw disk; in the file they lie behind the others.
+RAW_RESTLESS = 13 * MIB
 
 RAW_JOBS = """filename={disk}
 rate_iops=,25
@@ -65,6 +68,11 @@ size=4m
 """
 
 
+def _blocks(start):
+    """The restless blocks, from that byte on."""
+    return range(start // BLOCK, (start + RESTLESS_BYTES) // BLOCK)
+
+
 class Load:
     """On the raw disk of a device."""
 
@@ -78,7 +86,7 @@ class Load:
 
     def start(self):
         """Starts the writer."""
-        self.writer = Writer(self.disk.path, blocks=WRITER_BYTES // BLOCK, seed=self.seed, zeroes=True)
+        self.writer = Writer(self.disk.path, blocks=WRITER_BYTES // BLOCK, seed=self.seed, restless=_blocks(RAW_RESTLESS), zeroes=True)
 
     def _jobs(self):
         return RAW_JOBS.format(disk=self.disk.path)
@@ -129,8 +137,9 @@ class FileLoad(Load):
     def start(self):
         self.system = FileSystem("ext4", self.disk, f"mnt-{self.disk.name}").__enter__()
         path = self.system.path("blocks")
-        run("dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={WRITER_BYTES // MIB}", "oflag=direct", "status=none")
-        self.writer = Writer(path, blocks=WRITER_BYTES // BLOCK, seed=self.seed)
+        count = (WRITER_BYTES + RESTLESS_BYTES) // MIB
+        run("dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={count}", "oflag=direct", "status=none")
+        self.writer = Writer(path, blocks=WRITER_BYTES // BLOCK, seed=self.seed, restless=_blocks(WRITER_BYTES))
 
     def _jobs(self):
         os.makedirs(self.system.path("fio"), exist_ok=True)

@@ -3,6 +3,7 @@
 
 import os
 import queue
+import re
 import subprocess
 import threading
 import time
@@ -24,9 +25,10 @@ def build():
 
 
 class Writer:
-    """A process that writes blocks, and verifies them."""
+    """A process that writes blocks, and verifies them. `restless` is the range of blocks, apart from those, that it writes from a
+    buffer that changes meanwhile, and does not verify: what they hold shows when the stores are compared."""
 
-    def __init__(self, path, *, first=0, blocks, seed, threads=6, pace_us=8000, zeroes=False):
+    def __init__(self, path, *, first=0, blocks, seed, restless, threads=6, pace_us=8000, zeroes=False):
         self.path, self.first, self.blocks, self.seed, self.zeroes = path, first, blocks, seed, int(zeroes)
         self.operations = 0
         self.stalls = []
@@ -34,8 +36,9 @@ class Writer:
         self.heard = time.monotonic()
         self.trouble, self.is_ended = None, False
         self.said = ""
+        self.restless_writes = 0
         self._answers = queue.Queue()
-        argv = [PROGRAM, path, first, blocks, threads, seed, pace_us, self.zeroes]
+        argv = [PROGRAM, path, first, blocks, threads, seed, pace_us, self.zeroes, restless.start, len(restless)]
         self.process = subprocess.Popen(
             [str(word) for word in argv], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0
         )
@@ -81,8 +84,10 @@ class Writer:
         self._ask("pause", "PAUSED", seconds)
 
     def verify(self, seconds):
-        """Reads all blocks; only while it pauses."""
+        """Reads all blocks but the restless ones, which must have been written since the last time; only while it pauses."""
         self._ask("verify", "VERIFIED", seconds)
+        before, self.restless_writes = self.restless_writes, int(re.search(r"(\d+) restless", self.said)[1])
+        check.that(self.restless_writes > before, f"{self.path}: restless blocks are written in this round")
 
     def go_on(self):
         """Ends the pause."""
