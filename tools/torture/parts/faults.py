@@ -4,18 +4,23 @@ everything is healed; the schedule then waits until all groups concerned are who
 
 Left out, since the mirror does not claim to survive it: every group silent for longer than `timeout` with servers that live on
 (SIGSTOP), since a fence by time is all that there is then; the last group in sync refusing requests (SIGTERM to nbdkit); a
-server that loses acknowledged data of the last group. netem's corruption is left out too: TCP has a checksum and NBD has none,
-so it would test TCP, and a veth may leave the checksum out.
+server that loses a few blocks of acknowledged data, which chance alone shows (one that has lost all of it is refused). netem's
+corruption is left out too: TCP has a checksum and NBD has none, so it would test TCP, and a veth may leave the checksum out.
 """
 
 import enum
 import os
 import signal
 
+from lib import check
 from lib.program import run as run_program
 from lib.server import NbdServer, Server
 from lib.store import Store
-from parts.victim import RESYNC_KIB, TIMEOUT_S
+from parts.victim import NAP_S, RECOVER_S, RESYNC_KIB, TIMEOUT_S
+
+# What enbd says of a server that has lost its data: of a group that others can stand in for, and of a channel of one that is alone.
+DIFFERS = "clean blocks differ from the mirror's: not the server that was lost"
+NOT_HELD = "the server does not hold the data of the group"
 
 
 class Reach(enum.Enum):
@@ -345,6 +350,49 @@ def changed_export(victim, group, dice):
         victim.watch.fail(f"a server with another size was written to: {used} bytes")
 
 
+@fault(Reach.OUT)
+def emptied(victim, group, dice):
+    """Server back with an empty store, refused; healed by hotadd full, or by the right store."""
+    server = victim.servers[group]
+    counts = _lose(victim, [group])
+    yield _any(dice)
+    server.start()
+    _wait_refused(victim, counts, lambda s: s.group_lines.get(group, (None, None, None))[::2] == ("faulty", DIFFERS))
+    yield _short(dice)
+    full = dice.choice([" full", ""])
+    if not full:
+        server.kill()
+        server.store.bring_back()
+        server.start()
+    victim.hotadd(group, full)
+
+
+def _lose(victim, groups):
+    """Kills the servers of groups, and gives them empty stores; what the channels of each have despatched by then."""
+    for group in groups:
+        victim.servers[group].kill()
+        victim.servers[group].store.set_aside()
+    what = f"the channels of groups {groups} of {victim.letter} are down"
+    now = victim.wait_until(lambda s: not any(c.is_up for g in groups for c in s.of_group(g)), RECOVER_S, what)
+    return {group: _despatched(now, group) for group in groups}
+
+
+def _despatched(status, group):
+    return sum(channel.despatched for channel in status.of_group(group))
+
+
+def _wait_refused(victim, counts, is_refused):
+    """Waits until servers with empty stores are refused. Fails if one of them has carried anything for a group in sync."""
+
+    def look():
+        now = victim.status()
+        used = [group for group, count in counts.items() if now.mark(group) == "" and _despatched(now, group) > count]
+        check.that(not used, f"servers of groups {used} of {victim.letter} with empty stores are not used")
+        return is_refused(now)
+
+    check.until(look, RECOVER_S, f"servers of groups {list(counts)} of {victim.letter} with empty stores are refused", NAP_S)
+
+
 def _start_all(victim, servers, dice):
     """Starts servers, in any order."""
     dice.shuffle(servers)
@@ -360,6 +408,22 @@ def all_killed(victim, group, dice):
     for server in victim.servers:
         server.kill()
     yield _any(dice)
+    _start_all(victim, list(victim.servers), dice)
+
+
+@fault(Reach.CUT)
+def all_emptied(victim, group, dice):
+    """All servers back with empty stores, refused, later with the right ones."""
+    victim.cut()
+    counts = _lose(victim, range(len(victim.servers)))
+    for server in victim.servers:
+        server.start()
+    _wait_refused(victim, counts, lambda s: any(not c.mark and NOT_HELD in (c.last_error or "") for c in s.channels))
+    yield _any(dice)
+    _wait_refused(victim, counts, lambda s: True)
+    for server in victim.servers:
+        server.kill()
+        server.store.bring_back()
     _start_all(victim, list(victim.servers), dice)
 
 

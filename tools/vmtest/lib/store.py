@@ -52,6 +52,16 @@ class Store:
         os.truncate(self.path, 0)
         os.truncate(self.path, self.size)
 
+    def set_aside(self):
+        """Puts an empty one in its place, until `bring_back`."""
+        os.rename(self.path, f"{self.path}.aside")
+        with open(self.path, "wb") as file:
+            file.truncate(self.size)
+
+    def bring_back(self):
+        """Ends `set_aside`."""
+        os.rename(f"{self.path}.aside", self.path)
+
     def replace(self, data):
         """Makes it hold these bytes, as many as it has, and holes where they are zeroes."""
         self.empty()
