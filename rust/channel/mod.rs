@@ -39,6 +39,7 @@ use crate::kapi::{
 use crate::logic::channel::{ChannelEvent, ChannelState, DownReason};
 use crate::logic::command::Address;
 use crate::logic::send_queue::{Batch, SendQueue};
+use crate::logic::target::Target;
 use crate::logic::wire::{handshake::Export, request::Command};
 use kernel::{
     prelude::*,
@@ -112,26 +113,26 @@ pub(crate) struct Spec {
     pub(crate) group: u8,
     /// The server's address as it is shown.
     pub(crate) addr: KVec<u8>,
-    target: Target,
+    place: Place,
     /// The name of the export.
     pub(crate) export: KVec<u8>,
-    net: Arc<Net>,
+    net: Net,
 }
 
-enum Target {
+enum Place {
     Tcp4(core::net::Ipv4Addr, u16),
     Tcp6(core::net::Ipv6Addr, u16),
     Unix,
 }
 
 impl Spec {
-    /// What a command asks for, in the namespace `net`.
-    pub(crate) fn new(group: u8, addr: Address<'_>, export: &str, net: Arc<Net>) -> Result<Self> {
+    /// What a command asks for, in the network namespace of its writer, who calls this.
+    pub(crate) fn here(group: u8, addr: Address<'_>, export: &str) -> Result<Self> {
         let mut text = KVec::new();
-        let target = match addr {
-            Address::Tcp4 { addr, port } => Target::Tcp4(addr, port),
-            Address::Tcp6 { addr, port } => Target::Tcp6(addr, port),
-            Address::Unix { .. } => Target::Unix,
+        let place = match addr {
+            Address::Tcp4 { addr, port } => Place::Tcp4(addr, port),
+            Address::Tcp6 { addr, port } => Place::Tcp6(addr, port),
+            Address::Unix { .. } => Place::Unix,
         };
         text.extend_from_slice(addr.text().as_str().as_bytes(), GFP_KERNEL)?;
         let mut name = KVec::new();
@@ -139,23 +140,23 @@ impl Spec {
         Ok(Self {
             group,
             addr: text,
-            target,
+            place,
             export: name,
-            net,
+            net: Net::current(),
         })
     }
 
     fn endpoint(&self) -> Endpoint<'_> {
-        match self.target {
-            Target::Tcp4(ip, port) => Endpoint::Tcp4(ip, port),
-            Target::Tcp6(ip, port) => Endpoint::Tcp6(ip, port),
-            Target::Unix => Endpoint::Unix(&self.addr),
+        match self.place {
+            Place::Tcp4(ip, port) => Endpoint::Tcp4(ip, port),
+            Place::Tcp6(ip, port) => Endpoint::Tcp6(ip, port),
+            Place::Unix => Endpoint::Unix(&self.addr),
         }
     }
 
     /// Whether it leads to a unix socket.
     fn is_unix(&self) -> bool {
-        matches!(self.target, Target::Unix)
+        matches!(self.place, Place::Unix)
     }
 
     /// `tcp` or `unix`.
@@ -179,11 +180,26 @@ impl Spec {
 
     /// Whether it leads to `addr`.
     pub(crate) fn leads_to(&self, addr: &Address<'_>) -> bool {
-        match (&self.target, addr) {
-            (Target::Tcp4(a, p), Address::Tcp4 { addr, port }) => a == addr && p == port,
-            (Target::Tcp6(a, p), Address::Tcp6 { addr, port }) => a == addr && p == port,
-            (Target::Unix, Address::Unix { path }) => self.addr.as_slice() == path.as_bytes(),
-            _ => false,
+        self.address() == *addr
+    }
+
+    fn address(&self) -> Address<'_> {
+        match self.place {
+            Place::Tcp4(addr, port) => Address::Tcp4 { addr, port },
+            Place::Tcp6(addr, port) => Address::Tcp6 { addr, port },
+            Place::Unix => Address::Unix {
+                path: self.addr_str(),
+            },
+        }
+    }
+
+    /// What it leads to.
+    pub(crate) fn target(&self) -> Target<'_, &Net> {
+        Target {
+            group: self.group,
+            addr: self.address(),
+            export: &self.export,
+            net: &self.net,
         }
     }
 }

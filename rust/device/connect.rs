@@ -4,7 +4,6 @@
 
 use super::{Control, Device, Failure};
 use crate::channel::{ChannelThreads, Spec};
-use crate::kapi::net::Net;
 use crate::logic::{
     channel::{ChannelState, DownReason},
     command::Address,
@@ -23,15 +22,15 @@ const GRACE_MS: u32 = 2000;
 
 impl Device {
     /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one
-    /// is not, none is added.
+    /// is not, none is added. With `force` another group may have the export already.
     pub(super) fn connect(
         &self,
         control: &mut Control,
-        group: u8,
-        addr: Address<'_>,
-        name: &str,
+        spec: Spec,
         count: u8,
+        force: bool,
     ) -> Result<(), Failure> {
+        let group = spec.group;
         let g = self
             .mirror
             .group(usize::from(group))
@@ -39,9 +38,12 @@ impl Device {
         if control.channels.len() + usize::from(count) > MAX_CHANNELS {
             return Err(Failure::new(ENOSPC, "too many channels"));
         }
+        if !force && self.is_taken(control, &spec) {
+            let reason = "another group has this export; 'force' takes it all the same";
+            return Err(Failure::new(EEXIST, reason));
+        }
         g.prepare()?;
-        let net = Arc::new(Net::current(), GFP_KERNEL)?;
-        let spec = Arc::new(Spec::new(group, addr, name, net)?, GFP_KERNEL)?;
+        let spec = Arc::new(spec, GFP_KERNEL)?;
         let mut added = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
         control.channels.reserve(usize::from(count), GFP_KERNEL)?;
         let is_new = self.mirror.view().state(usize::from(group)) == GroupState::Absent;
@@ -64,6 +66,13 @@ impl Device {
                 Err(failure)
             }
         }
+    }
+
+    /// Whether another group of the device has a channel to the same export.
+    fn is_taken(&self, control: &Control, spec: &Spec) -> bool {
+        let target = spec.target();
+        let mut known = control.channels.iter().filter_map(|t| self.spec_of(t));
+        known.any(|theirs| target.is_shared_with(&theirs.target()))
     }
 
     fn start_channels(
@@ -155,9 +164,13 @@ impl Device {
         }
     }
 
-    fn group_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<u8> {
+    fn spec_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<Arc<Spec>> {
         let channel = self.mirror.channels().get(usize::from(threads.index()))?;
-        channel.with_link(|link| link.spec.as_ref().map(|spec| spec.group))
+        channel.with_link(|link| link.spec.clone())
+    }
+
+    fn group_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<u8> {
+        self.spec_of(threads).map(|spec| spec.group)
     }
 
     /// Removes the channels of a group, or those of one address.

@@ -21,7 +21,7 @@ mod keeper;
 mod scout;
 mod status;
 
-use crate::channel::ChannelThreads;
+use crate::channel::{ChannelThreads, Spec};
 use crate::kapi::block::mq::GenDisk;
 use crate::logic::{
     channel::DownReason,
@@ -178,7 +178,11 @@ impl Device {
                 addr,
                 name,
                 channels,
-            } => self.connect(&mut control, *group, *addr, name, *channels)?,
+                force,
+            } => {
+                let spec = Spec::here(*group, *addr, name)?;
+                self.connect(&mut control, spec, *channels, *force)?;
+            }
             Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,
             Verb::Enable(true) => self.enable(&mut control)?,
             Verb::Enable(false) => self.disable(&mut control)?,

@@ -31,6 +31,14 @@ impl Net {
     }
 }
 
+impl PartialEq for Net {
+    /// Whether both are one namespace.
+    fn eq(&self, other: &Self) -> bool {
+        // Neither is freed, and its place used again, while we hold references.
+        ptr::eq(self.0, other.0)
+    }
+}
+
 impl Drop for Net {
     fn drop(&mut self) {
         // SAFETY: By the type invariant.

@@ -25,6 +25,7 @@ pub mod resync;
 pub mod room;
 pub mod send_queue;
 pub mod status;
+pub mod target;
 pub mod unflushed;
 pub mod wire;
 mod word;

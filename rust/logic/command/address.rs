@@ -47,7 +47,7 @@ impl<'a> Address<'a> {
     /// # Errors
     ///
     /// `MalformedAddress`, `PortOutOfRange`, `PathNotAbsolute` or `PathTooLong`.
-    pub(super) fn parse(word: &'a str) -> Result<Self, Reason> {
+    pub(in crate::logic) fn parse(word: &'a str) -> Result<Self, Reason> {
         if let Some(path) = word.strip_prefix("unix:") {
             return parse_path(path);
         }
@@ -67,6 +67,19 @@ impl<'a> Address<'a> {
         let addr = host.parse().map_err(|_| Reason::MalformedAddress)?;
         let port = port.map_or(Ok(DEFAULT_PORT), parse_port)?;
         Ok(Self::Tcp4 { addr, port })
+    }
+
+    /// The same place in the one form that tells places apart: an IPv4 host that is written as a
+    /// mapped IPv6 one is the IPv4 host.
+    #[must_use]
+    pub fn plain(&self) -> Self {
+        match *self {
+            Self::Tcp6 { addr, port } => match addr.to_ipv4_mapped() {
+                Some(addr) => Self::Tcp4 { addr, port },
+                None => *self,
+            },
+            other => other,
+        }
     }
 
     /// What carries the bytes: `tcp` or `unix`.

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! connect[a]=0 192.0.2.1:10809 name=disk channels=2     also [v6]:port and unix:/path, see Address
+//! connect[a]=1 192.0.2.1:10809 name=disk force          the export of another group
 //! disconnect[a]=0 [192.0.2.1:10809]                     the address may be left out
 //! enable[a]=1    show_errs[a]=0    autoadd[a]=1         switches: 0 or 1
 //! setfaulty[a]=1    hotremove[a]=1                      a group
@@ -120,6 +121,8 @@ pub enum Verb<'a> {
         name: &'a str,
         /// How many channels, 1 to [`MAX_CONNECT_CHANNELS`].
         channels: u8,
+        /// Also an export that another group of the device has.
+        force: bool,
     },
     /// Removes a group's channels.
     Disconnect {
@@ -251,7 +254,15 @@ fn parse_connect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
     let addr = Address::parse(words.next().ok_or(Reason::AddressMissing)?)?;
     let mut name = None;
     let mut channels = None;
+    let mut force = false;
     while let Some(word) = words.next() {
+        if word == "force" {
+            if force {
+                return Err(Reason::DuplicateOption);
+            }
+            force = true;
+            continue;
+        }
         let (key, value) = word.split_once('=').ok_or(Reason::UnexpectedWord)?;
         match key {
             "name" if name.is_some() => return Err(Reason::DuplicateOption),
@@ -271,6 +282,7 @@ fn parse_connect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
         addr,
         name: name.unwrap_or(""),
         channels: channels.unwrap_or(1),
+        force,
     })
 }
 

@@ -31,6 +31,7 @@ fn the_commands_of_the_design() {
         addr: tcp4(1, 10809),
         name: "disk",
         channels: 2,
+        force: false,
     };
     assert_eq!(parse_line(line), on('a', connect));
     assert_eq!(
@@ -86,6 +87,7 @@ fn options_of_connect() {
             addr,
             name,
             channels,
+            force: false,
         })
     };
     let addr = tcp4(1, 10809);
@@ -105,6 +107,16 @@ fn options_of_connect() {
         verb("connect[a]=1 [::1]:7"),
         connect(Address::Tcp6 { addr, port }, "", 1)
     );
+    for words in ["force name=x", "name=x force", "channels=1 force name=x"] {
+        let forced = Verb::Connect {
+            group: 1,
+            addr: tcp4(1, 10809),
+            name: "x",
+            channels: 1,
+            force: true,
+        };
+        assert_eq!(verb(&format!("connect[a]=1 192.0.2.1 {words}")), Ok(forced));
+    }
     let longest = "n".repeat(MAX_NAME);
     assert!(verb(&format!("connect[a]=1 [::1] name={longest}")).is_ok());
 }
@@ -142,6 +154,8 @@ fn reasons_of_the_form() {
         ("hotadd[a]=1 full full", Reason::UnexpectedWord),
         ("disconnect[a]=1 [::1] [::1]", Reason::UnexpectedWord),
         ("connect[a]=1 [::1] full", Reason::UnexpectedWord),
+        ("connect[a]=1 [::1] Force", Reason::UnexpectedWord),
+        ("disconnect[a]=1 [::1] force", Reason::UnexpectedWord),
     ] {
         assert_eq!(verb(line), Err(reason), "{line:?}");
     }
@@ -195,6 +209,9 @@ fn reasons_of_the_server() {
         ("connect[a]=0 [::1] Name=x", Reason::UnknownOption),
         ("connect[a]=0 [::1] name=x name=x", Reason::DuplicateOption),
         ("connect[a]=0 [::1] name= name=", Reason::DuplicateOption),
+        ("connect[a]=0 [::1] force=1", Reason::UnknownOption),
+        ("connect[a]=0 [::1] force force", Reason::DuplicateOption),
+        ("connect[a]=0 force", Reason::MalformedAddress),
         (
             "connect[a]=0 [::1] channels=2 name=x channels=2",
             Reason::DuplicateOption,

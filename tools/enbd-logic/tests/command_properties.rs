@@ -58,8 +58,12 @@ fn format_verb(verb: &Verb<'_>, server: &str) -> String {
             group,
             name,
             channels,
+            force,
             ..
-        } => format!("{group} {server} name={name} channels={channels}"),
+        } => {
+            let force = if force { " force" } else { "" };
+            format!("{group} {server} name={name} channels={channels}{force}")
+        }
         Verb::Disconnect { group, addr: None } => format!("{group}"),
         Verb::Disconnect { group, .. } => format!("{group} {server}"),
         Verb::HotAdd { group, mode } => match mode {
@@ -92,6 +96,7 @@ fn verbs<'a>(
             addr,
             name,
             channels,
+            force: on,
         },
         Verb::Disconnect { group, addr: None },
         Verb::Disconnect {
@@ -154,6 +159,7 @@ fn pieces() -> impl Strategy<Value = String> {
         "512",
         "4294967296",
         "full",
+        "force",
         "name=",
         "channels=",
         "192.0.2.1",

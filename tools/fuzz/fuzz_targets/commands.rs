@@ -54,11 +54,13 @@ fn value(verb: &Verb<'_>) -> String {
             addr,
             name,
             channels,
+            force,
         } => {
             assert!(name.len() <= MAX_NAME);
             assert!((1..=MAX_CONNECT_CHANNELS).contains(&u32::from(*channels)));
             let (group, addr) = (group(*g), address(addr));
-            format!("{group} {addr} name={name} channels={channels}")
+            let force = if *force { " force" } else { "" };
+            format!("{group} {addr} name={name} channels={channels}{force}")
         }
         Verb::Disconnect { group: g, addr } => match addr {
             None => group(*g),

@@ -20,6 +20,7 @@ LINES = (
     (EINVAL, ["connect[a]=1 ::1", "connect[a]=1 [::1", "connect[a]=1 [::1]1", "connect[a]=1 [::1%lo]", "connect[a]=1 unix:x"]),
     (EINVAL, ["connect[a]=1 127.0.0.256", "connect[a]=1 127.0.0.1 disk", "connect[a]=1 127.0.0.1 size=3"]),
     (EINVAL, ["connect[a]=1 127.0.0.1 name=x name=y", "connect[a]=1 127.0.0.1 channels=1 channels=1"]),
+    (EINVAL, ["connect[a]=1 127.0.0.1 force force", "connect[a]=1 127.0.0.1 force=1", "connect[a]=1 force"]),
     (EINVAL, ["connect[a]=1 127.0.0.1 channels=x", "disconnect[a]=", "disconnect[a]=1 nowhere", "timeout[a]=30s"]),
     (ERANGE, ["setfaulty[a]=8", "hotadd[a]=99", "hotremove[a]=4294967297", "connect[a]=8 127.0.0.1", "disconnect[a]=8"]),
     (ERANGE, ["enable[a]=2", "show_errs[a]=2", "autoadd[a]=18446744073709551617", "reset[a]=2"]),
