@@ -7,7 +7,10 @@
 //! socket's server does not accept, within [`UNIX_TICK_MS`].
 
 use super::{Channel, Home, Spec};
-use crate::kapi::{block::mq::Operations, net::Socket};
+use crate::kapi::{
+    block::mq::Operations,
+    net::{Endpoint, Socket},
+};
 use crate::logic::channel::DownReason;
 use crate::logic::wire::handshake::{Export, Handshake, Step, SCRATCH};
 use kernel::{
@@ -42,7 +45,8 @@ impl<T: Operations> Channel<T> {
         spec: &Spec,
     ) -> Result<(Arc<Socket>, Export), DownReason> {
         let deadline = Deadline::after_s(home.connect_timeout_s());
-        let sock = Socket::new(&spec.net, spec.endpoint())
+        let to = spec.endpoint()?;
+        let sock = Socket::new(&spec.net, to)
             .and_then(|sock| Ok(Arc::new(sock, GFP_KERNEL)?))
             .map_err(system)?;
         // From now on whoever stops the channel can wake us up.
@@ -51,7 +55,7 @@ impl<T: Operations> Channel<T> {
             return Err(DownReason::Removed);
         }
         let result = self
-            .dial(&sock, spec, &deadline)
+            .dial(&sock, to, &deadline)
             .and_then(|()| Self::negotiate(&sock, spec, &deadline));
         if self.is_stopping() {
             return Err(DownReason::Removed);
@@ -59,18 +63,19 @@ impl<T: Operations> Channel<T> {
         result.map(|export| (sock, export))
     }
 
-    fn dial(&self, sock: &Socket, spec: &Spec, deadline: &Deadline) -> Result<(), DownReason> {
+    fn dial(&self, sock: &Socket, to: Endpoint<'_>, deadline: &Deadline) -> Result<(), DownReason> {
+        let is_unix = matches!(to, Endpoint::Unix(_));
         loop {
             let left = deadline.left_ms().ok_or(DownReason::ConnectTimeout)?;
             // Shutting a unix socket down does not wake up who waits until the server accepts.
-            let ms = if spec.is_unix() {
+            let ms = if is_unix {
                 left.min(UNIX_TICK_MS)
             } else {
                 left
             };
             sock.set_timeouts(ms, ms);
-            match sock.connect(spec.endpoint()) {
-                Err(e) if e == EAGAIN && spec.is_unix() && !self.is_stopping() => {}
+            match sock.connect(to) {
+                Err(e) if e == EAGAIN && is_unix && !self.is_stopping() => {}
                 result => return result.map_err(timed),
             }
         }

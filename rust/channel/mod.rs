@@ -37,7 +37,7 @@ use crate::kapi::{
     net::{Endpoint, Net, Socket},
 };
 use crate::logic::channel::{ChannelEvent, ChannelState, DownReason};
-use crate::logic::command::Address;
+use crate::logic::command::{Address, Name, Zone};
 use crate::logic::send_queue::{Batch, SendQueue};
 use crate::logic::target::Target;
 use crate::logic::wire::{handshake::Export, request::Command};
@@ -112,70 +112,67 @@ pub(crate) struct Spec {
     /// The group it belongs to.
     pub(crate) group: u8,
     /// The server's address as it is shown.
-    pub(crate) addr: KVec<u8>,
+    addr: KVec<u8>,
     place: Place,
     /// The name of the export.
     pub(crate) export: KVec<u8>,
+    /// The same as it is shown.
+    export_text: KVec<u8>,
     net: Net,
 }
 
 enum Place {
     Tcp4(core::net::Ipv4Addr, u16),
-    Tcp6(core::net::Ipv6Addr, u16),
-    Unix,
+    Tcp6(core::net::Ipv6Addr, Option<Zone>, u16),
+    Unix(KVec<u8>),
 }
 
 impl Spec {
     /// What a command asks for, in the network namespace of its writer, who calls this.
-    pub(crate) fn here(group: u8, addr: Address<'_>, export: &str) -> Result<Self> {
+    pub(crate) fn here(group: u8, addr: Address<'_>, export: Name<'_>) -> Result<Self> {
         let mut text = KVec::new();
         let place = match addr {
             Address::Tcp4 { addr, port } => Place::Tcp4(addr, port),
-            Address::Tcp6 { addr, port } => Place::Tcp6(addr, port),
-            Address::Unix { .. } => Place::Unix,
+            Address::Tcp6 { addr, zone, port } => Place::Tcp6(addr, zone, port),
+            Address::Unix { path } => Place::Unix(collect(path.bytes())?),
         };
         text.extend_from_slice(addr.text().as_str().as_bytes(), GFP_KERNEL)?;
-        let mut name = KVec::new();
-        name.extend_from_slice(export.as_bytes(), GFP_KERNEL)?;
         Ok(Self {
             group,
             addr: text,
             place,
-            export: name,
+            export: collect(export.bytes())?,
+            export_text: collect(export.spelled())?,
             net: Net::current(),
         })
     }
 
-    fn endpoint(&self) -> Endpoint<'_> {
-        match self.place {
-            Place::Tcp4(ip, port) => Endpoint::Tcp4(ip, port),
-            Place::Tcp6(ip, port) => Endpoint::Tcp6(ip, port),
-            Place::Unix => Endpoint::Unix(&self.addr),
-        }
-    }
-
-    /// Whether it leads to a unix socket.
-    fn is_unix(&self) -> bool {
-        matches!(self.place, Place::Unix)
+    /// Where to connect to now: an interface that comes back may have another number.
+    fn endpoint(&self) -> Result<Endpoint<'_>, DownReason> {
+        Ok(match &self.place {
+            Place::Tcp4(ip, port) => Endpoint::Tcp4(*ip, *port),
+            Place::Tcp6(ip, None, port) => Endpoint::Tcp6(*ip, *port, 0),
+            Place::Tcp6(ip, Some(zone), port) => {
+                let scope = self.net.interface(zone.as_str().as_bytes());
+                Endpoint::Tcp6(*ip, *port, scope.ok_or(DownReason::NoInterface)?)
+            }
+            Place::Unix(path) => Endpoint::Unix(path),
+        })
     }
 
     /// `tcp` or `unix`.
     pub(crate) fn transport(&self) -> &'static str {
-        if self.is_unix() {
-            "unix"
-        } else {
-            "tcp"
-        }
+        self.address().transport()
     }
 
-    /// The address as text.
+    /// The address as it is shown.
     pub(crate) fn addr_str(&self) -> &str {
         core::str::from_utf8(&self.addr).unwrap_or("?")
     }
 
-    /// The export's name as text.
+    /// The export's name as it is shown.
     pub(crate) fn export_str(&self) -> &str {
-        core::str::from_utf8(&self.export).unwrap_or("?")
+        core::str::from_utf8(&self.export_text).unwrap_or("?")
     }
 
     /// Whether it leads to `addr`.
@@ -186,9 +183,9 @@ impl Spec {
     fn address(&self) -> Address<'_> {
         match self.place {
             Place::Tcp4(addr, port) => Address::Tcp4 { addr, port },
-            Place::Tcp6(addr, port) => Address::Tcp6 { addr, port },
-            Place::Unix => Address::Unix {
-                path: self.addr_str(),
+            Place::Tcp6(addr, zone, port) => Address::Tcp6 { addr, zone, port },
+            Place::Unix(ref path) => Address::Unix {
+                path: Name::plain(path),
             },
         }
     }
@@ -198,10 +195,18 @@ impl Spec {
         Target {
             group: self.group,
             addr: self.address(),
-            export: &self.export,
+            export: Name::plain(&self.export),
             net: &self.net,
         }
     }
+}
+
+fn collect(bytes: impl Iterator<Item = u8>) -> Result<KVec<u8>> {
+    let mut all = KVec::new();
+    for byte in bytes {
+        all.push(byte, GFP_KERNEL)?;
+    }
+    Ok(all)
 }
 
 /// The connection of a channel, as far as it is not on the fast path.

@@ -180,7 +180,7 @@ impl Device {
                 channels,
                 force,
             } => {
-                let spec = Spec::here(*group, *addr, name)?;
+                let spec = Spec::here(*group, *addr, *name)?;
                 self.connect(&mut control, spec, *channels, *force)?;
             }
             Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,

@@ -8,6 +8,7 @@
 
 #include <linux/blk-mq.h>
 #include <linux/blkdev.h>
+#include <linux/if.h>
 #include <linux/kthread.h>
 #include <linux/net.h>
 #include <linux/proc_fs.h>
@@ -27,6 +28,7 @@ static const u32 ENBD_REQ_OP_MASK = (__force u32)REQ_OP_MASK;
 /* helpers.c: inline functions, macros, and fields of structs that Rust sees as opaque. */
 struct net *enbd_get_current_net(void);
 void enbd_put_net(struct net *net);
+int enbd_net_ifindex(struct net *net, const char *name);
 void enbd_sock_prepare(struct socket *sock);
 void enbd_sock_release(struct socket *sock);
 void enbd_sock_abort(struct socket *sock);

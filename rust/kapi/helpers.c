@@ -6,6 +6,7 @@
 #include <linux/fs_struct.h>
 #include <linux/highmem.h>
 #include <linux/module.h>
+#include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/page_ref.h>
 #include <linux/sched.h>
@@ -26,6 +27,20 @@ struct net *enbd_get_current_net(void)
 void enbd_put_net(struct net *net)
 {
 	put_net(net);
+}
+
+/* The number of an interface, which it keeps as long as it is there; 0 if there is none of that name. */
+int enbd_net_ifindex(struct net *net, const char *name)
+{
+	struct net_device *dev;
+	int index = 0;
+
+	rcu_read_lock();
+	dev = dev_get_by_name_rcu(net, name);
+	if (dev)
+		index = dev->ifindex;
+	rcu_read_unlock();
+	return index;
 }
 
 /*

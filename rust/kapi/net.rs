@@ -29,6 +29,16 @@ impl Net {
         // SAFETY: The current task has a namespace. INVARIANT: The helper takes a reference.
         Self(unsafe { bindings::enbd_get_current_net() })
     }
+
+    /// The number that the interface `name` has now, never 0; nothing if there is none.
+    pub(crate) fn interface(&self, name: &[u8]) -> Option<u32> {
+        let mut text = [0u8; bindings::IFNAMSIZ as usize];
+        let (_, room) = text.split_last_mut()?;
+        room.get_mut(..name.len())?.copy_from_slice(name);
+        // SAFETY: The namespace is valid by the type invariant, and `text` ends with a NUL.
+        let index = unsafe { bindings::enbd_net_ifindex(self.0, text.as_ptr().cast()) };
+        u32::try_from(index).ok().filter(|&index| index != 0)
+    }
 }
 
 impl PartialEq for Net {
@@ -51,8 +61,8 @@ impl Drop for Net {
 pub(crate) enum Endpoint<'a> {
     /// TCP over IPv4.
     Tcp4(Ipv4Addr, u16),
-    /// TCP over IPv6.
-    Tcp6(Ipv6Addr, u16),
+    /// TCP over IPv6, through the interface with this number; 0 for any.
+    Tcp6(Ipv6Addr, u16, u32),
     /// A unix stream socket, by its path as the first process sees it.
     Unix(&'a [u8]),
 }
@@ -97,10 +107,10 @@ impl Endpoint<'_> {
                 put(4, &ip.octets())?;
                 put(8, &[0; 8])?;
             }
-            Self::Tcp6(ip, port) => {
+            Self::Tcp6(ip, port, scope) => {
                 put(2, &port.to_be_bytes())?;
                 put(8, &ip.octets())?;
-                put(24, &[0; 4])?;
+                put(24, &scope.to_ne_bytes())?;
             }
             Self::Unix(path) => {
                 put(2, path)?;

@@ -60,6 +60,8 @@ impl ChannelState {
 pub enum DownReason {
     /// The system refused, with this errno: no route, connection refused, no memory.
     System(i32),
+    /// The interface of the server's address does not exist now.
+    NoInterface,
     /// The server did not answer in time while we connected or negotiated.
     ConnectTimeout,
     /// The server and we did not come to an agreement.
@@ -95,6 +97,7 @@ impl DownReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::System(errno) => system_phrase(errno),
+            Self::NoInterface => "no such network interface",
             Self::ConnectTimeout => "the server did not answer in time",
             Self::Handshake(reason) => reason.as_str(),
             Self::OtherExport => {
@@ -118,6 +121,7 @@ impl DownReason {
     pub fn errno(self) -> i32 {
         match self {
             Self::System(errno) => errno,
+            Self::NoInterface => 19,                            // ENODEV
             Self::ConnectTimeout | Self::RequestTimeout => 110, // ETIMEDOUT
             Self::Handshake(reason) => reason.errno(),
             Self::OtherExport | Self::OtherData | Self::OddSize => 22, // EINVAL

@@ -5,7 +5,7 @@
 //! A mirror of an export with itself is none. Two spellings of one host that only the host's owner
 //! knows to be one, or a default export beside its name, are not found out.
 
-use super::command::Address;
+use super::command::{Address, Name};
 
 /// What a channel leads to, and for whom.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +15,7 @@ pub struct Target<'a, N> {
     /// Where the server listens.
     pub addr: Address<'a>,
     /// The name of the export; empty is the server's default export.
-    pub export: &'a [u8],
+    pub export: Name<'a>,
     /// The network namespace, of which only the identity matters.
     pub net: N,
 }
@@ -38,13 +38,13 @@ impl<N: PartialEq> Target<'_, N> {
 #[cfg(test)]
 mod tests {
     use super::Target;
-    use crate::logic::command::Address;
+    use crate::logic::command::{Address, Name};
 
     fn target(word: &str, export: &'static str, net: u8) -> Target<'static, u8> {
         Target {
             group: 0,
             addr: Address::parse(word.to_owned().leak()).expect(word),
-            export: export.as_bytes(),
+            export: Name::plain(export.as_bytes()),
             net,
         }
     }
@@ -70,6 +70,10 @@ mod tests {
         let path = target("unix:/run/nbd", "", 1);
         assert!(path.is_same(&target("unix:/run/nbd", "", 2)));
         assert!(!path.is_same(&target("unix:/run/nbd2", "", 1)));
+        let zone = target("[fe80::1%eth0]", "", 1);
+        assert!(!zone.is_same(&target("[fe80::1%eth1]", "", 1)));
+        let global = target("[2001:db8::1%eth0]", "", 1);
+        assert!(global.is_same(&target("[2001:db8::1]", "", 1)));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub fn lines(buf: &[u8]) -> impl Iterator<Item = Line<'_>> {
 /// A line as text, without the spaces and tabs around it.
 ///
 /// NBD's export names are UTF-8, but a name that the log and the status show must not be able to
-/// look like another one, so that only ASCII is let in.
+/// look like another one, so that only ASCII is let in: bytes above 127 are written as escapes.
 pub(super) fn printable(line: &[u8]) -> Result<&str, Reason> {
     if line.len() > MAX_LINE {
         return Err(Reason::LineTooLong);

@@ -9,6 +9,7 @@
 //! ```text
 //! connect[a]=0 192.0.2.1:10809 name=disk channels=2     also [v6]:port and unix:/path, see Address
 //! connect[a]=1 192.0.2.1:10809 name=disk force          the export of another group
+//! connect[a]=2 [fe80::1%eth0] name=VM\040disk           names have escapes, see Name
 //! disconnect[a]=0 [192.0.2.1:10809]                     the address may be left out
 //! enable[a]=1    show_errs[a]=0    autoadd[a]=1         switches: 0 or 1
 //! setfaulty[a]=1    hotremove[a]=1                      a group
@@ -29,22 +30,23 @@
 
 mod address;
 mod lines;
+mod name;
 mod reason;
 mod words;
+mod zone;
 
 #[cfg(test)]
 mod tests;
 
 pub use address::{Address, AddressText, DEFAULT_PORT, MAX_PATH};
 pub use lines::{lines, Line, MAX_LINE};
+pub use name::{Bytes, Name};
 pub use reason::Reason;
+pub use zone::{Zone, MAX_ZONE};
 
 use crate::logic::MAX_DEVICES;
 use words::Words;
 
-/// The longest export name, in bytes. NBD allows 4096, which a line could not hold; 255 is the
-/// longest file name, and names are mostly those of files.
-pub const MAX_NAME: usize = 255;
 /// The most channels that one `connect` may add.
 pub const MAX_CONNECT_CHANNELS: u32 = 16;
 /// The smallest unit of accounting, in bytes: the smallest logical block of the block layer.
@@ -117,8 +119,9 @@ pub enum Verb<'a> {
         group: u8,
         /// The server.
         addr: Address<'a>,
-        /// The export asked for; empty is the server's default export. At most [`MAX_NAME`] bytes.
-        name: &'a str,
+        /// The export asked for; empty is the server's default export. A line holds no name that
+        /// is longer than NBD allows.
+        name: Name<'a>,
         /// How many channels, 1 to [`MAX_CONNECT_CHANNELS`].
         channels: u8,
         /// Also an export that another group of the device has.
@@ -266,8 +269,7 @@ fn parse_connect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
         let (key, value) = word.split_once('=').ok_or(Reason::UnexpectedWord)?;
         match key {
             "name" if name.is_some() => return Err(Reason::DuplicateOption),
-            "name" if value.len() > MAX_NAME => return Err(Reason::NameTooLong),
-            "name" => name = Some(value),
+            "name" => name = Some(Name::parse(value)?),
             "channels" if channels.is_some() => return Err(Reason::DuplicateOption),
             "channels" => {
                 let count =
@@ -280,7 +282,7 @@ fn parse_connect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
     Ok(Verb::Connect {
         group,
         addr,
-        name: name.unwrap_or(""),
+        name: name.unwrap_or(Name::plain(b"")),
         channels: channels.unwrap_or(1),
         force,
     })

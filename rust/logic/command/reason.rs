@@ -59,14 +59,19 @@ pub enum Reason {
     AddressMissing,
     /// An address that is neither `1.2.3.4[:port]`, `[v6][:port]` nor `unix:/path`.
     MalformedAddress,
+    /// What stands behind the `%` of an address is no name of an interface.
+    MalformedZone,
+    /// A link-local address without a zone.
+    ZoneMissing,
     /// A port is 0 or above 65535.
     PortOutOfRange,
     /// The path of a Unix socket does not start with `/`.
     PathNotAbsolute,
     /// The path of a Unix socket is longer than [`MAX_PATH`](super::MAX_PATH).
     PathTooLong,
-    /// An export name is longer than [`MAX_NAME`](super::MAX_NAME).
-    NameTooLong,
+    /// In a path or an export name a backslash is not followed by three octal digits that are a
+    /// byte other than NUL.
+    BadEscape,
     /// `key=value` with a key that `connect` does not have.
     UnknownOption,
     /// An option stands twice.
@@ -80,7 +85,7 @@ impl Reason {
             Self::LineTooLong => "line longer than 1024 bytes",
             Self::EmbeddedNul => "NUL byte in line",
             Self::ControlCharacter => "control character in line",
-            Self::NotAscii => "character outside ASCII in line",
+            Self::NotAscii => "character outside ASCII in line (names have octal escapes)",
             Self::EmptyLine => "empty line",
             Self::Malformed => "not of the form verb[device]=value",
             Self::NoSuchDevice => "no such device letter",
@@ -99,10 +104,12 @@ impl Reason {
             Self::ResetNotOne => "reset takes 1 only",
             Self::AddressMissing => "address missing",
             Self::MalformedAddress => "malformed address",
+            Self::MalformedZone => "malformed interface name in address",
+            Self::ZoneMissing => "link-local address without its interface ([fe80::1%eth0])",
             Self::PortOutOfRange => "port out of range (1 to 65535)",
             Self::PathNotAbsolute => "unix path not absolute",
             Self::PathTooLong => "unix path longer than 107 bytes",
-            Self::NameTooLong => "export name longer than 255 bytes",
+            Self::BadEscape => "bad escape (a backslash takes three octal digits, 001 to 377)",
             Self::UnknownOption => "unknown option",
             Self::DuplicateOption => "option given twice",
         }
@@ -122,7 +129,7 @@ impl Reason {
             | Self::ConnectTimeoutOutOfRange
             | Self::SpeedOutOfRange
             | Self::PortOutOfRange => ERANGE,
-            Self::PathTooLong | Self::NameTooLong => ENAMETOOLONG,
+            Self::PathTooLong => ENAMETOOLONG,
             Self::EmptyLine
             | Self::Malformed
             | Self::UnknownVerb
@@ -133,7 +140,10 @@ impl Reason {
             | Self::ResetNotOne
             | Self::AddressMissing
             | Self::MalformedAddress
+            | Self::MalformedZone
+            | Self::ZoneMissing
             | Self::PathNotAbsolute
+            | Self::BadEscape
             | Self::UnknownOption
             | Self::DuplicateOption => EINVAL,
         }

@@ -3,8 +3,8 @@
 //! Every verb and every reason, by example.
 
 use super::{
-    device_of, parse_line, Address, Command, DeviceId, HotAddMode, Reason, Verb, MAX_LINE,
-    MAX_NAME, MAX_PATH,
+    device_of, parse_line, Address, Command, DeviceId, HotAddMode, Name, Reason, Verb, Zone,
+    MAX_LINE, MAX_PATH,
 };
 use crate::logic::{MAX_DEVICES, MAX_GROUPS};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -29,7 +29,7 @@ fn the_commands_of_the_design() {
     let connect = Verb::Connect {
         group: 0,
         addr: tcp4(1, 10809),
-        name: "disk",
+        name: Name::plain(b"disk"),
         channels: 2,
         force: false,
     };
@@ -81,11 +81,11 @@ fn every_other_verb() {
 
 #[test]
 fn options_of_connect() {
-    let connect = |addr, name, channels| {
+    let connect = |addr, name: &'static str, channels| {
         Ok(Verb::Connect {
             group: 1,
             addr,
-            name,
+            name: Name::plain(name.as_bytes()),
             channels,
             force: false,
         })
@@ -97,28 +97,33 @@ fn options_of_connect() {
         verb(" \tconnect[a]= 1\t192.0.2.1   channels=16 name=a=[b]=,c \t"),
         connect(addr, "a=[b]=,c", 16)
     );
-    let path = "/run/nbd.sock";
+    let path = Name::plain(b"/run/nbd.sock");
     assert_eq!(
         verb("connect[a]=1 unix:/run/nbd.sock name=x"),
         connect(Address::Unix { path }, "x", 1)
     );
-    let (addr, port) = (Ipv6Addr::LOCALHOST, 7);
+    let (addr, zone, port) = (Ipv6Addr::LOCALHOST, Zone::new("lo"), 7);
     assert_eq!(
-        verb("connect[a]=1 [::1]:7"),
-        connect(Address::Tcp6 { addr, port }, "", 1)
+        verb("connect[a]=1 [::1%lo]:7"),
+        connect(Address::Tcp6 { addr, zone, port }, "", 1)
+    );
+    assert_eq!(
+        verb(r"connect[a]=1 192.0.2.1 name=B\303\274ro\0401"),
+        connect(tcp4(1, 10809), "B\u{fc}ro 1", 1)
     );
     for words in ["force name=x", "name=x force", "channels=1 force name=x"] {
         let forced = Verb::Connect {
             group: 1,
             addr: tcp4(1, 10809),
-            name: "x",
+            name: Name::plain(b"x"),
             channels: 1,
             force: true,
         };
         assert_eq!(verb(&format!("connect[a]=1 192.0.2.1 {words}")), Ok(forced));
     }
-    let longest = "n".repeat(MAX_NAME);
-    assert!(verb(&format!("connect[a]=1 [::1] name={longest}")).is_ok());
+    let line = "connect[a]=1 [::1] name=";
+    let longest = "n".repeat(MAX_LINE - line.len());
+    assert!(verb(&format!("{line}{longest}")).is_ok());
 }
 
 #[test]
@@ -194,7 +199,6 @@ fn reasons_of_the_value() {
 
 #[test]
 fn reasons_of_the_server() {
-    let long_name = format!("connect[a]=0 [::1] name={}", "n".repeat(MAX_NAME + 1));
     let long_path = format!("connect[a]=0 unix:/{}", "p".repeat(MAX_PATH));
     for (line, reason) in [
         ("connect[a]=0", Reason::AddressMissing),
@@ -203,7 +207,12 @@ fn reasons_of_the_server() {
         ("connect[a]=0 192.0.2.1:0", Reason::PortOutOfRange),
         ("connect[a]=0 unix:nbd.sock", Reason::PathNotAbsolute),
         (long_path.as_str(), Reason::PathTooLong),
-        (long_name.as_str(), Reason::NameTooLong),
+        (r"connect[a]=0 [::1] name=a\ b", Reason::BadEscape),
+        (r"connect[a]=0 [::1] name=\000", Reason::BadEscape),
+        (r"connect[a]=0 unix:/\4000", Reason::BadEscape),
+        (r"connect[a]=0 unix:\134/", Reason::PathNotAbsolute),
+        ("connect[a]=0 [fe80::1]", Reason::ZoneMissing),
+        ("connect[a]=0 [fe80::1%a/b]", Reason::MalformedZone),
         ("connect[a]=0 [::1] foo=1", Reason::UnknownOption),
         ("connect[a]=0 [::1] =1", Reason::UnknownOption),
         ("connect[a]=0 [::1] Name=x", Reason::UnknownOption),
@@ -225,7 +234,6 @@ fn reasons_of_the_server() {
 fn reasons_speak_and_have_an_errno() {
     for (reason, limit, errno) in [
         (Reason::LineTooLong, MAX_LINE, 7),
-        (Reason::NameTooLong, MAX_NAME, 36),
         (Reason::PathTooLong, MAX_PATH, 36),
         (Reason::GroupOutOfRange, MAX_GROUPS - 1, 34),
         (Reason::ChannelsOutOfRange, 16, 34),

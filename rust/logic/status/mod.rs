@@ -122,7 +122,8 @@ pub struct ChannelStatus<'a> {
     pub transport: &'a str,
     /// The server: [`Address::text`](crate::logic::command::Address::text).
     pub addr: &'a str,
-    /// The export; not shown if empty.
+    /// The export, as [`Name::spelled`](crate::logic::command::Name::spelled) spells it; not shown
+    /// if empty.
     pub export: &'a str,
     /// How often the socket was lost and made again.
     pub reconnects: u64,

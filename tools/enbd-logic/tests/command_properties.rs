@@ -4,7 +4,8 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use enbd_logic::logic::command::{
-    device_of, lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Verb,
+    device_of, lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb,
+    Zone,
 };
 use proptest::prelude::*;
 
@@ -12,8 +13,8 @@ use proptest::prelude::*;
 #[derive(Clone, Debug)]
 enum Server {
     V4(Ipv4Addr, u16),
-    V6(Ipv6Addr, u16),
-    Unix(String),
+    V6(Ipv6Addr, Option<String>, u16),
+    Unix(Vec<u8>),
 }
 
 impl Server {
@@ -23,11 +24,14 @@ impl Server {
                 addr: *addr,
                 port: *port,
             },
-            Self::V6(addr, port) => Address::Tcp6 {
+            Self::V6(addr, zone, port) => Address::Tcp6 {
                 addr: *addr,
+                zone: zone.as_deref().and_then(Zone::new),
                 port: *port,
             },
-            Self::Unix(path) => Address::Unix { path },
+            Self::Unix(path) => Address::Unix {
+                path: Name::plain(path),
+            },
         }
     }
 
@@ -35,10 +39,31 @@ impl Server {
     fn word(&self) -> String {
         match self {
             Self::V4(addr, port) => format!("{addr}:{port}"),
-            Self::V6(addr, port) => format!("[{addr}]:{port}"),
-            Self::Unix(path) => format!("unix:{path}"),
+            Self::V6(addr, None, port) => format!("[{addr}]:{port}"),
+            Self::V6(addr, Some(zone), port) => format!("[{addr}%{zone}]:{port}"),
+            Self::Unix(path) => format!("unix:{}", escape(path)),
         }
     }
+}
+
+/// A name as /proc/mounts would have it.
+fn escape(name: &[u8]) -> String {
+    let one = |byte: &u8| match byte {
+        b'\\' | ..=b' ' | 0x7f.. => format!("\\{byte:03o}"),
+        _ => char::from(*byte).to_string(),
+    };
+    name.iter().map(one).collect()
+}
+
+/// Names of all bytes but NUL, many of them printable.
+fn name(most: usize) -> impl Strategy<Value = Vec<u8>> {
+    let byte = prop_oneof![1u8..=255, b'!'..=b'~', Just(b'\\'), b'0'..=b'7'];
+    prop::collection::vec(byte, 0..=most)
+}
+
+fn zone() -> impl Strategy<Value = String> {
+    let dots = |name: &String| name != "." && name != "..";
+    r"[!-.0-9;-\\^-~]{1,15}".prop_filter("no name of an interface", dots)
 }
 
 fn server() -> impl Strategy<Value = Server> {
@@ -46,9 +71,17 @@ fn server() -> impl Strategy<Value = Server> {
     let segment = prop_oneof![Just(0u16), Just(0xffff), any::<u16>()];
     prop_oneof![
         (any::<u32>(), 1u16..).prop_map(|(addr, port)| Server::V4(addr.into(), port)),
-        (proptest::array::uniform8(segment), 1u16..)
-            .prop_map(|(addr, port)| Server::V6(addr.into(), port)),
-        "/[!-~]{0,106}".prop_map(Server::Unix),
+        (
+            proptest::array::uniform8(segment),
+            proptest::option::of(zone()),
+            1u16..
+        )
+            .prop_map(|(addr, zone, port)| {
+                let addr = Ipv6Addr::from(addr);
+                let least = addr.is_unicast_link_local().then(|| "eth0".to_owned());
+                Server::V6(addr, zone.or(least), port)
+            }),
+        name(106).prop_map(|name| Server::Unix([&b"/"[..], &name].concat())),
     ]
 }
 
@@ -62,6 +95,7 @@ fn format_verb(verb: &Verb<'_>, server: &str) -> String {
             ..
         } => {
             let force = if force { " force" } else { "" };
+            let name = escape(&name.bytes().collect::<Vec<u8>>());
             format!("{group} {server} name={name} channels={channels}{force}")
         }
         Verb::Disconnect { group, addr: None } => format!("{group}"),
@@ -84,7 +118,7 @@ fn format_verb(verb: &Verb<'_>, server: &str) -> String {
 /// One verb of each kind from the numbers given.
 fn verbs<'a>(
     addr: Address<'a>,
-    name: &'a str,
+    name: Name<'a>,
     group: u8,
     channels: u8,
     n: u32,
@@ -161,6 +195,10 @@ fn pieces() -> impl Strategy<Value = String> {
         "full",
         "force",
         "name=",
+        "\\",
+        "\\040",
+        "377",
+        "[fe80::1%",
         "channels=",
         "192.0.2.1",
         "[::1]",
@@ -197,12 +235,12 @@ proptest! {
     #[test]
     fn what_is_formatted_is_parsed(
         server in server(),
-        name in "[!-~]{0,255}",
+        name in name(120),
         (group, channels, n, on) in (0u8..8, 1u8..=16, any::<u32>(), any::<bool>()),
         index in 0usize..26,
     ) {
         let device = DeviceId::new(index).expect("below 26");
-        for verb in verbs(server.borrow(), &name, group, channels, n, on) {
+        for verb in verbs(server.borrow(), Name::plain(&name), group, channels, n, on) {
             let value = format_verb(&verb, &server.word());
             let line = format!("{}[{}]={value}", verb.name(), device.letter());
             prop_assert_eq!(parse_line(line.as_bytes()), Ok(Command { device, verb }));
@@ -210,9 +248,32 @@ proptest! {
     }
 
     #[test]
+    fn every_spelling_is_the_same_name(
+        name in prop::collection::vec((1u8..=255, any::<bool>()), 0..200),
+    ) {
+        let plain: Vec<u8> = name.iter().map(|(byte, _)| *byte).collect();
+        let spelled: String = name
+            .iter()
+            .map(|(byte, needless)| match needless {
+                true => format!("\\{byte:03o}"),
+                false => escape(&[*byte]),
+            })
+            .collect();
+        let line = format!("connect[a]=0 [::1] name={spelled}");
+        let Ok(Command { verb: Verb::Connect { name, .. }, .. }) = parse_line(line.as_bytes()) else {
+            return Err(TestCaseError::fail(line));
+        };
+        prop_assert_eq!(name, Name::plain(&plain));
+        prop_assert_eq!(name.bytes().collect::<Vec<_>>(), &plain[..]);
+        prop_assert_eq!(name.len(), plain.len());
+        let text: Vec<u8> = name.spelled().collect();
+        prop_assert_eq!(text, escape(&plain).into_bytes());
+    }
+
+    #[test]
     fn addresses_are_written_as_std_writes_them(server in server()) {
         let expected = match &server {
-            Server::Unix(path) => path.clone(),
+            Server::Unix(path) => escape(path),
             tcp => tcp.word(),
         };
         let text: AddressText = server.borrow().text();

@@ -7,7 +7,7 @@
 
 use enbd_logic::logic::command::{
     device_of, lines, parse_line, Address, Command, HotAddMode, Verb, MAX_BLOCKSIZE,
-    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_NAME, MAX_PATH, MAX_TIMEOUT_S,
+    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_PATH, MAX_TIMEOUT_S, MAX_ZONE,
     MIN_BLOCKSIZE,
 };
 use enbd_logic::logic::{MAX_DEVICES, MAX_GROUPS};
@@ -26,13 +26,16 @@ fn address(addr: &Address<'_>) -> String {
             assert_eq!(text, format!("{addr}:{port}"));
             text.to_owned()
         }
-        Address::Tcp6 { addr, port } => {
+        Address::Tcp6 { addr, zone, port } => {
             assert!(*port != 0);
-            assert_eq!(text, format!("[{addr}]:{port}"));
+            assert!(zone.is_some() || !addr.is_unicast_link_local());
+            assert!(zone.is_none_or(|zone| (1..=MAX_ZONE).contains(&zone.as_str().len())));
+            let zone = zone.map_or(String::new(), |zone| format!("%{}", zone.as_str()));
+            assert_eq!(text, format!("[{addr}{zone}]:{port}"));
             text.to_owned()
         }
         Address::Unix { path } => {
-            assert!(path.starts_with('/') && path.len() <= MAX_PATH);
+            assert!(path.bytes().next() == Some(b'/') && path.len() <= MAX_PATH);
             format!("unix:{text}")
         }
     }
@@ -56,11 +59,14 @@ fn value(verb: &Verb<'_>) -> String {
             channels,
             force,
         } => {
-            assert!(name.len() <= MAX_NAME);
+            assert!(name.bytes().all(|byte| byte != 0));
+            let mut text = String::new();
+            name.write(&mut text).expect("a String takes all");
+            assert!(text.bytes().all(|byte| byte.is_ascii_graphic()));
             assert!((1..=MAX_CONNECT_CHANNELS).contains(&u32::from(*channels)));
             let (group, addr) = (group(*g), address(addr));
             let force = if *force { " force" } else { "" };
-            format!("{group} {addr} name={name} channels={channels}{force}")
+            format!("{group} {addr} name={text} channels={channels}{force}")
         }
         Verb::Disconnect { group: g, addr } => match addr {
             None => group(*g),

@@ -6,6 +6,8 @@ import os
 import socket
 import struct
 
+from lib.nbdinfo import spell
+
 # Far from NBD's own port, so that a server that ignores its port is found out.
 _ports = itertools.count(11000)
 
@@ -24,14 +26,19 @@ class Endpoint:
 
     def __str__(self):
         """As the connect command wants it."""
-        return {"tcp4": f"{self.host}:{self.port}", "tcp6": f"[{self.host}]:{self.port}", "unix": f"unix:{self.path}"}[
+        return {"tcp4": f"{self.host}:{self.port}", "tcp6": f"[{self.host}]:{self.port}", "unix": f"unix:{self.shown_path}"}[
             self.transport
         ]
 
     @property
+    def shown_path(self):
+        """The path in the spelling of commands."""
+        return self.path and spell(self.path)
+
+    @property
     def shown(self):
         """As the status and the log show it."""
-        return self.path or str(self)
+        return self.shown_path or str(self)
 
     @property
     def family(self):
@@ -48,7 +55,7 @@ class Endpoint:
         if self.path:
             rows = _table(pid, "unix")
             # Flags: 0x10000 is a socket that listens.
-            return any(row[-1] == self.path and int(row[3], 16) & 0x10000 for row in rows)
+            return any(row[7:] == self.path.split() and int(row[3], 16) & 0x10000 for row in rows)
         # A server on all addresses shows among the v6 ones only.
         rows = _table(pid, "tcp") + _table(pid, "tcp6")
         return any(row[3] == "0A" and int(row[1].rsplit(":", 1)[1], 16) == self.port for row in rows)
@@ -61,7 +68,7 @@ class Endpoint:
 
 def _table(pid, name):
     try:
-        with open(f"/proc/{pid}/net/{name}", encoding="ascii") as file:
+        with open(f"/proc/{pid}/net/{name}", encoding="utf-8") as file:
             return [line.split() for line in file.readlines()[1:]]
     except (FileNotFoundError, ProcessLookupError):
         return []

@@ -40,7 +40,7 @@ class Mirror:
         """Connects a group to its server."""
         server = server or self.servers[group]
         count = channels or self.channels
-        self.command(f"connect={group} {server.endpoint} name={server.export} channels={count}")
+        self.command(f"connect={group} {server.endpoint} name={nbdinfo.spell(server.export)} channels={count}")
 
     def add(self, server):
         """Takes a server, started here, for the next group; connects it."""

@@ -10,6 +10,12 @@ from lib import check
 PATH = "/proc/nbdinfo"
 
 
+def spell(name):
+    """A name, text or bytes, as commands and the status spell it: octal escapes as in /proc/mounts."""
+    data = name if isinstance(name, bytes) else os.fsencode(name)
+    return "".join(chr(byte) if 32 < byte < 127 and byte != ord("\\") else f"\\{byte:03o}" for byte in data)
+
+
 def command(*lines):
     """Writes command lines at once. Fails with the OSError of the write."""
     raw("".join(line + "\n" for line in lines).encode())

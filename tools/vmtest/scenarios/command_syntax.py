@@ -17,7 +17,7 @@ LINES = (
     (EINVAL, ["enable[a]=1 2", "enable[a]=yes", "enable[a]=-1", "enable[a]=0x1", "enable[a]=1.0", "setfaulty[a]=one"]),
     (EINVAL, ["hotadd[a]=1 half", "hotadd[a]=1 full full", "blocksize[a]=1000", "blocksize[a]=513", "reset[a]=0"]),
     (EINVAL, ["connect[a]=1 localhost", "connect[a]=1 127.0.0", "connect[a]=1 127.0.0.1:", "connect[a]=1 127.0.0.1:1x"]),
-    (EINVAL, ["connect[a]=1 ::1", "connect[a]=1 [::1", "connect[a]=1 [::1]1", "connect[a]=1 [::1%lo]", "connect[a]=1 unix:x"]),
+    (EINVAL, ["connect[a]=1 ::1", "connect[a]=1 [::1", "connect[a]=1 [::1]1", "connect[a]=1 [fe80::1]", "connect[a]=1 unix:x"]),
     (EINVAL, ["connect[a]=1 127.0.0.256", "connect[a]=1 127.0.0.1 disk", "connect[a]=1 127.0.0.1 size=3"]),
     (EINVAL, ["connect[a]=1 127.0.0.1 name=x name=y", "connect[a]=1 127.0.0.1 channels=1 channels=1"]),
     (EINVAL, ["connect[a]=1 127.0.0.1 force force", "connect[a]=1 127.0.0.1 force=1", "connect[a]=1 force"]),
@@ -28,7 +28,9 @@ LINES = (
     (ERANGE, ["connect[a]=1 127.0.0.1:65536", "connect[a]=1 [::1]:99999", "blocksize[a]=256", "blocksize[a]=131072"]),
     (ERANGE, ["blocksize[a]=0", "timeout[a]=0", "timeout[a]=3601", "connect_timeout[a]=0", "connect_timeout[a]=301"]),
     (ERANGE, ["resync_min[a]=4294967296", "resync_max[a]=99999999999999999999999999999999"]),
-    (ENAMETOOLONG, ["connect[a]=1 unix:/" + "x" * 107, "connect[a]=1 127.0.0.1 name=" + "x" * 256]),
+    (EINVAL, ["connect[a]=1 [fe80::1%]", "connect[a]=1 [fe80::1%a/b]", "connect[a]=1 [fe80::1%" + "x" * 16 + "]"]),
+    (EINVAL, ["connect[a]=1 127.0.0.1 name=a\\ b", "connect[a]=1 127.0.0.1 name=\\000", "disconnect[a]=1 unix:/\\4000"]),
+    (ENAMETOOLONG, ["connect[a]=1 unix:/" + "x" * 107, "connect[a]=1 unix:/" + "\\040" * 107]),
 )
 
 # With none.
