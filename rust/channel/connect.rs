@@ -60,7 +60,16 @@ impl<T: Operations> Channel<T> {
         if self.is_stopping() {
             return Err(DownReason::Removed);
         }
-        result.map(|export| (sock, export))
+        let export = result?;
+        let is_new = {
+            let mut link = self.link.lock();
+            link.export = Some(export);
+            !link.ever_up
+        };
+        if is_new && home.is_another(spec.group, &export) {
+            return Err(DownReason::OtherExport);
+        }
+        Ok((sock, export))
     }
 
     fn dial(&self, sock: &Socket, to: Endpoint<'_>, deadline: &Deadline) -> Result<(), DownReason> {

@@ -75,6 +75,8 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn patience_ms(&self, group: u8) -> u64;
     /// Seconds that a connection may take until it is negotiated.
     fn connect_timeout_s(&self) -> u32;
+    /// Whether a new channel to this export leads elsewhere than those of the group that are up.
+    fn is_another(&self, group: u8, export: &Export) -> bool;
     /// Whether the group may have a channel to this export.
     fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason>;
     /// The channel is connected, and carries requests if this says so; `ended` says that it is to
@@ -221,6 +223,8 @@ pub(crate) struct Link {
     pub(crate) reason: Option<DownReason>,
     /// How often it came up again.
     pub(crate) reconnects: u64,
+    /// What was found on the connection that is, or was last, up.
+    pub(crate) export: Option<Export>,
     sock: Option<Arc<Socket>>,
     ever_up: bool,
 }
@@ -346,6 +350,7 @@ impl<T: Operations> Channel<T> {
                 spec: None,
                 reason: None,
                 reconnects: 0,
+                export: None,
                 sock: None,
                 ever_up: false,
             }, "enbd::Channel::link"),

@@ -9,12 +9,13 @@ use crate::kapi::{
 };
 use crate::logic::{
     barrier::MAX_SECTORS,
+    export::Promise,
     group::GroupState,
     mirror::{Route, States, World, TAGS},
     wire::handshake::Export,
     MAX_GROUPS,
 };
-use crate::mirror::{Driver, Mirror, Promise, LARGEST};
+use crate::mirror::{Driver, Mirror, LARGEST};
 use kernel::{
     prelude::*,
     str::CString,
@@ -31,10 +32,8 @@ const MAX_SEGMENTS: u16 = 2048;
 
 /// What the exports of all groups have in common.
 struct Common {
-    bytes: u64,
     limits: Limits,
     promise: Promise,
-    read_only: bool,
 }
 
 impl Device {
@@ -65,13 +64,13 @@ impl Device {
     fn fit_to_blocks(&self, common: &mut Common) -> Result<(), Failure> {
         let block = self.mirror.block_sectors() << 9;
         let limits = &mut common.limits;
-        common.bytes = self
+        common.promise.bytes = self
             .mirror
-            .blocks_of(common.bytes >> 9)
+            .blocks_of(common.promise.bytes >> 9)
             .saturating_mul(block);
-        let refusal = if common.bytes == 0 {
+        let refusal = if common.promise.bytes == 0 {
             Some((EINVAL, "the device would be smaller than a block"))
-        } else if common.bytes >> 9 >= MAX_SECTORS {
+        } else if common.promise.bytes >> 9 >= MAX_SECTORS {
             Some((EFBIG, "the device would be too large"))
         } else if u64::from(limits.logical_block) > block {
             Some((EINVAL, "a server needs larger blocks than the block size"))
@@ -101,12 +100,12 @@ impl Device {
             return Err(Failure::new(ENOTCONN, "the device has no group in sync"));
         }
         let common = self.common()?;
-        let sectors = common.bytes >> 9;
+        let sectors = common.promise.bytes >> 9;
         self.set_up_maps(sectors)?;
         let last_sectors = mirror.core().last_sectors();
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
-        if !common.read_only {
+        if common.promise.write {
             mirror.bounces.fill()?;
         }
         mirror.set_size(sectors, Some(common.promise));
@@ -127,7 +126,7 @@ impl Device {
                     }
                 }
                 control.keeper = Some(keeper);
-                self.read_only.store(common.read_only, Relaxed);
+                self.read_only.store(!common.promise.write, Relaxed);
                 Ok(())
             }
             Err(e) => {
@@ -178,8 +177,8 @@ impl Device {
             name: CString::try_from_fmt(fmt!("nd{letter}"))?,
             tags,
             limits: common.limits,
-            sectors: common.bytes >> 9,
-            read_only: common.read_only,
+            sectors: common.promise.bytes >> 9,
+            read_only: !common.promise.write,
             mirror: self.mirror.clone(),
             added: added.clone(),
         };
@@ -314,13 +313,10 @@ impl Common {
     /// What one export has.
     fn of(export: &Export) -> Self {
         let flags = export.flags;
+        let promise = Promise::of(export);
         let promise = Promise {
-            flush: flags.flush(),
-            fua: flags.flush() && flags.fua(),
-            zeroes: flags.write_zeroes(),
-            write: !flags.read_only(),
-            block: export.block.min,
-            max_bytes: export.block.max_payload.min(LARGEST),
+            max_bytes: promise.max_bytes.min(LARGEST),
+            ..promise
         };
         let limits = Limits {
             logical_block: export.block.min,
@@ -334,26 +330,14 @@ impl Common {
             stable_writes: false,
             rotational: flags.rotational(),
         };
-        Self {
-            bytes: export.size,
-            limits,
-            promise,
-            read_only: flags.read_only(),
-        }
+        Self { limits, promise }
     }
 
     /// The strictest of both. There is a cache to flush if any server has one: those that have no
     /// FLUSH are named as volatile.
     fn stack(self, other: Self) -> Self {
-        let (p, q, l, m) = (self.promise, other.promise, self.limits, other.limits);
-        let promise = Promise {
-            flush: p.flush && q.flush,
-            fua: p.fua && q.fua,
-            zeroes: p.zeroes && q.zeroes,
-            write: p.write && q.write,
-            block: p.block.max(q.block),
-            max_bytes: p.max_bytes.min(q.max_bytes),
-        };
+        let (l, m) = (self.limits, other.limits);
+        let promise = self.promise.stack(other.promise);
         let limits = Limits {
             logical_block: l.logical_block.max(m.logical_block),
             physical_block: l.physical_block.max(m.physical_block),
@@ -365,11 +349,6 @@ impl Common {
             stable_writes: false,
             rotational: l.rotational || m.rotational,
         };
-        Self {
-            bytes: self.bytes.min(other.bytes),
-            limits,
-            promise,
-            read_only: self.read_only || other.read_only,
-        }
+        Self { limits, promise }
     }
 }

@@ -9,6 +9,7 @@
 //!      +---------------------Release (from any state)------------+
 //! ```
 
+use super::export::Lack;
 use super::wire::{handshake::HandshakeReason, reply::ReplyReason};
 
 /// What a channel does.
@@ -66,16 +67,14 @@ pub enum DownReason {
     ConnectTimeout,
     /// The server and we did not come to an agreement.
     Handshake(HandshakeReason),
-    /// The export is not the one that the group has.
+    /// The export is not the one that the group's channels have.
     OtherExport,
     /// The server does not hold what the group does.
     OtherData,
     /// The export's size is not a multiple of the device's block size.
     OddSize,
-    /// The export is too small for the device that is enabled.
-    TooSmall,
-    /// The export lacks something that the enabled device promised its users.
-    LacksFeature,
+    /// The export lacks something that users rely on.
+    Lacks(Lack),
     /// The server closed the connection.
     Closed,
     /// The server closed the connection in the middle of a message.
@@ -101,12 +100,11 @@ impl DownReason {
             Self::ConnectTimeout => "the server did not answer in time",
             Self::Handshake(reason) => reason.as_str(),
             Self::OtherExport => {
-                "the export is not the one that the group has (size, flags or block size differ)"
+                "the export is not the one of the group's other channels: its size differs"
             }
             Self::OtherData => "the server does not hold the data of the group",
             Self::OddSize => "the size of the export is not a multiple of the block size",
-            Self::TooSmall => "the export is smaller than the device",
-            Self::LacksFeature => "the export lacks a feature that the device has promised",
+            Self::Lacks(lack) => lack.as_str(),
             Self::Closed => "the server closed the connection",
             Self::Cut => "the server closed the connection in the middle of a message",
             Self::ServerShutdown => "the server is shutting down",
@@ -125,9 +123,8 @@ impl DownReason {
             Self::ConnectTimeout | Self::RequestTimeout => 110, // ETIMEDOUT
             Self::Handshake(reason) => reason.errno(),
             Self::OtherExport | Self::OtherData | Self::OddSize => 22, // EINVAL
-            Self::TooSmall => 27,                                      // EFBIG
-            Self::LacksFeature => 95,                                  // EOPNOTSUPP
-            Self::Closed | Self::Cut | Self::ServerShutdown => 104,    // ECONNRESET
+            Self::Lacks(lack) => lack.errno(),
+            Self::Closed | Self::Cut | Self::ServerShutdown => 104, // ECONNRESET
             Self::Reply(reason) => reason.errno(),
             Self::UnknownCookie => 71, // EPROTO
             Self::Removed => 103,      // ECONNABORTED

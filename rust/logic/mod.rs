@@ -19,6 +19,7 @@ pub mod bitmap;
 pub mod channel;
 pub mod command;
 pub mod evidence;
+pub mod export;
 pub mod group;
 pub mod mirror;
 pub mod resync;

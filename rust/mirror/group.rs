@@ -8,6 +8,7 @@ use super::{map::GroupMap, words, Driver, Mirror};
 use crate::channel::Table;
 use crate::logic::{
     channel::DownReason,
+    export::{may_replace, Lack},
     unflushed::{Unflushed, WORDS},
     wire::handshake::Export,
 };
@@ -21,7 +22,7 @@ use kernel::{
 #[pin_data]
 pub(crate) struct Group {
     table: SetOnce<Table<Driver>>,
-    /// What its server offers; set while it has channels.
+    /// What all of its channels can do; set while it has channels.
     #[pin]
     pub(crate) export: Mutex<Option<Export>>,
     /// What the server has acknowledged and may not have made durable.
@@ -71,63 +72,35 @@ impl Group {
     }
 }
 
-/// What an enabled device has promised its users, so that a server that joins later has to have it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Promise {
-    /// FLUSH makes writes durable.
-    pub(crate) flush: bool,
-    /// Writes can be made durable one by one.
-    pub(crate) fua: bool,
-    /// There is a command to write zeroes.
-    pub(crate) zeroes: bool,
-    /// The disk can be written.
-    pub(crate) write: bool,
-    /// Bytes of the smallest request.
-    pub(crate) block: u32,
-    /// Bytes of the largest request.
-    pub(crate) max_bytes: u32,
-}
-
-impl Promise {
-    fn is_kept_by(&self, export: &Export) -> bool {
-        let flags = export.flags;
-        (flags.flush() || !self.flush)
-            && (flags.fua() || !self.fua)
-            && (flags.write_zeroes() || !self.zeroes)
-            && (!flags.read_only() || !self.write)
-            && export.block.min <= self.block
-            && export.block.max_payload >= self.max_bytes
-    }
-}
-
 impl Mirror {
-    /// Whether a group may have a channel to `export`.
+    /// Whether a group may have a channel to `export`, which becomes a part of what it has.
     pub(super) fn admit_export(&self, group: usize, export: &Export) -> Result<(), DownReason> {
         let g = self.groups.get(group).ok_or(DownReason::Removed)?;
-        if !self.is_whole_blocks(export.size) {
-            return Err(DownReason::OddSize);
-        }
+        let core = self.core.group(group).ok_or(DownReason::Removed)?;
         // What was there once must not be cut off, be the device enabled or not.
         if export.size >> 9 < self.core.last_sectors() {
-            return Err(DownReason::TooSmall);
+            return Err(DownReason::Lacks(Lack::Size));
         }
-        if self.core.sectors() > 0 {
-            let promise = *self.promise.lock();
-            if promise.is_some_and(|p| !p.is_kept_by(export)) {
-                return Err(DownReason::LacksFeature);
-            }
-        }
+        let promise = match self.core.sectors() {
+            0 => None,
+            _ => *self.promise.lock(),
+        };
+        let has_others = core.up() != 0;
         let mut known = g.export.lock();
-        match &*known {
-            Some(known) if known != export => return Err(DownReason::OtherExport),
-            Some(_) => {}
-            None => *known = Some(*export),
+        if known.is_none() && !self.is_whole_blocks(export.size) {
+            return Err(DownReason::OddSize);
         }
+        let noted = may_replace(known.as_ref(), export, promise.as_ref(), has_others)
+            .map_err(DownReason::Lacks)?;
+        let before = known.replace(noted);
         drop(known);
         // A read-only export has nothing to flush.
-        let single = !export.flags.can_multi_conn() && !export.flags.read_only();
-        if let Some(g) = self.core.group(group) {
-            g.set_single(single);
+        core.set_single(!noted.flags.can_multi_conn() && !noted.flags.read_only());
+        if !has_others && before.is_some_and(|before| before != *export) {
+            pr_info!(
+                "[{}] group {group} has another export than before: what both can do is used\n",
+                self.letter
+            );
         }
         Ok(())
     }

@@ -5,7 +5,8 @@
 use super::{Driver, Mirror};
 use crate::channel::{Arrival, Channel, Home, Outcome, Probe, Table, Transfer};
 use crate::logic::{
-    channel::DownReason,
+    channel::{ChannelState, DownReason},
+    export::is_another,
     mirror::{Arrivals, Losses, Outcomes, World},
     wire::handshake::Export,
 };
@@ -36,6 +37,17 @@ impl Home for Mirror {
 
     fn connect_timeout_s(&self) -> u32 {
         self.settings.connect_timeout.load(Relaxed)
+    }
+
+    fn is_another(&self, group: u8, export: &Export) -> bool {
+        let theirs = self.channels.iter().filter_map(|channel| {
+            channel.with_link(|link| {
+                let is_theirs = link.spec.as_ref().is_some_and(|spec| spec.group == group);
+                link.export
+                    .filter(|_| is_theirs && link.state == ChannelState::Up)
+            })
+        });
+        is_another(export, theirs)
     }
 
     fn admit(&self, group: u8, export: &Export) -> Result<(), DownReason> {

@@ -25,7 +25,7 @@ mod world;
 
 pub(crate) use bounce::{BouncePool, LARGEST};
 pub(crate) use driver::Driver;
-pub(crate) use group::{Group, Promise};
+pub(crate) use group::Group;
 pub(crate) use map::LeafPage;
 
 use crate::channel::{Channel, Count};
@@ -33,6 +33,7 @@ use crate::kapi::block::mq::Shared;
 use crate::logic::{
     barrier::Claim,
     evidence::{self, Evidence},
+    export::Promise,
     group::View,
     mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,

@@ -34,6 +34,15 @@ impl TransmissionFlags {
         self.0
     }
 
+    /// What both servers can do: each flag that both have. Of those that forbid or warn, each that
+    /// one has.
+    #[must_use]
+    pub const fn in_common(self, other: Self) -> Self {
+        const READ_ONLY_AND_ROTATIONAL: u16 = 1 << 1 | 1 << 4;
+        let either = (self.0 | other.0) & READ_ONLY_AND_ROTATIONAL;
+        Self(self.0 & other.0 | either)
+    }
+
     const fn has(self, mask: u16) -> bool {
         self.0 & mask != 0
     }
@@ -229,6 +238,15 @@ mod tests {
             assert!(!predicate(TransmissionFlags::from_bits(!(1 << bit))));
             assert_eq!(TransmissionFlags::from_bits(1 << bit).bits(), 1 << bit);
         }
+    }
+
+    #[test]
+    fn flags_in_common() {
+        let (a, b) = (0b0000_0001_0110_0111, 0b0000_1001_0111_0001);
+        let flags = TransmissionFlags::from_bits;
+        let both = flags(0b0000_0001_0111_0011);
+        assert_eq!(flags(a).in_common(flags(b)), both);
+        assert_eq!(flags(b).in_common(flags(a)), both);
     }
 
     #[test]
