@@ -18,7 +18,7 @@ const ENDING_MS: u32 = 10_000;
 
 impl Device {
     pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
-        self.mirror.fault(usize::from(group), GroupFault::Admin)?;
+        self.mirror.set_faulty(usize::from(group))?;
         Ok(())
     }
 

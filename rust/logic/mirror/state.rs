@@ -59,6 +59,22 @@ pub trait States: World {
         Ok(())
     }
 
+    /// Takes a group out of service at the administrator's word. One that is out of service already
+    /// is his from now on, whatever it was faulted for, and does not come back by itself.
+    fn set_faulty(&self, group: usize) -> Result<(), Refusal> {
+        let fault = GroupFault::Admin;
+        match (self.fault(group, fault), self.core().group(group)) {
+            (Err(Refusal::AlreadyFaulty), Some(g)) => {
+                if g.fault() != Some(fault) {
+                    g.set_fault(Some(fault));
+                    self.tell(News::Faulty { group, fault });
+                }
+                Ok(())
+            }
+            (result, _) => result,
+        }
+    }
+
     /// Whether a write is held for so long that no group may be brought back before it has ended.
     fn holds_old_write(&self) -> bool {
         let epoch = self.core().view().epoch();
