@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test simulate test test-debug demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test simulate enbdctl test test-debug demo vm bench torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -35,6 +35,9 @@ logic-test: ## the decisions (rust/logic), on this machine
 
 simulate: ## the decisions under faults and a seeded schedule, for STEPS=n from SEED=n on
 	@scripts/check simulator
+
+enbdctl: ## the administrator's tool with manual and completions, into tools/target/enbdctl
+	@scripts/enbdctl
 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test

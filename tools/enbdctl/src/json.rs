@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `enbdctl status --json`.
+//!
+//! The schema is in Documentation/enbdctl.rst. Keys are only added; what the module does not tell is
+//! null. Where the module rounds, a key has the least that the number can be, and one of the same
+//! name with `_max` behind it the most.
+
+use crate::view::{self, dirty_bytes, Recovery, Subject, Verdict};
+use enbd_status::{Channel, Device, Figure, Group};
+use serde_json::{json, Value};
+
+/// The version of the schema.
+pub const VERSION: u32 = 1;
+
+/// All devices.
+pub fn status(devices: &[Subject<'_>]) -> Value {
+    let devices: Vec<Value> = devices.iter().map(device).collect();
+    json!({ "version": VERSION, "devices": devices })
+}
+
+fn device(subject: &Subject<'_>) -> Value {
+    let device = subject.device;
+    let verdict = Verdict::of(subject);
+    let groups: Vec<Value> = device.groups.iter().map(|one| group(device, one)).collect();
+    json!({
+        "name": subject.name,
+        "device": format!("/dev/nd{}", device.letter),
+        "letter": device.letter,
+        "size": device.size_kib.saturating_mul(1024),
+        "blocksize": device.blocksize,
+        "enabled": device.enabled,
+        "read_only": device.read_only,
+        "state": verdict.key(),
+        "held": verdict == Verdict::Held,
+        "last_error": { "errno": device.last_error, "text": device.error },
+        "queued": device.queued,
+        "group_count": device.group_count,
+        "configured_group_count": Some(subject.wanted).filter(|&count| count > 0),
+        "in_sync_count": view::in_sync(device),
+        "groups": groups,
+        "other_lines": device.others.iter()
+            .map(|line| json!({ "label": line.label, "text": line.text }))
+            .collect::<Vec<_>>(),
+    })
+}
+
+fn group(device: &Device, group: &Group) -> Value {
+    let channels: Vec<Value> = device
+        .channels_of(group.number)
+        .map(|one| channel(device.blocksize, one))
+        .collect();
+    let dirty = dirty_bytes(device, group);
+    let resync = Recovery::of(device, group).map(|recovery| {
+        json!({
+            "done": recovery.done,
+            "total": recovery.total,
+            "eta": recovery.eta,
+            "bytes_per_second": recovery.speed,
+        })
+    });
+    json!({
+        "group": group.number,
+        "state": view::state_key(group.state),
+        "volatile": group.volatile,
+        "reason": group.reason,
+        "dirty_bytes": dirty.map(|figure| figure.least),
+        "dirty_bytes_max": dirty.map(|figure| figure.most),
+        "resync": resync,
+        "channels": channels,
+    })
+}
+
+fn channel(blocksize: u64, channel: &Channel) -> Value {
+    let peer = channel.peer.as_ref();
+    let bytes = |figure: Figure| figure.times(blocksize);
+    let (asked, done) = (bytes(channel.requested), bytes(channel.despatched));
+    let (errors, pending) = (bytes(channel.errored), bytes(channel.pending));
+    json!({
+        "uri": view::uri(channel).map(|uri| uri.to_string()),
+        "up": channel.is_up(),
+        "since": peer.map(|peer| peer.since_s),
+        "reconnects": peer.map(|peer| peer.reconnects),
+        "last_error": peer.and_then(|peer| peer.last_error.as_deref()),
+        // The module counts both ways together for a channel.
+        "read_bytes": null,
+        "written_bytes": null,
+        "requested_bytes": asked.least,
+        "requested_bytes_max": asked.most,
+        "despatched_bytes": done.least,
+        "despatched_bytes_max": done.most,
+        "errors": errors.least,
+        "errors_max": errors.most,
+        "pending": pending.least,
+        "pending_max": pending.most,
+    })
+}
