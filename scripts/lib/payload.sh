@@ -16,6 +16,19 @@ build_module() {
 	MODULE_LOCK=$ENBD_REPO/Kbuild
 }
 
+# build_tool_for FILE: enbdctl, if FILE says that it wants it. Without it everything else still works.
+build_tool_for() {
+	local log
+	TOOL=
+	[[ -f $1 ]] && head -n 5 "$1" | grep -qx '# vm: with enbdctl' || return 0
+	if log=$(build_tool dev 2>&1); then
+		TOOL=$(tool_program dev)
+	else
+		printf '%s\n' "$log" >&2
+		say "enbdctl cannot be built, see above: the VM goes without"
+	fi
+}
+
 # make_payload [FILE [ARG...]]
 make_payload() {
 	local tree=$RUN/payload
@@ -33,6 +46,7 @@ make_payload() {
 		if (($#)); then printf '%s\0' "$@"; fi >"$tree/enbd/arguments"
 	fi
 	add_module "$tree"
+	add_tool "$tree"
 	pack "$tree"
 }
 
@@ -57,4 +71,11 @@ add_module() {
 	cp "$BOOT/lib/modules/$RELEASE/"modules.{order,builtin}* "$modules/"
 	in_lab depmod -b "$1" "$RELEASE"
 	rm "$modules/kernel"
+}
+
+# add_tool TREE: enbdctl where the PATH finds it, without what only a debugger reads.
+add_tool() {
+	[[ $TOOL ]] || return 0
+	mkdir -p "$1/usr/local/sbin"
+	in_lab strip -o "$1/usr/local/sbin/enbdctl" "$TOOL"
 }

@@ -3,6 +3,8 @@
 //! The command line. The manual and the completions are made from it.
 
 use crate::places::Places;
+use crate::uri::{parse_channels, Uri};
+use crate::verbs::Goal;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -17,6 +19,9 @@ serve it; 3 what was named is not there; 4 the command line or a file is wrong; 
 #[derive(Debug, Parser)]
 #[command(name = "enbdctl", version, after_help = AFTER, subcommand_required = true)]
 pub struct Cli {
+    /// Shows the lines that would be written to /proc/nbdinfo, and changes nothing
+    #[arg(short = 'n', long, global = true)]
+    pub dry_run: bool,
     /// Where files are.
     #[command(flatten)]
     pub dirs: Dirs,
@@ -84,6 +89,137 @@ pub enum Verb {
         /// The device; all if left out
         device: Option<String>,
     },
+    /// Brings devices up from their configurations
+    ///
+    /// Only groups that are known to be in sync are connected before the disk is enabled; the
+    /// others are connected afterwards and copied. What was in sync is known from the last `down`.
+    /// If it is not known, say it: --source or --assume-equal. What is up already gets what it
+    /// lacks.
+    Up {
+        /// The device
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        device: Option<String>,
+        /// All devices that have a configuration
+        #[arg(long)]
+        all: bool,
+        /// How long to wait for servers that are not there
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        wait: u64,
+        /// This group is current: all others are overwritten
+        #[arg(long, value_name = "GROUP", value_parser = group, conflicts_with_all = ["assume_equal", "all"])]
+        source: Option<u8>,
+        /// All groups hold the same
+        #[arg(long, conflicts_with = "all")]
+        assume_equal: bool,
+    },
+    /// Takes devices down, and remembers which groups are in sync
+    Down {
+        /// The device
+        #[arg(required_unless_present = "all", conflicts_with = "all")]
+        device: Option<String>,
+        /// All devices that have a configuration
+        #[arg(long)]
+        all: bool,
+    },
+    /// Publishes the disk of a device that exists
+    Enable {
+        /// The device
+        device: String,
+    },
+    /// Flushes the disk and takes it away; channels and states stay
+    Disable {
+        /// The device
+        device: String,
+    },
+    /// Sees to it that a group has channels to a server
+    ///
+    /// A device that was never enabled takes all its groups to hold the same.
+    Connect {
+        /// The device, which need not exist
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+        /// nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=/PATH
+        #[arg(value_parser = Uri::parse)]
+        uri: Uri,
+        /// How many channels the group is to have to it
+        #[arg(long, value_name = "N", value_parser = parse_channels)]
+        channels: Option<u8>,
+    },
+    /// Removes the channels of a group
+    Disconnect {
+        /// The device
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+        /// Only those to this server
+        #[arg(value_parser = Uri::parse)]
+        uri: Option<Uri>,
+    },
+    /// Stops I/O to a group; what it misses is remembered
+    Fail {
+        /// The device
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+    },
+    /// Brings a group back: what it missed is copied
+    Resync {
+        /// The device
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+        /// Copies everything
+        #[arg(long)]
+        full: bool,
+    },
+    /// Gives an enabled device one more group, and copies everything to it
+    Add {
+        /// The device
+        device: String,
+        /// nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=/PATH
+        #[arg(value_parser = Uri::parse)]
+        uri: Uri,
+        /// How many channels
+        #[arg(long, value_name = "N", value_parser = parse_channels)]
+        channels: Option<u8>,
+    },
+    /// Drops a group
+    Remove {
+        /// The device
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+    },
+    /// Changes settings: timeout=60 resync_max=50M show_errs=on
+    Set {
+        /// The device
+        device: String,
+        /// KEY=VALUE
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Has the module forget a device; fails what is held
+    Reset {
+        /// The device
+        device: String,
+    },
+    /// Waits until a device is as wished
+    Wait {
+        /// The device
+        device: String,
+        /// What for
+        #[arg(long = "for", value_name = "STATE", value_enum, default_value_t = Goal::Synced)]
+        goal: Goal,
+        /// How long at most; for ever if left out
+        #[arg(long, value_name = "SECONDS")]
+        timeout: Option<u64>,
+    },
     /// Checks configuration files
     Config {
         /// What to do with them
@@ -112,6 +248,13 @@ pub enum ConfigVerb {
         /// The name of the device; all if left out
         device: Option<String>,
     },
+}
+
+/// A group's number.
+fn group(text: &str) -> Result<u8, String> {
+    let number = text.parse::<u8>().ok().filter(|_| !text.starts_with('+'));
+    let known = number.filter(|&number| usize::from(number) < enbd_logic::logic::MAX_GROUPS);
+    known.ok_or_else(|| "a group is a number from 0 to 7".to_owned())
 }
 
 /// The command line for the makers of manuals and completions.

@@ -9,6 +9,9 @@
 //! | [`uri`], [`size`] | NBD URIs, sizes and times |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
+//! | [`session`], [`resolve`] | what the verbs below share; host names |
+//! | [`up`], [`down`], [`verbs`] | what changes something |
+//! | [`record`], [`sources`] | who is in sync while a mirror is down |
 //! | [`problem`] | errors and exit statuses |
 //!
 //! Unsafe code is in [`sys`] alone.
@@ -16,16 +19,23 @@
 pub mod cli;
 pub mod command;
 pub mod config;
+pub mod down;
 pub mod json;
 pub mod module;
 pub mod places;
 pub mod problem;
+pub mod record;
+pub mod resolve;
 pub mod screen;
+pub mod session;
 pub mod show;
 pub mod size;
+pub mod sources;
 pub mod sys;
+pub mod up;
 pub mod uri;
 pub mod usage;
+pub mod verbs;
 pub mod view;
 pub mod watch;
 

@@ -4,9 +4,18 @@
 
 use clap::Parser;
 use enbdctl::cli::{Cli, ConfigVerb, Verb};
+use enbdctl::config::Config;
+use enbdctl::down::{down, Then};
+use enbdctl::module::{Dry, Module, Proc};
+use enbdctl::places::{target, Configs, Places};
 use enbdctl::problem::{Exit, Problem};
-use enbdctl::{show, watch};
+use enbdctl::resolve::System;
+use enbdctl::session::Session;
+use enbdctl::sources::Claim;
+use enbdctl::up::{up, Wish};
+use enbdctl::{show, verbs, watch};
 use std::process::ExitCode;
+use std::time::Duration;
 
 fn run(cli: &Cli) -> Result<Exit, Problem> {
     let places = cli.dirs.places();
@@ -17,9 +26,148 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
         Verb::Config {
             what: ConfigVerb::Check { device },
         } => show::check(&places, device.as_deref()),
+        Verb::Wait {
+            device,
+            goal,
+            timeout,
+        } => {
+            let configs = Configs::load(&places)?;
+            let target = target(device, &configs)?;
+            let limit = timeout.map(Duration::from_secs);
+            verbs::wait(&places, &configs, &target, *goal, limit)
+        }
         Verb::Man { dir } => show::man(dir),
         Verb::Completion { shell } => Ok(show::completion(*shell)),
+        verb if cli.dry_run => change(verb, &places, &mut Dry::new(&places.nbdinfo)),
+        verb => change(verb, &places, &mut Proc::new(&places.nbdinfo)),
     }
+}
+
+/// The verbs that change something.
+fn change(verb: &Verb, places: &Places, module: &mut dyn Module) -> Result<Exit, Problem> {
+    let session = &mut Session::new(places, module, &System)?;
+    match verb {
+        Verb::Up {
+            device,
+            wait,
+            source,
+            assume_equal,
+            ..
+        } => {
+            let claim = match source {
+                Some(group) => Claim::Source(*group),
+                None if *assume_equal => Claim::AllEqual,
+                None => Claim::None,
+            };
+            let wait = Duration::from_secs(*wait);
+            up_all(session, device.as_deref(), Wish { claim, wait })
+        }
+        Verb::Down { device, .. } => down_all(session, device.as_deref()),
+        Verb::Enable { device } => {
+            let target = session.target(device)?;
+            verbs::enable(session, &target)
+        }
+        Verb::Disable { device } => {
+            let target = session.target(device)?;
+            down(session, &target, Then::Keep)
+        }
+        Verb::Connect {
+            device,
+            group,
+            uri,
+            channels,
+        } => {
+            let target = session.target(device)?;
+            verbs::connect(session, &target, *group, uri, *channels)
+        }
+        Verb::Disconnect { device, group, uri } => {
+            let target = session.target(device)?;
+            verbs::disconnect(session, &target, *group, uri.as_ref())
+        }
+        Verb::Fail { device, group } => {
+            let target = session.target(device)?;
+            verbs::fail(session, &target, *group)
+        }
+        Verb::Resync {
+            device,
+            group,
+            full,
+        } => {
+            let target = session.target(device)?;
+            verbs::resync(session, &target, *group, *full)
+        }
+        Verb::Add {
+            device,
+            uri,
+            channels,
+        } => {
+            let target = session.target(device)?;
+            verbs::add(session, &target, uri, *channels)
+        }
+        Verb::Remove { device, group } => {
+            let target = session.target(device)?;
+            verbs::remove(session, &target, *group)
+        }
+        Verb::Set { device, settings } => {
+            let target = session.target(device)?;
+            verbs::set(session, &target, settings)
+        }
+        Verb::Reset { device } => {
+            let target = session.target(device)?;
+            verbs::reset(session, &target)
+        }
+        // The others were taken by the caller.
+        _ => Ok(Exit::Ok),
+    }
+}
+
+/// One device, or all that have a configuration; goes on after one that fails.
+fn up_all(session: &mut Session<'_>, device: Option<&str>, wish: Wish) -> Result<Exit, Problem> {
+    if let Some(device) = device {
+        let target = session.target(device)?;
+        let config = session.configs.named(&target.name)?.clone();
+        return up(session, &config, wish);
+    }
+    let mut exit = tell_problems(session);
+    let all: Vec<Config> = session.configs.good().cloned().collect();
+    for config in all {
+        let alone = session.configs.check_alone(&config);
+        exit = exit.max(told(alone.and_then(|()| up(session, &config, wish))));
+    }
+    Ok(exit)
+}
+
+fn down_all(session: &mut Session<'_>, device: Option<&str>) -> Result<Exit, Problem> {
+    if let Some(device) = device {
+        let target = session.target(device)?;
+        return down(session, &target, Then::Forget);
+    }
+    let mut exit = tell_problems(session);
+    let all: Vec<Config> = session.configs.good().cloned().collect();
+    for config in all {
+        let result = session.configs.check_alone(&config);
+        let target = result.and_then(|()| session.target(&config.name));
+        exit = exit.max(told(
+            target.and_then(|target| down(session, &target, Then::Forget)),
+        ));
+    }
+    Ok(exit)
+}
+
+fn tell_problems(session: &Session<'_>) -> Exit {
+    let mut exit = Exit::Ok;
+    for problem in session.configs.problems() {
+        eprintln!("enbdctl: {problem}");
+        exit = exit.max(problem.exit);
+    }
+    exit
+}
+
+fn told(result: Result<Exit, Problem>) -> Exit {
+    result.unwrap_or_else(|problem| {
+        eprintln!("enbdctl: {problem}");
+        problem.exit
+    })
 }
 
 fn main() -> ExitCode {

@@ -43,13 +43,22 @@ impl Configs {
     ///
     /// # Errors
     ///
-    /// The directory cannot be read; that it is not there means that there is none.
+    /// The directory cannot be read; that it is not there, or not for this user, means that there is
+    /// none.
     pub fn load(places: &Places) -> Result<Self, Problem> {
         let dir = places.etc.clone();
         let mut all = Vec::new();
         let entries = match fs::read_dir(&dir) {
             Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self { dir, all }),
+            // Who may not read them may still look at devices, without their names.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(Self { dir, all });
+            }
             Err(error) => return Err(Problem::file("read", &dir, &error)),
         };
         for entry in entries {
