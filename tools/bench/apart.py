@@ -35,7 +35,7 @@ class Meter:
     def between(self, first, second):
         """What was counted between two snapshots, in files."""
         before, after = _parse(first), _parse(second)
-        return dict(zip(self.KEYS, (end - start for start, end in zip(before, after))))
+        return dict(zip(self.KEYS, (end - start for start, end in zip(before, after, strict=True)), strict=True))
 
     def each(self, short, long, count):
         """What one of so many requests cost. `all` has a repeated string instruction as one."""

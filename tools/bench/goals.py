@@ -45,7 +45,7 @@ def _apart(found):
         for workload in WORKLOADS:
             value = ratio(*(found.apart(peer, workload.name, copies) for peer in ("enbd-1", "drbd-diskless")))
             yield goal(f"instructions of {workload.name}, {words}, one group to DRBD without a disk", value, 1)
-        for which, value in zip(("second", "third"), found.further("4k-randwrite-d32", copies)):
+        for which, value in zip(("second", "third"), found.further("4k-randwrite-d32", copies), strict=True):
             yield goal(f"instructions of 4k-randwrite-d32, {words}, {which} group to the first", value, 0.8)
 
 

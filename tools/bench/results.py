@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the VMs reported, to be asked for figures."""
 
+import itertools
 import json
 import statistics
 
@@ -91,7 +92,7 @@ class Results:
         """What a second and a third group cost more than one less, as a share of what the first costs."""
         costs = [self.apart(f"enbd-{count}", workload, copies) for count in (1, 2, 3)]
         return [(more.median - less.median) / costs[0].median if costs[0] and less and more else None
-                for less, more in zip(costs, costs[1:])]
+                for less, more in itertools.pairwise(costs)]
 
     def _costs(self, stage, peer, workload):
         lines = [line for line in self.of(stage, peer=peer, workload=workload) if "rounds" in line]

@@ -5,6 +5,7 @@ import contextlib
 import random
 
 import nbd
+
 from lib.endpoint import Endpoint
 from lib.server import Nbdkit
 

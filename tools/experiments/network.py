@@ -6,11 +6,11 @@ from lib.program import run
 
 NAMESPACE = "far"
 NEAR, FAR = "192.0.2.1", "192.0.2.2"
-CUT = f"""
-table inet experiment {{
-	chain input {{ type filter hook input priority 0; iifname "near0" drop; }}
-	chain output {{ type filter hook output priority 0; oifname "near0" drop; }}
-}}
+CUT = """
+table inet experiment {
+	chain input { type filter hook input priority 0; iifname "near0" drop; }
+	chain output { type filter hook output priority 0; oifname "near0" drop; }
+}
 """
 
 

@@ -8,7 +8,6 @@ import re
 import sys
 from collections import Counter
 
-
 TOP = 100
 
 

@@ -75,9 +75,9 @@ class Report:
             print(f"{row['fault']:19} {row['times']:5}  {row['on_s']:6.1f}  {self._columns(row['stall'])}  "
                   f"{row['whole_after_s']:8.1f}  " + "; ".join(f"{text} {n}" for text, n in list(row["happened"].items())[:4]))
         print(f"{'(no fault on)':19} {'':5}  {'':6}  {self._columns(quiet)}")
-        print("All in seconds, and the longest that was. A stall is the time from the submission of a request to its end: first while\n"
-              "no other fault was on at the device, then while there was. The last time is from the healing of the fault until the\n"
-              "group was in sync with all channels up.")
+        print("All in seconds, and the longest that was. A stall is the time from the submission of a request to its end: first\n"
+              "while no other fault was on at the device, then while there was. The last time is from the healing of the fault\n"
+              "until the group was in sync with all channels up.")
         operations = {v.letter: v.writer.operations for v in self.schedule.victims}
         slowest = {verb: round(s, 2) for verb, s in sorted(self.watch.slowest.items())}
         print(f"operations of the writers: {operations}; slowest commands, s: {slowest}")

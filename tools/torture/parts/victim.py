@@ -8,7 +8,7 @@ import time
 
 from lib import check
 from lib.mirror import Mirror
-from lib.store import BLOCK, differing_blocks, check_same
+from lib.store import BLOCK, check_same, differing_blocks
 from parts.site import Site
 
 TIMEOUT_S = 6
@@ -33,7 +33,7 @@ class Victim(Mirror):
     def __init__(self, letter, watch, kinds, size):
         self.watch = watch
         self.sites = [Site() for _ in kinds]
-        make = [self._maker(kind, site) for kind, site in zip(kinds, self.sites)]
+        make = [self._maker(kind, site) for kind, site in zip(kinds, self.sites, strict=True)]
         settings = [f"timeout={TIMEOUT_S}", f"connect_timeout={CONNECT_TIMEOUT_S}", f"resync_min={RESYNC_KIB}"]
         super().__init__(letter, kinds=make, size=size, settings=settings)
         self.load = None
@@ -96,7 +96,8 @@ class Victim(Mirror):
 
     def wait_whole(self, groups):
         """Waits until these groups are in sync with all channels up."""
-        self.wait_until(lambda s: all(self.is_whole(s, g) for g in groups), RECOVER_S, f"groups {groups} of {self.letter} are whole")
+        what = f"groups {groups} of {self.letter} are whole"
+        self.wait_until(lambda s: all(self.is_whole(s, g) for g in groups), RECOVER_S, what)
 
     def wait_until(self, predicate, seconds, what):
 
@@ -156,6 +157,6 @@ class Victim(Mirror):
         self.disable()
         self.compare()
         self.command("reset=1")
-        for server, site in zip(self.servers, self.sites):
+        for server, site in zip(self.servers, self.sites, strict=True):
             server.stop()
             site.remove()

@@ -5,6 +5,7 @@ The script is a function that is called with a `Talk` for each connection, in a 
 server that does everything right; `negotiate` and `serve` are its two halves, for scripts that go wrong in one of them.
 """
 
+import contextlib
 import select
 import socket
 import struct
@@ -152,10 +153,8 @@ class Talk:
 
     def shutdown(self):
         """Ends it from another thread."""
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
 
     def abort(self):
         """Ends the connection with a reset."""

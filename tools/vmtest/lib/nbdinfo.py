@@ -174,7 +174,7 @@ class Status:
         check.equal(int(count), len(sockets), "columns of Sockets")
         check.equal(len(groups), len(self.channels), "columns of Groups, one a channel")
         check.equal(len(sockets), len(self.channels), "columns of Sockets, one a channel")
-        for channel, group, socket in zip(self.channels, groups, sockets):
+        for channel, group, socket in zip(self.channels, groups, sockets, strict=True):
             match = re.fullmatch(r"\((\d)([F_]?)\)", group)
             check.that(match, f"malformed column of Groups: {group!r}")
             channel.group, channel.mark = int(match[1]), match[2]

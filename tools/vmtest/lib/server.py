@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """NBD servers: nbdkit, nbd-server and qemu-nbd, each on a store."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -64,10 +65,8 @@ class Server:
             return file.read()
 
     def _signal(self, number):
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, number)
-        except ProcessLookupError:
-            pass
 
     def kill(self):
         """Kills it, connections and all."""
@@ -82,10 +81,8 @@ class Server:
         if self.process is None:
             return
         self._signal(signal.SIGTERM)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(3)
-        except subprocess.TimeoutExpired:
-            pass
         self.kill()
 
     def restart(self):

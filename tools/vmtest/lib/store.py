@@ -95,5 +95,5 @@ def check_same(stores, length=None):
     blocks = list(differing_blocks(stores, length))
     if blocks:
         sums = [[f"{s.name}={zlib.crc32(s.read(block * BLOCK, BLOCK)):08x}" for s in stores] for block in blocks[:TOLD]]
-        told = ", ".join(f"block {block}: {' '.join(words)}" for block, words in zip(blocks, sums))
+        told = ", ".join(f"block {block}: {' '.join(words)}" for block, words in zip(blocks[:TOLD], sums, strict=True))
         raise check.Failure(f"stores differ from byte {blocks[0] * BLOCK} on; {len(blocks)} blocks: {told}")

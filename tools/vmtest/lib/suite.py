@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Runs scenarios, each in a process of its own and with a module that was just loaded, and looks at what they leave."""
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -133,10 +134,8 @@ class Case:
     def _stacks(self):
         """Where the scenario's processes and enbd's threads are, in Python and in the kernel."""
         os.kill(self.process.pid, signal.SIGUSR1)
-        try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
-        except subprocess.TimeoutExpired:
-            pass
         texts = []
         for pid in [*_members(), *module.threads()]:
             for task in _listing(f"/proc/{pid}/task"):
@@ -193,10 +192,8 @@ def _enter_cgroup():
 def _settled_namespaces():
     """Those that end do so in the background, but in the end one is left."""
     account.end_namespaces()
-    try:
+    with contextlib.suppress(check.Failure):
         check.until(lambda: account.namespaces() <= 1, 3, "network namespaces end", 0.05)
-    except check.Failure:
-        pass
     return max(1, account.namespaces())
 
 

@@ -9,7 +9,8 @@ from lib import check
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
-from lib.program import attempt, run as run_program
+from lib.program import attempt
+from lib.program import run as run_program
 from lib.server import Nbdkit, NbdServer
 from lib.traffic import Traffic
 

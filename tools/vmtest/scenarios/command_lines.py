@@ -13,7 +13,8 @@ E2BIG, EBUSY, EINVAL, ERANGE = 7, 16, 22, 34
 
 # Good lines around one that cannot be read.
 MIXED = (
-    ("timeout[b]=5\nfrobnicate[a]=1", EINVAL), ("frobnicate[a]=1\ntimeout[b]=5", EINVAL), ("setfaulty[a]=1\nsetfaulty[a]=8", ERANGE),
+    ("timeout[b]=5\nfrobnicate[a]=1", EINVAL), ("frobnicate[a]=1\ntimeout[b]=5", EINVAL),
+    ("setfaulty[a]=1\nsetfaulty[a]=8", ERANGE),
     ("setfaulty[a]=1\n\nreset[a]=1\ntimeout[a]=x", EINVAL), ("timeout[b]=1\n" * 300 + "x[a]=1", EINVAL),
 )
 

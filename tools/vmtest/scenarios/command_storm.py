@@ -43,8 +43,8 @@ class Storm:
         connect = f"connect[{letter}]={group} {server.endpoint} name={server.export} channels={dice.randrange(1, 4)}"
         line = dice.choice((
             connect, connect, f"enable[{letter}]=1", f"enable[{letter}]=1", f"enable[{letter}]=0", f"setfaulty[{letter}]={group}",
-            f"hotadd[{letter}]={group}", f"hotadd[{letter}]={group}", f"hotadd[{letter}]={group} full", f"hotremove[{letter}]={group}",
-            f"disconnect[{letter}]={group}", f"reset[{letter}]=1", f"blocksize[{letter}]=1024",
+            f"hotadd[{letter}]={group}", f"hotadd[{letter}]={group}", f"hotadd[{letter}]={group} full",
+            f"hotremove[{letter}]={group}", f"disconnect[{letter}]={group}", f"reset[{letter}]=1", f"blocksize[{letter}]=1024",
         ))
         with check.within(COMMAND_S, line):
             try:

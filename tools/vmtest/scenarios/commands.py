@@ -121,7 +121,8 @@ def short_addresses():
             nbdinfo.command(f"connect[c]=7 {address}", "enable[c]=1")
             channel, = nbdinfo.status("c").channels
             shown = (channel.group, channel.addr, channel.name)
-            check.equal(shown, (7, f"{address.split(']')[0].replace('0:0::1', '::1')}{']' if ':' in host else ''}:10809", None), "the channel")
+            plain = address.split("]")[0].replace("0:0::1", "::1") + ("]" if ":" in host else "")
+            check.equal(shown, (7, f"{plain}:10809", None), "the channel")
             nbdinfo.command("reset[c]=1")
 
 

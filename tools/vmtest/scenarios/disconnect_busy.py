@@ -9,7 +9,6 @@ import time
 from lib import check
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
-from lib.server import Nbdkit
 
 MIB = 1 << 20
 WRITERS = 6

@@ -50,7 +50,7 @@ def prove(pair):
     """Writes, fsync, more writes, and a mark in both logs; again and again."""
     what = " and ".join(make.__name__ for make in pair)
     stores = [LoggedStore(number, SIZE) for number in range(len(pair))]
-    kinds = [lambda _, make=make, store=store: make(store) for make, store in zip(pair, stores)]
+    kinds = [lambda _, make=make, store=store: make(store) for make, store in zip(pair, stores, strict=True)]
     versions, moments, dice = Versions(), {}, random.Random(31)
     with Mirror(kinds=kinds, size=SIZE) as mirror:
         with mirror.disk.open() as disk:
@@ -63,7 +63,7 @@ def prove(pair):
                 for store in stores:
                     store.mark(f"round-{number}")
         check.that(mirror.status().is_clean(), f"both groups are in sync, {what}")
-    for store, make in zip(stores, pair):
+    for store, make in zip(stores, pair, strict=True):
         store.close()
         check_crashes(store, moments, make.__name__)
 

@@ -40,7 +40,7 @@ def run():
 def prove(pair, has_fua):
     """Writes into a file of a file system, and marks in both logs."""
     stores = [LoggedStore(number, SIZE) for number in range(len(pair))]
-    kinds = [lambda _, make=make, store=store: make(store) for make, store in zip(pair, stores)]
+    kinds = [lambda _, make=make, store=store: make(store) for make, store in zip(pair, stores, strict=True)]
     versions, moments = Versions(), {}
     with Mirror(kinds=kinds, size=SIZE) as mirror:
         check.equal(mirror.disk.limit("fua"), int(has_fua), "FUA of the disk")
@@ -55,7 +55,7 @@ def prove(pair, has_fua):
         run_program("umount", "mnt")
     if has_fua:
         check.that(used <= ROUNDS // 3, f"the writes bore FUA: {used} flushes of the device in {ROUNDS} rounds")
-    for store, make in zip(stores, pair):
+    for store, make in zip(stores, pair, strict=True):
         store.close()
         check_crashes(store, moments, places, make.__name__)
 
@@ -78,7 +78,8 @@ def make_file(path):
 
 
 def write_rounds(path, versions, moments, stores):
-    """A write with FUA, plain ones, and a mark; again and again. Servers may flush more than they are asked to, but not the later."""
+    """A write with FUA, plain ones, and a mark; again and again. Servers may flush more than they are asked to, but not the
+    later."""
     dice = random.Random(32)
     plain, safe = (os.open(path, os.O_RDWR | os.O_DIRECT | flag) for flag in (0, os.O_DSYNC))
     for number in range(ROUNDS):

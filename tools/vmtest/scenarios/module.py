@@ -6,7 +6,8 @@ import os
 
 from lib import check, module, nbdinfo
 from lib.mirror import Mirror
-from lib.program import attempt, run as run_program
+from lib.program import attempt
+from lib.program import run as run_program
 
 
 def run():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""/proc/nbdinfo: the lines, their order and their figures, read at once, byte by byte, from the middle, and by several readers while
-devices come and go; with 26 devices, one of them with 32 channels."""
+"""/proc/nbdinfo: the lines, their order and their figures, read at once, byte by byte, from the middle, and by several readers
+while devices come and go; with 26 devices, one of them with 32 channels."""
 
 import os
 import re

@@ -29,7 +29,7 @@ def run():
             with Cgroup("glutton", LIMIT) as cgroup, Feast(cgroup, "memory", EATEN) as feast:
                 eat(mirror, feast)
                 check.equal(cgroup.events()["oom_kill"], 0, "programs killed for want of memory")
-            out, back = (after - first for after, first in zip(swapped(), before))
+            out, back = (after - first for after, first in zip(swapped(), before, strict=True))
             least = (EATEN - LIMIT) // PAGE
             check.that(out > least and back > least, f"pages were swapped out ({out}) and in ({back})")
         finally:
