@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck logic-test simulate enbdctl test test-debug demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff logic-test simulate enbdctl test test-debug demo vm bench torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -29,6 +29,9 @@ rustfmt: ## formats all Rust code
 
 shellcheck: ## the scripts, by shellcheck
 	@scripts/check shellcheck
+
+ruff: ## the Python, by ruff
+	@scripts/check ruff
 
 logic-test: ## the decisions (rust/logic), on this machine
 	@scripts/check logic-test
