@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What enbd uses of the kernel and what kernel::bindings lacks: bindgen reads this file (see Kbuild), and
- * helpers.c is compiled against it. Types that kernel::bindings has come from there.
+ * What enbd uses of the kernel and what kernel::bindings lacks: bindgen reads this file (see
+ * Kbuild), and helpers.c is compiled against it. Types that kernel::bindings has come from there.
  */
 #ifndef ENBD_KAPI_BINDINGS_H
 #define ENBD_KAPI_BINDINGS_H

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust. Nothing is decided here.
+ * The C side of kapi: kernel inlines, macros, and fields of structs that are opaque to Rust.
+ * Nothing is decided here.
  */
 #include <linux/crc32.h>
 #include <linux/fs_struct.h>
@@ -44,10 +45,11 @@ int enbd_net_ifindex(struct net *net, const char *name)
 }
 
 /*
- * Makes a fresh kernel socket fit to carry block I/O: it may dip into the reserves while memory is being freed through
- * it, it must not start I/O to get memory, and it must not use the page fragment of the task that happens to send.
- * It also holds its network namespace, since what TCP does after the release still needs it. A connection without
- * requests is asked now and then whether it is there still, so that a lost server is noticed before it is needed.
+ * Makes a fresh kernel socket fit to carry block I/O: it may dip into the reserves while memory is
+ * being freed through it, it must not start I/O to get memory, and it must not use the page
+ * fragment of the task that happens to send. It also holds its network namespace, since what TCP
+ * does after the release still needs it. A connection without requests is asked now and then
+ * whether it is there still, so that a lost server is noticed before it is needed.
  */
 void enbd_sock_prepare(struct socket *sock)
 {
@@ -67,8 +69,8 @@ void enbd_sock_prepare(struct socket *sock)
 }
 
 /*
- * What is left to send is thrown away (the other side gets a reset): the kernel would go on trying to deliver it
- * long after its owner has given it up.
+ * What is left to send is thrown away (the other side gets a reset): the kernel would go on trying
+ * to deliver it long after its owner has given it up.
  */
 void enbd_sock_release(struct socket *sock)
 {
@@ -87,15 +89,18 @@ void enbd_sock_abort(struct socket *sock)
 }
 
 /*
- * Whether a receive that found the end has really seen the other side close. A TCP socket that was reset looks the
- * same once somebody else, a sender, was told the error.
+ * Whether a receive that found the end has really seen the other side close. A TCP socket that was
+ * reset looks the same once somebody else, a sender, was told the error.
  */
 bool enbd_sock_peer_closed(struct socket *sock)
 {
 	return !sk_is_tcp(sock->sk) || sock_flag(sock->sk, SOCK_DONE);
 }
 
-/* Kernel threads live in an empty root, so the path of a unix socket is looked up in the first process's. */
+/*
+ * Kernel threads live in an empty root, so the path of a unix socket is looked up in the first
+ * process's.
+ */
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len)
 {
 	int ret = -EINVAL;
@@ -116,7 +121,10 @@ void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned 
 	release_sock(sk);
 }
 
-/* Nobody but the caller has a reference. What others did with theirs comes before what the caller writes afterwards. */
+/*
+ * Nobody but the caller has a reference. What others did with theirs comes before what the caller
+ * writes afterwards.
+ */
 bool enbd_page_is_exclusive(struct page *page)
 {
 	if (page_ref_count(page) != 1)
@@ -146,8 +154,9 @@ void enbd_noio_restore(unsigned int flags)
 }
 
 /*
- * Takes the disk's open_mutex, or refuses with -EBUSY while the disk is open: openers are counted, and the open
- * operation runs, under that mutex, so what the caller changes before it unlocks is seen by every later open.
+ * Takes the disk's open_mutex, or refuses with -EBUSY while the disk is open: openers are counted,
+ * and the open operation runs, under that mutex, so what the caller changes before it unlocks is
+ * seen by every later open.
  */
 int enbd_disk_lock_unless_open(struct gendisk *disk)
 {

@@ -12,7 +12,6 @@
 //!    copies it and clears the mark.
 //! 3. *Late mark.* A write sees group 1 faulty; before it has marked the map, a resync finds the
 //!    map empty.
-//!
 //! 4. *Two orders.* Two writes of block 5 at once reach two groups in different order; the mirrors
 //!    differ and no map says so.
 //!

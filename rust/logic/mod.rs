@@ -2,8 +2,9 @@
 
 //! Pure decisions: no kernel, no allocation beyond what is handed in, no `unsafe`.
 //!
-//! This folder is compiled twice: into `enbd.ko` by Kbuild (rustc 1.85, `no_std`) and on the host
-//! by `tools/enbd-logic`, where it is unit-, property- and fuzz-tested. Rules that keep it so:
+//! This folder is compiled three times: into `enbd.ko` by Kbuild (rustc 1.85, `no_std`), on the host
+//! by `tools/enbd-logic`, where it is unit-, property- and fuzz-tested, and by `tools/enbd-sim`,
+//! which runs it under a seeded schedule. Rules that keep it so:
 //!
 //! - Only `core` and `crate::sync` are used. Text is written through `core::fmt::Write` with
 //!   primitive arguments; no type here implements `Display`, since the kernel has a `Display` of

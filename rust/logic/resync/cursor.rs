@@ -11,7 +11,8 @@
 
 use crate::logic::bitmap::{Run, LEAF_BLOCKS};
 
-/// Windows that may be in flight at once; enough for one on each channel of a device.
+/// Windows that a cursor can have in flight; the resync's thread has
+/// [`COPIES_EACH`](crate::logic::mirror::COPIES_EACH) at most.
 pub const MAX_IN_FLIGHT: usize = 32;
 
 /// A window to copy.
