@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff logic-test simulate enbdctl test test-debug demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff links docs logic-test simulate enbdctl test test-debug demo vm bench torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -32,6 +32,12 @@ shellcheck: ## the scripts, by shellcheck
 
 ruff: ## the Python, by ruff
 	@scripts/check ruff
+
+links: ## do all pages and files exist that texts and comments name?
+	@scripts/check links
+
+docs: ## the documentation as HTML, in results/docs; fetches Sphinx and graphviz the first time
+	@scripts/check docs
 
 logic-test: ## the decisions (rust/logic), on this machine
 	@scripts/check logic-test

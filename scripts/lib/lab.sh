@@ -9,6 +9,9 @@ LAB_PACKAGES=(
 	busybox-static e2fsprogs qemu-system-x86 ca-certificates git shellcheck python3 util-linux procps
 )
 
+# What draws the documentation, in a tree of its own: only who wants to see it pays for that.
+DOCS_PACKAGES=(python3-sphinx graphviz fonts-dejavu-core)
+
 # What the lab takes from backports: the kernel, a QEMU whose TCG can run SMP guests, and elfutils and seabios, which
 # the former two need in matching versions. Everything else, rustc above all, is Debian 13's own.
 lab_preferences() {
@@ -40,6 +43,22 @@ make_lab() {
 		--setup-hook="mkdir -p \"\$1\"/etc/apt/preferences.d" \
 		--setup-hook="echo '$(lab_preferences)' >\"\$1\"/etc/apt/preferences.d/enbd" \
 		-- "deb $ENBD_MIRROR trixie-backports main"
+}
+
+# ensure_docs_lab: makes the tree that draws the documentation if needed, and sets LAB to it.
+ensure_docs_lab() {
+	local key
+	open_cache
+	key=$(printf '%s\n' "$ENBD_MIRROR" "${DOCS_PACKAGES[@]}" | sha256sum | cut -c 1-12)
+	LAB=$ENBD_CACHE/docs-$key
+	export LAB
+	[[ -d $LAB ]] || need_root
+	cached "$LAB" make_docs_lab
+}
+
+make_docs_lab() {
+	need_space 600 "the documentation's tools"
+	debian_tree "$1" "the documentation's tools" "${DOCS_PACKAGES[*]}"
 }
 
 # debian_tree DIR WHAT PACKAGES [OPTION...] [-- SOURCE...]: makes a Debian 13 tree.
