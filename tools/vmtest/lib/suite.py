@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 
-from lib import account, check, module, nbdinfo
+from lib import account, cases, check, module, nbdinfo
 from lib.kmsg import Kmsg
 from lib.program import attempt
 
@@ -39,11 +39,12 @@ def run_one(name):
     with Kmsg() as kmsg:
         try:
             scenario.run()
+            cases.conclude()
         except BaseException as error:
             traceback.print_exc(file=sys.stdout)
             print("--- /proc/nbdinfo\n" + nbdinfo.text() if module.is_loaded() else "--- enbd is not loaded")
             print("--- the kernel log\n" + "\n".join(kmsg.lines()[-TAIL:]))
-            print("=== " + f"{type(error).__name__}: {error}".replace("Failure: ", "", 1).split("\n", 1)[0], flush=True)
+            print("=== " + cases.reason_of(error), flush=True)
             # A thread of this process may wait for I/O that is held, and could not be killed.
             release_held()
             os._exit(1)
@@ -58,12 +59,12 @@ def release_held():
         nbdinfo.command(f"show_errs[{letter}]=1", f"timeout[{letter}]=1", f"connect_timeout[{letter}]=1")
 
 
-class Case:
-    """One scenario on its way."""
+class Scenario:
+    """One scenario on its way. `cases` has what it told of its cases, if it has any."""
 
     def __init__(self, runner, name):
         self.runner, self.name = runner, name
-        self.reasons, self.details = [], []
+        self.reasons, self.details, self.cases = [], [], []
         self.directory = None
         self.process = None
 
@@ -116,7 +117,7 @@ class Case:
                 status = None
                 self.fail(f"not ended after {limit} s", self._stacks())
             output.seek(0)
-            text = output.read()
+            self.cases, text = cases.told(output.read())
         if status is None:
             self.details.append(text)
         elif status:

@@ -7,6 +7,7 @@ import struct
 
 from lib import check, nbd, nbdinfo
 from lib.bystander import Bystander
+from lib.cases import case
 from lib.endpoint import Endpoint
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
@@ -90,12 +91,21 @@ def whole():
 def run():
     with Bystander() as bystander, Kmsg() as kmsg:
         for what, script, number, phrase in CASES:
-            meet(kmsg, Impostor(script), number, phrase, what)
+            with case(what, forget_device):
+                meet(kmsg, Impostor(script), number, phrase, what)
         bystander.check("after servers that misbehaved")
-        cut_everywhere(kmsg)
-        garbage_everywhere(kmsg)
+        with case("a cut after each number of bytes", forget_device):
+            cut_everywhere(kmsg)
+        with case("garbage from each byte on", forget_device):
+            garbage_everywhere(kmsg)
         nobody(kmsg)
         bystander.check("after all of them")
+
+
+def forget_device():
+    """After a case that went wrong: there is no device a."""
+    if nbdinfo.status():
+        nbdinfo.command("reset[a]=1")
 
 
 def meet(kmsg, server, number, phrase, what, channels=1, seconds=5):
@@ -150,18 +160,21 @@ def garbage_everywhere(kmsg):
 
 def nobody(kmsg):
     """Where nobody listens."""
-    for endpoint, number, phrase in (
-        (Endpoint("tcp4"), ECONNREFUSED, "connection refused"),
-        (Endpoint("tcp6"), ECONNREFUSED, "connection refused"),
-        (Endpoint("unix"), ENOENT, "no such socket"),
+    for kind, number, phrase in (
+        ("tcp4", ECONNREFUSED, "connection refused"),
+        ("tcp6", ECONNREFUSED, "connection refused"),
+        ("unix", ENOENT, "no such socket"),
     ):
-        kmsg.forget()
-        with check.within(5, f"nobody at {endpoint}"), check.refused(number, f"nobody at {endpoint}"):
-            nbdinfo.command(f"connect[a]=0 {endpoint} name=x channels=2")
-        lines = kmsg.lines(rf"\[a\] group 0 channel [01] \(.*{phrase}")
-        check.between(len(lines), 1, 2, f"lines of the log, nobody at {endpoint}")
-    with open("dead.sock", "wb"):
-        pass
-    with check.within(5, "a file that is no socket"), check.refused(ECONNREFUSED, "a file that is no socket"):
-        nbdinfo.command(f"connect[a]=0 unix:{os.path.abspath('dead.sock')}")
+        endpoint = Endpoint(kind)
+        with case(f"nobody there, {kind}", forget_device):
+            kmsg.forget()
+            with check.within(5, f"nobody at {endpoint}"), check.refused(number, f"nobody at {endpoint}"):
+                nbdinfo.command(f"connect[a]=0 {endpoint} name=x channels=2")
+            lines = kmsg.lines(rf"\[a\] group 0 channel [01] \(.*{phrase}")
+            check.between(len(lines), 1, 2, f"lines of the log, nobody at {endpoint}")
+    with case("a file that is no socket", forget_device):
+        with open("dead.sock", "wb"):
+            pass
+        with check.within(5, "a file that is no socket"), check.refused(ECONNREFUSED, "a file that is no socket"):
+            nbdinfo.command(f"connect[a]=0 unix:{os.path.abspath('dead.sock')}")
     check.that(nbdinfo.status() is None, "no device is left")

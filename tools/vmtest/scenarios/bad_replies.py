@@ -7,6 +7,7 @@ import os
 import struct
 
 from lib import check, nbd
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -124,7 +125,9 @@ def run():
         with Mirror(kinds=kinds, size=SIZE, settings=["timeout=2", "connect_timeout=5"]) as mirror, Kmsg() as kmsg:
             impostor.store = Store("of-impostor", SIZE)
             for command, what, act, phrase in CASES:
-                meet(mirror, kmsg, trap, command, f"{what}, {nbd.NAMES[command]}", act, phrase)
+                what = f"{what}, {nbd.NAMES[command]}"
+                with case(what, lambda: mend(mirror, trap)):
+                    meet(mirror, kmsg, trap, command, what, act, phrase)
             mirror.disable()
             store = mirror.servers[1].store.read(0, SIZE)
             check.that(store == bytes(impostor.data), "both groups hold the same in the end")
@@ -133,11 +136,27 @@ def run():
 def end_silence(mirror):
     """A write that is never answered may still be carried out: the group is kept away until its connection ends."""
     mirror.wait_until(lambda s: s.mark(0) == "F", 10, "the group is faulted")
-    impostor = mirror.servers[0]
+    end_talks(mirror.servers[0])
+
+
+def end_talks(impostor):
+    """Ends all of its connections."""
     with impostor.changed:
         talks = list(impostor.talks)
     for talk in talks:
         talk.shutdown()
+
+
+def mend(mirror, trap):
+    """After a case that went wrong: an honest server, and new connections to it."""
+    trap.set(None, None)
+    end_talks(mirror.servers[0])
+    wait_well(mirror, "after a case that failed")
+
+
+def wait_well(mirror, what):
+    """Waits until nothing is marked and all channels are up."""
+    mirror.wait_until(lambda s: s.is_clean() and all(c.is_up for c in s.channels), 40, f"all is well again, {what}")
 
 
 def meet(mirror, kmsg, trap, command, what, act, phrase):
@@ -159,4 +178,4 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
     kmsg.wait_for(rf"\[a\] group 0 channel [01] \(tcp .* impostor\): .*({phrase})", 10)
     if act is silence and command == nbd.WRITE:
         end_silence(mirror)
-    mirror.wait_until(lambda s: s.is_clean() and all(c.is_up for c in s.channels), 40, f"all is well again after {what}")
+    wait_well(mirror, what)

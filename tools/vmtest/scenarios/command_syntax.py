@@ -5,6 +5,7 @@ the device as good as before."""
 import os
 
 from lib import check, nbdinfo
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.refusal import Refusals, snapshot
@@ -45,15 +46,24 @@ NAMELESS = (
 
 def run():
     with Mirror() as mirror, Kmsg() as kmsg:
-        refusals = Refusals(kmsg)
+        refusals, before = Refusals(kmsg), snapshot()
+
+        def unchanged():
+            check.equal(snapshot(), before, "status after a case that failed")
+
         for number, lines in LINES:
             for line in lines:
-                refusals.expect(line, number)
+                with case(line, unchanged):
+                    refusals.expect(line, number)
         for number, writes in NAMELESS:
             for data in writes:
-                refusals.expect(data, number, f"{data[:40]!r} ({len(data)} bytes)", told=False)
-        garbage(kmsg)
-        no_pointer()
+                what = f"{data[:40]!r} ({len(data)} bytes)"
+                with case(what, unchanged):
+                    refusals.expect(data, number, what, told=False)
+        with case("random bytes", unchanged):
+            garbage(kmsg)
+        with case("a buffer that is not there", unchanged):
+            no_pointer()
         still_works(mirror)
 
 
