@@ -86,7 +86,8 @@ class Load:
 
     def start(self):
         """Starts the writer."""
-        self.writer = Writer(self.disk.path, blocks=WRITER_BYTES // BLOCK, seed=self.seed, restless=_blocks(RAW_RESTLESS), zeroes=True)
+        restless = _blocks(RAW_RESTLESS)
+        self.writer = Writer(self.disk.path, blocks=WRITER_BYTES // BLOCK, seed=self.seed, restless=restless, zeroes=True)
 
     def _jobs(self):
         return RAW_JOBS.format(disk=self.disk.path)

@@ -59,7 +59,7 @@ def check_areas(blocks, what):
     """Fails if blocks differ, and says of each kind of write how many."""
     areas = [*((f"direct, {length >> 10} KiB", start, end) for length, start, end in AREAS), ("mapped", *MAPPED)]
     differ = {name: sum(start <= block * BLOCK < end for block in blocks) for name, start, end in areas}
-    told = ", ".join(f"{name}: {count} of {(end - start) // BLOCK}" for (name, start, end), count in zip(areas, differ.values()))
+    told = ", ".join(f"{name}: {differ[name]} of {(end - start) // BLOCK}" for name, start, end in areas)
     check.that(not blocks, f"{what}: the stores are the same; blocks that differ: {told}")
 
 

@@ -129,7 +129,7 @@ def come_back_with_more(mirror, what, change):
 
     def is_back(status):
         channels = status.of_group(1)
-        return all(c.is_up and c.reconnects > count for c, count in zip(channels, counts))
+        return all(c.is_up and c.reconnects > count for c, count in zip(channels, counts, strict=True))
 
     now = mirror.wait_until(is_back, 60, f"the channels of group 1 are back, {what}")
     check.equal((now.size_kb, now.blocks), (before.size_kb, before.blocks), f"the size of the device, {what}")

@@ -9,7 +9,8 @@ import subprocess
 
 from lib import check, module, nbdinfo
 from lib.mirror import Mirror
-from lib.program import attempt, run as run_program
+from lib.program import attempt
+from lib.program import run as run_program
 from lib.refusal import snapshot
 
 LIMIT_S = 400
@@ -70,7 +71,7 @@ def write_config(mirror, name="data", more="", letter="a"):
     """The configuration of the mirror. The first server is called by its host's name."""
     os.makedirs(ETC, exist_ok=True)
     lines = [f'device = "{letter}"', "blocksize = 1024", "[settings]", "connect_timeout = 20", more]
-    for host, server in zip(("localhost", "127.0.0.1"), mirror.servers):
+    for host, server in zip(("localhost", "127.0.0.1"), mirror.servers, strict=True):
         lines += ["[[group]]", f'uri = "nbd://{host}:{server.endpoint.port}/{server.export}"', "channels = 2"]
     with open(f"{ETC}/{name}.toml", "w", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
@@ -117,7 +118,8 @@ def bad_files():
     shutil.copy(f"{ETC}/data.toml", f"{ETC}/other.toml")
     ctl("up data", status=USAGE, says='both have device = "a"')
     ctl("up --all", status=USAGE, says='both have device = "a"')
-    for line in ("fail a 8", "fail a", "up", "set a", "connect a 0 127.0.0.1", "up data --all", "up data --source 0 --assume-equal"):
+    wrong = ("fail a 8", "fail a", "up", "set a", "connect a 0 127.0.0.1", "up data --all", "up data --source 0 --assume-equal")
+    for line in wrong:
         ctl(line, status=USAGE)
     check.equal(nbdinfo.devices(), [], "devices")
     forget()

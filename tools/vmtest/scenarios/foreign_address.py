@@ -41,7 +41,8 @@ def addresses(mirror, kmsg, when):
     for transport in ("tcp4", "unix"):
         with Nbdkit(mirror.stores[0], Endpoint(transport)) as twin:
             mirror.connect(0, channels=1, server=twin)
-            check.that(all(c.is_up for c in mirror.status().channels), f"an address of the same data by {transport} is taken, {when}")
+            what = f"an address of the same data by {transport} is taken, {when}"
+            check.that(all(c.is_up for c in mirror.status().channels), what)
             mirror.command(f"disconnect=0 {twin.endpoint}")
 
 

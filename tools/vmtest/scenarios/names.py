@@ -16,7 +16,8 @@ LIMIT_S = 180
 SIZE = 1 << 20
 EINVAL, ENOENT, EILSEQ, E2BIG = 22, 2, 84, 7
 NAMES = (
-    "VM disk 1", "B\u00fcro", "a%20b", "x=y", "quo'te\"s", "back\\slash", r"\040", "two\nlines\tand tabs", "#~!", "\x7f\x01", "force",
+    "VM disk 1", "B\u00fcro", "a%20b", "x=y", "quo'te\"s", "back\\slash", r"\040", "two\nlines\tand tabs", "#~!", "\x7f\x01",
+    "force",
 )
 SPELLED = {"VM disk 1": r"VM\040disk\0401", "B\u00fcro": r"B\303\274ro", "back\\slash": r"back\134slash", r"\040": r"\134040"}
 

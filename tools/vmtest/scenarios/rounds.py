@@ -36,7 +36,7 @@ def one_round(zero, one, number):
     began = time.monotonic()
     servers = (zero, one) if number % 4 else (zero, zero)
     for group, server in enumerate(servers):
-        nbdinfo.command(f"connect[a]={group} {server.endpoint} name={server.export} channels=2")
+        nbdinfo.command(f"connect[a]={group} {server.endpoint} name={server.export} channels=2 force")
     nbdinfo.command("enable[a]=1")
     with Disk().open() as disk:
         disk.write(0, bytes([number % 256]) * 16384)

@@ -49,7 +49,8 @@ def one_address(kmsg):
         mirror.command("enable=1")
         refusals.expect(line, EEXIST, "a second group with the export of the first, enabled")
         mirror.disable()
-        nbdinfo.command("reset[a]=1", f"connect[a]=0 {server.endpoint} name={server.export}", f"{line} channels=2 force", "enable[a]=1")
+        first = f"connect[a]=0 {server.endpoint} name={server.export}"
+        nbdinfo.command("reset[a]=1", first, f"{line} channels=2 force", "enable[a]=1")
         check.equal(mirror.status().marks(), {0: "", 1: ""}, "marks of two groups with one export")
         write_some(mirror)
         check.equal(mirror.status().marks(), {0: "", 1: ""}, "marks after writes to two groups with one export")

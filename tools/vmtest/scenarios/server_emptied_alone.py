@@ -86,7 +86,11 @@ def wait_up(mirror):
 
 def held_back(mirror, kmsg, errands, what):
     """Fails unless the server is refused, and requests wait."""
-    check.until(lambda: kmsg.lines(REFUSED) or any(one.has_ended() for one in errands), 60, f"{what}: the server is refused or used")
+
+    def is_decided():
+        return kmsg.lines(REFUSED) or any(one.has_ended() for one in errands)
+
+    check.until(is_decided, 60, f"{what}: the server is refused or used")
     if not kmsg.lines(REFUSED):
         # The read, which tells more.
         errands[0].join(20)
