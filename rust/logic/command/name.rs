@@ -37,7 +37,7 @@ impl<'a> Name<'a> {
     /// # Errors
     ///
     /// `BadEscape`.
-    pub(super) fn parse(word: &'a str) -> Result<Self, Reason> {
+    pub fn parse(word: &'a str) -> Result<Self, Reason> {
         let mut rest = word.as_bytes();
         while let Some((&first, behind)) = rest.split_first() {
             rest = match first {

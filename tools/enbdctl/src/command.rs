@@ -6,6 +6,7 @@
 //! (`rust/logic/command`), so that what the module would call malformed is never sent.
 
 use crate::problem::{Exit, Problem};
+use crate::spelling::spell;
 use enbd_logic::logic::command::{parse_line, Verb};
 use std::fmt::Display;
 
@@ -48,7 +49,7 @@ impl Line {
     ) -> Result<Self, &'static str> {
         let name = match export {
             "" => String::new(),
-            export => format!(" name={export}"),
+            export => format!(" name={}", spell(export)),
         };
         Self::new(
             letter,
@@ -148,7 +149,12 @@ mod tests {
         assert!(Line::number('a', "enable", 2).is_err());
         assert!(Line::number('a', "setfaulty", 8).is_err());
         assert!(Line::connect('a', 0, "localhost", "", 1).is_err());
-        assert!(Line::connect('a', 0, "192.0.2.1", "a b", 1).is_err());
+        assert_eq!(
+            text(Line::connect('a', 0, "192.0.2.1", "a b", 1)),
+            Ok(r"connect[a]=0 192.0.2.1 name=a\040b channels=1".to_owned())
+        );
+        let long = "x".repeat(1024);
+        assert!(Line::connect('a', 0, "192.0.2.1", &long, 1).is_err());
         assert!(Line::setting('a', "timeout", "30\nreset[a]=1").is_err());
         assert!(Line::setting('A', "timeout", "30").is_err());
     }

@@ -7,6 +7,7 @@
 //! | [`cli`] | the command line, from which the manual and the completions are made, too |
 //! | [`config`], [`places`] | configuration files, and where files are |
 //! | [`uri`], [`size`] | NBD URIs, sizes and times |
+//! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
@@ -31,6 +32,7 @@ pub mod session;
 pub mod show;
 pub mod size;
 pub mod sources;
+pub mod spelling;
 pub mod sys;
 pub mod up;
 pub mod uri;

@@ -4,6 +4,7 @@
 //! resolved when a command is about to be sent; one that changes later is not followed.
 
 use crate::command::shown_address;
+use crate::spelling::spell;
 use crate::uri::{Host, Place, Uri};
 use enbd_status::{Channel, Peer};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -46,7 +47,7 @@ impl Resolver for System {
 /// The name cannot be resolved, or the module takes no such address; in words.
 pub fn addresses(uri: &Uri, resolver: &dyn Resolver) -> Result<Vec<String>, String> {
     let words = match &uri.place {
-        Place::Unix { path } => vec![format!("unix:{path}")],
+        Place::Unix { path } => vec![format!("unix:{}", spell(path))],
         Place::Tcp { host, port } => match host {
             Host::Ip(ip) => vec![tcp(*ip, *port)],
             Host::Zone(ip, zone) => vec![format!("[{ip}%{zone}]:{port}")],
@@ -59,9 +60,6 @@ pub fn addresses(uri: &Uri, resolver: &dyn Resolver) -> Result<Vec<String>, Stri
     };
     match words.iter().find(|word| shown_address(word).is_none()) {
         None => Ok(words),
-        Some(word) if word.contains('%') => {
-            Err(format!("this enbd takes no address with a zone: {word}"))
-        }
         Some(word) => Err(format!("this enbd takes no such address: {word}")),
     }
 }
@@ -83,7 +81,7 @@ pub fn leads_to(channel: &Channel, addresses: &[String], export: &str) -> Option
     let same = |word: &String| {
         shown_address(word).is_some_and(|(kind, text)| kind == transport && text == *address)
     };
-    Some(own == export && addresses.iter().any(same))
+    Some(*own == spell(export) && addresses.iter().any(same))
 }
 
 #[cfg(test)]

@@ -218,11 +218,6 @@ fn what_is_refused_before_anything_is_sent() {
         ("set c timeout", 4, "KEY=VALUE"),
         ("set c resync_max=1.5M", 4, "is no speed"),
         ("connect c 1 192.0.2.2", 4, "is no NBD URI"),
-        (
-            "connect c 1 nbd://[fe80::1%25eth0]/x",
-            5,
-            "takes no address with a zone",
-        ),
         ("connect c 1 nbd://192.0.2.2/x --channels 17", 4, "1 to 16"),
         (
             "disconnect c 1 nbd://192.0.2.2/other",
