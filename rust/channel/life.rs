@@ -353,6 +353,7 @@ impl<T: Operations> Channel<T> {
             Arrival::Stopped => Err(DownReason::Removed),
             Arrival::Broken => Err(broken),
             Arrival::OtherData => Err(DownReason::OtherData),
+            Arrival::Unasked => Err(DownReason::Unasked),
         }
     }
 

@@ -386,7 +386,7 @@ impl<T: Operations> Channel<T> {
         number: u32,
         transfer: Transfer<T>,
     ) -> Result<(), Transfer<T>> {
-        let bytes = u64::from(transfer.len);
+        let bytes = weight(&transfer);
         let side = counted_as(&transfer);
         table.put(number, transfer, self.index)?;
         self.enqueue(table, number, bytes, side)
@@ -442,7 +442,7 @@ impl<T: Operations> Channel<T> {
 
     /// Counts a transfer that left the channel.
     fn count_done(&self, transfer: &Transfer<T>, outcome: Outcome) {
-        let bytes = u64::from(transfer.len);
+        let bytes = weight(transfer);
         self.count_out(bytes);
         match (outcome, counted_as(transfer)) {
             (_, None) => {}
@@ -451,6 +451,11 @@ impl<T: Operations> Channel<T> {
             _ => self.counters.errored.add(bytes),
         }
     }
+}
+
+/// The bytes that a transfer counts for.
+fn weight<T: Operations>(transfer: &Transfer<T>) -> u64 {
+    counted_as(transfer).map_or(0, |_| u64::from(transfer.len))
 }
 
 /// What the status text counts a transfer as: questions to the server are no I/O of the device.

@@ -71,6 +71,8 @@ pub enum DownReason {
     OtherExport,
     /// The server does not hold what the group does.
     OtherData,
+    /// What the server holds could not be compared with what the group's other channels lead to.
+    Unasked,
     /// The export's size is not a multiple of the device's block size.
     OddSize,
     /// The export lacks something that users rely on.
@@ -103,6 +105,9 @@ impl DownReason {
                 "the export is not the one of the group's other channels: its size differs"
             }
             Self::OtherData => "the server does not hold the data of the group",
+            Self::Unasked => {
+                "what the server holds could not be compared with the group's data yet"
+            }
             Self::OddSize => "the size of the export is not a multiple of the block size",
             Self::Lacks(lack) => lack.as_str(),
             Self::Closed => "the server closed the connection",
@@ -123,6 +128,7 @@ impl DownReason {
             Self::ConnectTimeout | Self::RequestTimeout => 110, // ETIMEDOUT
             Self::Handshake(reason) => reason.errno(),
             Self::OtherExport | Self::OtherData | Self::OddSize => 22, // EINVAL
+            Self::Unasked => 11,                                       // EAGAIN
             Self::Lacks(lack) => lack.errno(),
             Self::Closed | Self::Cut | Self::ServerShutdown => 104, // ECONNRESET
             Self::Reply(reason) => reason.errno(),

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | one that is up | other data | it is not taken |
 //! | | the same, or nothing | it carries requests |
+//! | | could not be asked | it is tried again |
 //! | none, and the group is in sync or resyncing | the same | it carries requests |
 //! | | nothing | the group is faulted, and compared in full; alone it goes on, with a warning |
 //! | | other data | the group is faulted, and needs the administrator; alone it is not taken |
@@ -34,6 +35,8 @@ pub enum Arrival {
     Broken,
     /// It leads to other data than the group's.
     OtherData,
+    /// What it leads to could not be compared with what the group has.
+    Unasked,
 }
 
 /// What channels report of new connections.
@@ -125,8 +128,12 @@ fn joins_another<W: World>(
     let myself = 1u32.checked_shl(channel).unwrap_or(0);
     let up = w.core().group(group).map_or(0, |g| g.up()) & !myself;
     let other = (up != 0).then(|| up.trailing_zeros());
-    match proof::prove(w, group, other, ended, probe) {
+    // What a group that is faulty should hold says nothing of the server that it has now: that may be
+    // a new one, which is still to be copied to.
+    let remembers = w.core().view().writable().has(group);
+    match proof::prove(w, group, remembers, other, ended, probe) {
         Proof::Same | Proof::Nothing => None,
+        Proof::Unasked => Some(Arrival::Unasked),
         Proof::Broken => Some(Arrival::Broken),
         Proof::Other(offset) => Some(other_data(w, group, offset)),
     }
@@ -149,7 +156,9 @@ fn returns<W: World>(
 ) -> Option<Arrival> {
     let g = w.core().group(group)?;
     let proof = match w.core().view().state(group) {
-        GroupState::InSync | GroupState::Resyncing => proof::prove(w, group, None, ended, probe),
+        GroupState::InSync | GroupState::Resyncing => {
+            proof::prove(w, group, true, None, ended, probe)
+        }
         GroupState::Faulty | GroupState::Absent => Proof::Nothing,
     };
     let fault = match proof {
@@ -158,7 +167,7 @@ fn returns<W: World>(
             return None;
         }
         Proof::Broken => return Some(Arrival::Broken),
-        Proof::Nothing => GroupFault::Unproved,
+        Proof::Nothing | Proof::Unasked => GroupFault::Unproved,
         Proof::Other(_) => GroupFault::Differs,
     };
     // Before it is faulted, so before it can be brought back.

@@ -35,6 +35,8 @@ pub enum Proof {
     Same,
     /// Nothing that differs, and nothing that another disk would not have.
     Nothing,
+    /// Nothing, since the other connection could not be asked: for want of memory, or it is busy.
+    Unasked,
     /// It leads to other data: what is at this offset, in bytes.
     Other(u64),
     /// It has ended.
@@ -57,6 +59,8 @@ struct Exam {
     places: [Place; PLACES],
     expected: [Option<(Ground, Sum)>; PLACES],
     len: usize,
+    /// Something was read over the other connection.
+    has_asked: bool,
 }
 
 impl Exam {
@@ -71,6 +75,7 @@ impl Exam {
             places: [nowhere; PLACES],
             expected: [None; PLACES],
             len: 0,
+            has_asked: false,
         }
     }
 
@@ -124,8 +129,11 @@ impl Exam {
                 None => continue,
             };
             match greet::read_over(w, group, other, &place, ended) {
-                Some(sum) => self.push(place, ground, sum),
-                None => return release(w, ground),
+                Some(sum) => {
+                    self.has_asked = true;
+                    self.push(place, ground, sum);
+                }
+                None => release(w, ground),
             }
         }
     }
@@ -157,25 +165,28 @@ impl Exam {
 }
 
 /// Asks a connection, which carries nothing yet, whether it leads to the data of the group; `other`
-/// is one that does.
+/// is one that does. `remembers` says whether what is remembered holds for the group.
 pub(super) fn prove<W: World>(
     w: &W,
     group: usize,
+    remembers: bool,
     other: Option<u32>,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Proof {
     let mut exam = Exam::new();
-    exam.remember(w, group);
+    if remembers {
+        exam.remember(w, group);
+    }
     if let Some(other) = other.filter(|_| exam.telling() < ENOUGH) {
         exam.ask(w, group, other, ended);
     }
     let places = exam.places.get_mut(..exam.len).unwrap_or_default();
     let answered = places.is_empty() || probe(places);
-    let proof = if answered {
-        exam.result(w)
-    } else {
-        Proof::Broken
+    let proof = match exam.result(w) {
+        _ if !answered => Proof::Broken,
+        Proof::Nothing if other.is_some() && !exam.has_asked => Proof::Unasked,
+        proof => proof,
     };
     for (ground, _) in exam.expected.into_iter().flatten() {
         release(w, ground);

@@ -38,7 +38,9 @@ class Silent:
             self.again_at = self.again_at or time.monotonic()
             return False
         try:
-            talk.sock.recv(1)
+            # Other requests may still come, like those with which enbd looks at a device that was just enabled.
+            while talk.sock.recv(65536):
+                pass
         except ConnectionResetError:
             self.reset_at = time.monotonic()
         raise Gone
