@@ -10,7 +10,7 @@ use crate::kapi::{
     kthread::{KThread, Main},
     scope::NoIo,
 };
-use crate::logic::mirror::{learn, look_for_twins};
+use crate::logic::mirror::scout;
 use crate::mirror::Mirror;
 use kernel::{
     prelude::*,
@@ -66,8 +66,6 @@ impl Main for Errand {
     fn main(self) {
         // Memory that we wait for must not wait for us.
         let _scope = NoIo::enter();
-        let ended = || self.stop.load(Acquire);
-        learn(&*self.mirror, &ended);
-        look_for_twins(&*self.mirror, &ended);
+        scout(&*self.mirror, &|| self.stop.load(Acquire));
     }
 }

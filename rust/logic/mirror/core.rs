@@ -534,6 +534,11 @@ impl Pdu {
         self.errno.store(u64::from(errno.unsigned_abs()));
     }
 
+    /// Whether some group did not do it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.errno.load() != 0
+    }
+
     /// The positive errno with which it ends if it did not succeed.
     pub(super) fn errno(&self) -> i32 {
         match self.errno.load() as i32 {

@@ -51,10 +51,9 @@ pub use self::core::{Core, GroupCore, Pdu};
 pub use self::hang_up::{hang_up, End, HangUp, Rest};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
-pub use self::proof::learn;
 pub use self::route::Route;
 pub use self::state::States;
-pub use self::twins::{look_for_twins, Trial};
+pub use self::twins::{scout, Trial};
 pub use self::world::{Carrier, News, Op, Place, Probe, Request, Transfer, World, TAGS};
 
 /// Numbers of transfers in the table of a group: those of requests, then those of resyncs, and then

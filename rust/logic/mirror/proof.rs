@@ -26,7 +26,9 @@ pub const PLACES: usize = 32;
 /// So many that hold something are enough to leave the other connection alone.
 const ENOUGH: usize = 8;
 /// Places that are read over the other connection at most.
-const ASKED: u64 = 16;
+const ASKED: usize = 16;
+/// Remembered places that are zeroes, at most.
+pub const ZEROES: usize = 8;
 
 /// What a connection has shown.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -100,14 +102,17 @@ impl Exam {
         sums.filter(|(_, sum)| *sum != Sum::ZEROES).count()
     }
 
-    /// Adds what is remembered and the group must have.
-    fn remember<W: World>(&mut self, w: &W, group: usize) {
+    /// Adds at most so many places of which something is remembered that the group must have. Of
+    /// those that are zeroes a few are enough.
+    fn remember<W: World>(&mut self, w: &W, group: usize, most: usize) {
         let random = w.core().next_turn();
         for piece in w.evidence().pieces(random) {
-            if self.is_full() {
+            if self.len >= most {
                 return;
             }
-            if must_hold(w, group, piece.chunk) {
+            let is_zeroes = piece.sum == Sum::ZEROES;
+            let suffices = is_zeroes && self.len.saturating_sub(self.telling()) >= ZEROES;
+            if !suffices && must_hold(w, group, piece.chunk) {
                 let place = place_of(w, group, piece.chunk);
                 self.push(place, Ground::Remembered(piece), piece.sum);
             }
@@ -117,7 +122,7 @@ impl Exam {
     /// Adds what is read over the connection `other` of the group.
     fn ask<W: World>(&mut self, w: &W, group: usize, other: u32, ended: &dyn Fn() -> bool) {
         let chunks = w.export_sectors(group) / CHUNK_SECTORS;
-        for number in 0..ASKED {
+        for number in 0..ASKED as u64 {
             if self.is_full() || self.telling() >= ENOUGH || ended() {
                 return;
             }
@@ -176,7 +181,8 @@ pub(super) fn prove<W: World>(
 ) -> Proof {
     let mut exam = Exam::new();
     if remembers {
-        exam.remember(w, group);
+        let reserved = if other.is_some() { ASKED } else { 0 };
+        exam.remember(w, group, PLACES - reserved);
     }
     if let Some(other) = other.filter(|_| exam.telling() < ENOUGH) {
         exam.ask(w, group, other, ended);
@@ -248,20 +254,17 @@ fn watch<W: World>(w: &W, chunk: u64) -> Option<Watch> {
 }
 
 /// Places that are read when a device is enabled.
-const LEARNT: u64 = 32;
+pub(super) const LEARNT: u64 = 32;
 
-/// Reads some places of a device that is being enabled from all groups in sync, so that there is
-/// something to ask servers for before anything was written; tells if two groups differ.
-pub fn learn<W: World>(w: &W, ended: &dyn Fn() -> bool) {
+/// Reads place `number`, below [`LEARNT`], of a device that is being enabled from all groups in sync,
+/// so that there is something to ask servers for before anything was written; tells if two differ.
+pub(super) fn learn<W: World>(w: &W, number: u64, ended: &dyn Fn() -> bool) {
     let chunks = w.evidence().chunks();
-    for number in 0..LEARNT {
-        if ended() || chunks == 0 {
-            return;
-        }
-        let chunk = some_chunk(w, number, chunks);
-        let Some(watch) = watch(w, chunk) else {
-            continue;
-        };
+    if chunks == 0 {
+        return;
+    }
+    let chunk = some_chunk(w, number, chunks);
+    if let Some(watch) = watch(w, chunk) {
         let content = read_alike(w, chunk, watch, ended);
         w.evidence().settle(watch, content);
     }

@@ -17,7 +17,7 @@
 
 use super::{
     greet,
-    proof::place_of,
+    proof::{self, place_of, LEARNT},
     route::{sectors_of, RequestOf},
     Carrier, News, Op, Request, Route, World,
 };
@@ -78,40 +78,38 @@ fn first_chunk(rq: &impl Request) -> Option<u64> {
     (chunk < end).then_some(chunk)
 }
 
-/// Tries writes, until two groups are known to have stores of their own, or that is given up, or
-/// `ended`.
-pub fn look_for_twins<W: World>(w: &W, ended: &dyn Fn() -> bool) {
-    w.core().set_trying(true);
-    for _ in 0..TRIES {
-        let Some((rq, groups)) = await_write(w, ended) else {
-            break;
-        };
-        if try_write(w, &rq, groups, ended) {
-            break;
+/// Looks what a device stands on that is being enabled: reads some places ([`proof::learn`]), and
+/// tries writes, until two groups are known to have stores of their own, or that is given up, or
+/// `ended`. A write is not kept waiting for the reading of more than one place.
+pub fn scout<W: World>(w: &W, ended: &dyn Fn() -> bool) {
+    let is_mirror = w.core().view().readable().len() > 1;
+    let mut left = if is_mirror { TRIES } else { 0 };
+    let mut places = 0;
+    want(w, left > 0);
+    while !ended() && (left > 0 || places < LEARNT) {
+        let has_one = || w.with_trial(|trial| matches!(trial, Trial::Offered(..)));
+        if places < LEARNT && !has_one() {
+            proof::learn(w, places, ended);
+            places += 1;
+            continue;
         }
+        w.wait(TICK_MS, &mut || has_one() || ended());
+        if let Trial::Offered(rq, groups) = w.with_trial(core::mem::take) {
+            let has_told = try_write(w, &rq, groups, ended);
+            left = if has_told { 0 } else { left.saturating_sub(1) };
+        }
+        want(w, left > 0);
     }
-    w.core().set_trying(false);
-    // One may have been given to us at the last moment.
-    let last = w.with_trial(core::mem::take);
-    if let Trial::Offered(rq, groups) = last {
-        send(w, &rq, groups);
-    }
+    want(w, false);
 }
 
-fn await_write<W: World>(w: &W, ended: &dyn Fn() -> bool) -> Option<(RequestOf<W>, GroupSet)> {
-    w.with_trial(|trial| *trial = Trial::Wanted);
-    loop {
-        let has_one = || w.with_trial(|trial| matches!(trial, Trial::Offered(..)));
-        w.wait(TICK_MS, &mut || has_one() || ended());
-        if has_one() {
-            return match w.with_trial(core::mem::take) {
-                Trial::Offered(rq, groups) => Some((rq, groups)),
-                _ => None,
-            };
-        }
-        if ended() {
-            return None;
-        }
+/// Wants a write, or none any more. One that was given at the last moment is sent.
+fn want<W: World>(w: &W, wants: bool) {
+    w.core().set_trying(wants);
+    let next = if wants { Trial::Wanted } else { Trial::Closed };
+    let last = w.with_trial(|trial| core::mem::replace(trial, next));
+    if let Trial::Offered(rq, groups) = last {
+        send(w, &rq, groups);
     }
 }
 
@@ -192,14 +190,14 @@ fn read<W: World>(w: &W, group: usize, chunk: u64, ended: &dyn Fn() -> bool) -> 
     greet::read_over(w, group, up.trailing_zeros(), &place, ended)
 }
 
-/// Sends a write to a group and waits for the answer. False if the group is not in sync any more, or
-/// nobody waits: the answer comes, or its loss, as for any other write.
+/// Sends a write to a group and waits until it is done. False if it has failed, if the group is not in
+/// sync any more, or if nobody waits: then its end comes as that of any other write.
 fn send_alone<W: World>(w: &W, rq: &RequestOf<W>, group: usize, ended: &dyn Fn() -> bool) -> bool {
     w.kick_all(w.send_write(group, rq));
     let is_done = || rq.pdu().done_by().has(group);
     let is_over = || {
         let gone = w.core().view().state(group) != GroupState::InSync;
-        is_done() || gone || ended()
+        is_done() || gone || rq.pdu().has_failed() || ended()
     };
     // The group's own time limits bound this.
     while !w.wait(TICK_MS, &mut || is_over()) {}

@@ -93,6 +93,13 @@ impl Control {
         let Some(g) = core.group(group) else { return };
         let is_faulty = || core.view().state(group) == GroupState::Faulty;
         if !is_faulty() || g.up() == 0 || world.holds_old_write() {
+            crate::trace!(
+                world,
+                "hot_add {group}: {} {} {}",
+                is_faulty(),
+                g.up(),
+                world.holds_old_write()
+            );
             return;
         }
         let mut resyncs = self.resyncs.lock().unwrap();
@@ -108,8 +115,12 @@ impl Control {
         if full && is_faulty() {
             world.mark_all(group);
         }
-        let Ok(epoch) = world.hot_add(group) else {
-            return;
+        let epoch = match world.hot_add(group) {
+            Ok(epoch) => epoch,
+            Err(refusal) => {
+                crate::trace!(world, "group {group} is not added: {refusal:?}");
+                return;
+            }
         };
         if full {
             // See `faults.rs`.

@@ -7,7 +7,7 @@ use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
 use crate::logic::{
     group::GroupState,
-    mirror::{learn, look_for_twins, World as _},
+    mirror::{scout, World as _},
     resync::Site,
 };
 use crate::oracle::Oracle;
@@ -109,11 +109,9 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     }
     let again = world.clone();
     threads.push(thread::spawn(move || again.ask_again()));
-    let scout = world.clone();
+    let looked_at = world.clone();
     threads.push(thread::spawn(move || {
-        let ended = || scout.is_ending();
-        learn(&*scout, &ended);
-        look_for_twins(&*scout, &ended);
+        scout(&*looked_at, &|| looked_at.is_ending());
     }));
     let control = control.clone();
     threads.push(thread::spawn(move || control.keep()));

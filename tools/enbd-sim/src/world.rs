@@ -11,7 +11,7 @@ use crate::logic::{
     group::{GroupFault, View},
     mirror::{
         self,
-        proof::{must_hold, PLACES},
+        proof::{must_hold, PLACES, ZEROES},
         Carrier, Copies, Core, News, Request, Route, States, Transfer, Trial,
     },
     resync::{Bounds, Site, Users},
@@ -253,7 +253,8 @@ impl World {
         };
         let pieces: Vec<_> = self.evidence.pieces(0).collect();
         let asked = |block: &usize| {
-            let piece = pieces.iter().find(|piece| piece.chunk == *block as u64);
+            let tells = |piece: &&Piece| piece.chunk == *block as u64 && piece.sum != Sum::ZEROES;
+            let piece = pieces.iter().find(tells);
             piece.filter(|piece| must_hold(self, group, piece.chunk))
         };
         let differs = |block: &usize| {
@@ -262,7 +263,7 @@ impl World {
         };
         let differing = (0..content.len()).filter(differs).count();
         let alike = (0..content.len()).filter_map(|block| asked(&block)).count() - differing;
-        differing >= KNOWABLE && alike < PLACES - LATEST
+        differing >= KNOWABLE && alike < PLACES - LATEST - ZEROES
     }
 
     /// Whether a store that is not the one that `group` had may have been written to, or compared,

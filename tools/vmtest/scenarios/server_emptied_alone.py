@@ -56,7 +56,9 @@ def stand_in(mirror, kmsg, book, what, lose):
     lose(store, older)
     held = store.snapshot()
     server.start()
-    errands = [Errand(f"{what}: a read ends", book.verify, what), Errand(f"{what}: a write ends", book.write, 5)]
+    # A block that nobody has written, so that it is not verified meanwhile.
+    unused = max(book.blocks) + 1
+    errands = [Errand(f"{what}: a read ends", book.verify, what), Errand(f"{what}: a write ends", book.write, unused)]
     held_back(mirror, kmsg, errands, what)
     server.kill()
     check.that(store.snapshot() == held, f"{what}: nothing was written to the wrong store")
@@ -113,7 +115,8 @@ def all_lost():
         mirror.stores[0].empty()
         kmsg.forget()
         mirror.servers[0].start()
-        errands = [Errand(f"{what}: a read ends", book.verify, what), Errand(f"{what}: a write ends", book.write, 5)]
+        unused = max(book.blocks) + 1
+        errands = [Errand(f"{what}: a read ends", book.verify, what), Errand(f"{what}: a write ends", book.write, unused)]
         held_back(mirror, kmsg, errands, what)
         mirror.servers[1].start()
         for errand in errands:
