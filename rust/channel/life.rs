@@ -45,8 +45,8 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-/// How long a channel that is down sleeps at most before it looks after its group.
-const DOWN_TICK_MS: u32 = 500;
+/// How long a channel that hangs up sleeps at most before it looks again what it waits for.
+const PAUSE_MS: u32 = 500;
 
 /// The request that ends a connection.
 fn farewell() -> [u8; REQUEST_LEN] {
@@ -92,7 +92,6 @@ impl<H: Home> HangUp for Line<'_, H> {
     }
 
     fn collect(&mut self) -> bool {
-        self.home.while_down(self.group);
         self.receiver.collect(&mut self.owed).is_ok()
     }
 
@@ -102,9 +101,8 @@ impl<H: Home> HangUp for Line<'_, H> {
 
     fn pause(&mut self, ms: u32, heeds_stop: bool) {
         let channel = self.channel;
-        self.home.while_down(self.group);
         let mut ended = || heeds_stop && channel.is_stopping();
-        self.home.sleep(ms.min(DOWN_TICK_MS), &mut ended);
+        self.home.sleep(ms.min(PAUSE_MS), &mut ended);
     }
 
     fn now_ms(&self) -> u64 {
@@ -261,7 +259,8 @@ impl<T: Operations> Channel<T> {
                     tries = tries.saturating_add(1);
                 }
             }
-            self.rest(home, group, backoff_ms(tries, crate::kapi::random()));
+            let ms = backoff_ms(tries, crate::kapi::random());
+            let _ = home.sleep(ms, &mut || self.is_stopping());
         }
     }
 
@@ -450,19 +449,6 @@ impl<T: Operations> Channel<T> {
             );
         }
         home.changed();
-    }
-
-    /// Sleeps before the next try, in small pieces in which the group is looked after.
-    fn rest<H: Home<Ops = T>>(&self, home: &H, group: u8, ms: u32) {
-        let began = Instant::<Monotonic>::now();
-        loop {
-            let left = i64::from(ms).saturating_sub(began.elapsed().as_millis());
-            let left = u32::try_from(left).unwrap_or(0).min(DOWN_TICK_MS);
-            if left == 0 || home.sleep(left, &mut || self.is_stopping()) {
-                return;
-            }
-            home.while_down(group);
-        }
     }
 
     /// Makes the receiver notice that the channel is to end. While it connects nothing was asked of

@@ -98,8 +98,6 @@ pub(crate) trait Home: Send + Sync + 'static {
     fn is_failing(&self) -> bool;
     /// The channel was lost, or has ended. Its transfers come back afterwards.
     fn went_down(&self, index: u8, group: u8);
-    /// A channel that is down looks after its group from time to time.
-    fn while_down(&self, group: u8);
     /// A transfer has ended. Called in process context, without locks.
     fn done(&self, group: u8, number: u32, transfer: Transfer<Self::Ops>, outcome: Outcome);
     /// The state of a channel has changed.

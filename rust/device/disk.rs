@@ -2,7 +2,9 @@
 
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
-use super::{connect::stop_all, keeper::Keeper, scout::Scout, Control, Device, Failure, GONE};
+use super::{
+    clock::Clock, connect::stop_all, keeper::Keeper, scout::Scout, Control, Device, Failure, GONE,
+};
 use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
     kthread::{KThread, Main},
@@ -103,6 +105,7 @@ impl Device {
         let sectors = common.promise.bytes >> 9;
         self.set_up_maps(sectors)?;
         let last_sectors = mirror.core().last_sectors();
+        let clock = Clock::start(mirror.clone())?;
         let keeper = Keeper::start(self.clone())?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         if common.promise.write {
@@ -125,6 +128,7 @@ impl Device {
                         pr_info!("[{}] nobody looks for twins: no memory\n", self.id.letter())
                     }
                 }
+                control.clock = Some(clock);
                 control.keeper = Some(keeper);
                 self.read_only.store(!common.promise.write, Relaxed);
                 Ok(())
@@ -201,6 +205,7 @@ impl Device {
         let flushed = disk.flush();
         self.end_resyncs();
         drop(control.disk.take());
+        drop(control.clock.take());
         self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
         self.mirror.set_failing(false);
@@ -266,6 +271,7 @@ impl Device {
 
     fn dismantle(&self, control: &mut Control) {
         control.gone = true;
+        drop(control.clock.take());
         drop(control.keeper.take());
         drop(control.scout.take());
         self.mirror.set_failing(true);

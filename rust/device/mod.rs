@@ -4,6 +4,7 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | [`clock`] | the thread that looks which groups have been down for too long |
 //! | [`connect`] | `connect`, `disconnect` |
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
@@ -14,6 +15,7 @@
 //! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
 //! status text takes `control` never, so it can be read while a command waits.
 
+mod clock;
 mod connect;
 mod disk;
 mod groups;
@@ -31,6 +33,7 @@ use crate::logic::{
 };
 use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
+use clock::Clock;
 use keeper::Keeper;
 use kernel::{
     prelude::*,
@@ -102,6 +105,8 @@ struct Control {
     /// A group that enbd itself faulted is re-added when it is back.
     autoadd: bool,
     /// While the device is enabled.
+    clock: Option<Clock>,
+    /// The same.
     keeper: Option<Keeper>,
     /// The same; its thread ends before.
     scout: Option<Scout>,
@@ -136,6 +141,7 @@ impl Device {
                     disk: None,
                     channels: KVec::new(),
                     autoadd: true,
+                    clock: None,
                     keeper: None,
                     scout: None,
                 }, "enbd::Device::control"),

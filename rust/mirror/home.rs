@@ -82,10 +82,6 @@ impl Home for Mirror {
         self.core().is_failing()
     }
 
-    fn while_down(&self, group: u8) {
-        Losses::while_down(self, usize::from(group));
-    }
-
     fn done(&self, group: u8, number: u32, transfer: Transfer<Driver>, outcome: Outcome) {
         Outcomes::done(self, usize::from(group), number, transfer, outcome);
     }

@@ -90,8 +90,10 @@ pub trait Losses: World {
         }
     }
 
-    /// A channel that is down looks after its group from time to time.
-    fn while_down(&self, group: usize) {
+    /// Takes a group out of service that was without a channel for the time limit. To be asked of
+    /// each group again and again while the device is enabled, by a thread that waits for nothing:
+    /// a channel may hang in its next connection for longer than the time limit.
+    fn expire_if_down(&self, group: usize) {
         let Some(g) = self.core().group(group) else {
             return;
         };

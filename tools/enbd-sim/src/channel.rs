@@ -24,6 +24,8 @@ use std::sync::Mutex as StdMutex;
 
 /// How long a request may go unanswered, and a group be without channels.
 pub const TIMEOUT_MS: u64 = 2000;
+/// How long it takes to connect to a server from which nothing comes back.
+const CONNECT_MS: u64 = 4 * TIMEOUT_MS;
 /// How long a server may take to close after it talked nonsense.
 const DRAIN_MS: u64 = 500;
 
@@ -137,6 +139,11 @@ impl Channel {
         while !world.is_ending() {
             let goal = world.wiring[self.group].goal(self.index);
             let server = world.server(self.group, goal);
+            if server.is_cut() {
+                // Nobody says that nobody is there. Long after the group has to be given up.
+                let is_over = || world.is_ending() || !server.is_cut();
+                world.clock.wait(CONNECT_MS, is_over);
+            }
             match server.connect() {
                 Some(conn) => {
                     {
@@ -160,7 +167,6 @@ impl Channel {
         let until = world.clock.now_ms() + ms.min(1000);
         while world.clock.now_ms() < until && !world.is_ending() {
             world.clock.wait(100, || world.is_ending());
-            world.while_down(self.group);
         }
     }
 
@@ -378,7 +384,6 @@ impl HangUp for Hung<'_> {
     fn collect(&mut self) -> bool {
         let world = self.world;
         world.clock.wait(100, || self.server.has_news(self.conn));
-        world.while_down(self.channel.group);
         match self.server.receive(self.conn) {
             Ok(reply) => self.settle(reply),
             Err(Line::Open) => !self.server.is_forgotten(self.conn),
@@ -393,7 +398,6 @@ impl HangUp for Hung<'_> {
 
     fn pause(&mut self, ms: u32, _heeds_stop: bool) {
         self.world.clock.wait(u64::from(ms.min(100)), || false);
-        self.world.while_down(self.channel.group);
     }
 
     fn now_ms(&self) -> u64 {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Control: the administrator's commands, the thread that brings groups back, and the resyncs, as
-//! `rust/device` has them.
+//! Control: the administrator's commands, the threads that fault groups which are down and bring
+//! groups back, and the resyncs, as `rust/device` has them.
 
 use crate::logic::{
     group::{GroupFault, GroupState},
-    mirror::{States, World as _, COPIES_EACH},
+    mirror::{Losses, States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
 use crate::request::Pages;
@@ -49,6 +49,16 @@ impl Control {
             resyncs: Mutex::new((0..groups).map(|_| None).collect()),
             synced: AtomicU64::new(0),
         })
+    }
+
+    /// The thread that looks which groups have been down for too long.
+    pub fn look_at_clock(&self) {
+        while !self.world.is_ending() {
+            for group in 0..self.world.scale.groups {
+                self.world.expire_if_down(group);
+            }
+            self.world.clock.wait(200, || self.world.is_ending());
+        }
     }
 
     /// The thread that brings back the groups which enbd itself faulted.

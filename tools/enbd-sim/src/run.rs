@@ -113,6 +113,8 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     threads.push(thread::spawn(move || {
         scout(&*looked_at, &|| looked_at.is_ending());
     }));
+    let clock = control.clone();
+    threads.push(thread::spawn(move || clock.look_at_clock()));
     let control = control.clone();
     threads.push(thread::spawn(move || control.keep()));
     threads

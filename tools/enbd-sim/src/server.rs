@@ -245,6 +245,11 @@ impl Server {
         self.state.lock().unwrap().power
     }
 
+    /// Whether the network is cut off.
+    pub fn is_cut(&self) -> bool {
+        self.state.lock().unwrap().cut
+    }
+
     /// Cuts the network off, or heals it.
     pub fn set_cut(&self, cut: bool) {
         let now_ms = self.clock.now_ms();

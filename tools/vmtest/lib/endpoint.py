@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Where a server listens, and whether it does."""
 
+import contextlib
 import itertools
 import os
 import socket
@@ -49,6 +50,18 @@ class Endpoint:
     def address(self):
         """As the socket module wants it."""
         return self.path or (self.host, self.port)
+
+    @contextlib.contextmanager
+    def swallowing(self):
+        """Nobody answers who connects here, as if the network lost it: somebody listens, and his queue stays full."""
+        with socket.socket(self.family) as listener, socket.socket(self.family) as first:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(self.address)
+            listener.listen(0)
+            # Does not wait: somebody else may have been faster, who is then not greeted.
+            first.setblocking(False)
+            first.connect_ex(self.address)
+            yield
 
     def is_listening(self, pid="self"):
         """Whether somebody listens, in the network namespace of `pid`. Asks the kernel, so that the server is not bothered."""
