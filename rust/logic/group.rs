@@ -119,6 +119,8 @@ pub enum GroupFault {
     Doubted,
     /// All its connections were lost, and nothing shows that the server is the same.
     Unproved,
+    /// Another group came back with what it may have lost, and is the source from then on.
+    Outrun,
 }
 
 impl GroupFault {
@@ -143,6 +145,7 @@ impl GroupFault {
             Self::Unproved => {
                 "its connections were lost, and nothing shows that it is the same server"
             }
+            Self::Outrun => "another group was back before it, and is the source",
             Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
         }
     }
@@ -159,6 +162,7 @@ impl GroupFault {
             Self::Differs => 7,
             Self::Doubted => 9,
             Self::Unproved => 10,
+            Self::Outrun => 11,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -175,6 +179,7 @@ impl GroupFault {
             7 => Some(Self::Differs),
             9 => Some(Self::Doubted),
             10 => Some(Self::Unproved),
+            11 => Some(Self::Outrun),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -426,15 +431,18 @@ mod tests {
         let all = [
             F::Admin,
             F::Joined,
+            F::Refused(28),
+            F::Refused(5),
             F::WriteLost,
             F::NoChannel,
             F::Resync,
             F::CacheLost,
+            F::Differs,
+            F::Doubted,
+            F::Unproved,
+            F::Outrun,
         ];
-        for fault in all
-            .into_iter()
-            .chain([F::Differs, F::Doubted, F::Refused(28), F::Refused(5)])
-        {
+        for fault in all {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));
         }
         assert_eq!(F::from_bits(0), None);

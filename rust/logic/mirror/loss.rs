@@ -334,7 +334,7 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
     marking(true);
     while let Some(other) = others().find(|&g| core.view().writable().has(g)) {
         // Marks what that one may have lost, too.
-        if w.fault(other, GroupFault::NoChannel) == Err(Refusal::LastInSync) {
+        if w.fault(other, GroupFault::Outrun) == Err(Refusal::LastInSync) {
             break;
         }
     }

@@ -15,6 +15,7 @@ LIMIT_S = 240
 def run():
     hold()
     fail()
+    first_back()
     take_away()
     reset_with_held_requests()
 
@@ -62,6 +63,23 @@ def fail():
         start_all(mirror)
         check.that(mirror.disk.read(8192, 4096) == data[8192:12288], "data after the servers returned")
         mirror.disk.write(4096, data[:4096])
+        mirror.wait_in_sync(60)
+        mirror.check_same()
+
+
+def first_back():
+    """The one that is back first is the source; the status says so of the other one."""
+    with Mirror(settings=["timeout=600"]) as mirror:
+        # Not flushed, so nobody knows what became of it.
+        mirror.disk.write(0, os.urandom(65536))
+        kill_all(mirror)
+        mirror.wait_until(lambda s: not any(c.is_up for c in s.channels), 20, "the channels are down")
+        check.equal(mirror.status().marks(), {0: "", 1: ""}, "marks while both servers are away")
+        mirror.servers[1].start()
+        back = mirror.wait_until(lambda s: all(c.is_up for c in s.of_group(1)), 60, "group 1 is back")
+        wanted = ("faulty", "another group was back before it, and is the source")
+        check.equal((back.group_lines[0][0], back.group_lines[0][2]), wanted, "group 0 after that")
+        mirror.servers[0].start()
         mirror.wait_in_sync(60)
         mirror.check_same()
 
