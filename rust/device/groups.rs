@@ -34,10 +34,7 @@ impl Device {
             return Err(Failure::new(ENOENT, "no such group"));
         };
         if mirror.view().state(number) == GroupState::Faulty && g.up() == 0 {
-            return Err(Failure::new(
-                ENOTCONN,
-                "the group has no channel that is up",
-            ));
+            return Err(Refusal::NoChannel.into());
         }
         if mirror.holds_old_write() {
             return Err(Failure::new(

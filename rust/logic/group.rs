@@ -69,6 +69,8 @@ pub enum Refusal {
     Suspect,
     /// What the group has lost is being marked.
     Unmarked,
+    /// No channel of the group is up.
+    NoChannel,
 }
 
 impl Refusal {
@@ -83,15 +85,17 @@ impl Refusal {
             Self::LastInSync => "it is the last group in sync",
             Self::Suspect => "a lost channel may still carry out old writes",
             Self::Unmarked => "what the group has lost is being marked",
+            Self::NoChannel => "the group has no channel that is up",
         }
     }
 
     /// The positive Linux errno for the writer of the command.
     pub fn errno(self) -> i32 {
         match self {
-            Self::NoGroup => 2, // ENOENT
-            Self::Exists => 17, // EEXIST
-            _ => 16,            // EBUSY
+            Self::NoGroup => 2,     // ENOENT
+            Self::Exists => 17,     // EEXIST
+            Self::NoChannel => 107, // ENOTCONN
+            _ => 16,                // EBUSY
         }
     }
 }
@@ -119,6 +123,8 @@ pub enum GroupFault {
     Doubted,
     /// All its connections were lost, and nothing shows that the server is the same.
     Unproved,
+    /// It lost its last channel while it was being resynced.
+    Interrupted,
     /// Another group came back with what it may have lost, and is the source from then on.
     Outrun,
 }
@@ -145,6 +151,7 @@ impl GroupFault {
             Self::Unproved => {
                 "its connections were lost, and nothing shows that it is the same server"
             }
+            Self::Interrupted => "its last channel was lost during the resync",
             Self::Outrun => "another group was back before it, and is the source",
             Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
         }
@@ -163,6 +170,7 @@ impl GroupFault {
             Self::Doubted => 9,
             Self::Unproved => 10,
             Self::Outrun => 11,
+            Self::Interrupted => 12,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -180,6 +188,7 @@ impl GroupFault {
             9 => Some(Self::Doubted),
             10 => Some(Self::Unproved),
             11 => Some(Self::Outrun),
+            12 => Some(Self::Interrupted),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -441,6 +450,7 @@ mod tests {
             F::Doubted,
             F::Unproved,
             F::Outrun,
+            F::Interrupted,
         ];
         for fault in all {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));

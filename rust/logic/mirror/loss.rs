@@ -43,7 +43,8 @@ pub trait Losses: World {
     /// A channel was lost, or has ended. Its transfers come back afterwards.
     ///
     /// If it was the last one, the next one that comes up knows nothing of the server's life, and
-    /// accounts for what it may have lost.
+    /// accounts for what it may have lost. A group that is resyncing is taken out of service at
+    /// once: nobody reads it, and users' writes would wait for it.
     fn went_down(&self, channel: u32, group: usize) {
         let Some(g) = self.core().group(group) else {
             return;
@@ -52,6 +53,10 @@ pub trait Losses: World {
             g.note_down(self.now_ms());
         }
         if g.up() == 0 {
+            if self.core().view().state(group) == GroupState::Resyncing {
+                // Refused if that has just happened.
+                let _ = self.fault(group, GroupFault::Interrupted);
+            }
             return;
         }
         // A channel may have come up in between, and not have seen what was noted.

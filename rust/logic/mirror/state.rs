@@ -95,6 +95,8 @@ pub trait States: World {
             Refusal::Suspect
         } else if g.is_unmarked() {
             Refusal::Unmarked
+        } else if g.up() == 0 {
+            Refusal::NoChannel
         } else {
             return Ok(view.epoch());
         };
