@@ -160,9 +160,8 @@ impl Registry {
                 Ok(())
             }
             Verb::Connect { .. } => {
-                let is_new = !device.is_known();
                 let result = device.apply(&command.verb);
-                if result.is_err() && is_new && device.give_up_if_blank() {
+                if result.is_err() && device.give_up_if_blank() {
                     self.forget(command.device, device);
                 }
                 result

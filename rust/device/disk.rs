@@ -4,6 +4,7 @@
 
 use super::{
     clock::Clock, connect::stop_all, keeper::Keeper, scout::Scout, Control, Device, Failure, GONE,
+    STAGE_GONE,
 };
 use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
@@ -249,7 +250,7 @@ impl Device {
     /// is open.
     pub(crate) fn take_apart(&self) -> Result<(), Failure> {
         let mut control = self.control.lock();
-        if control.gone {
+        if self.is_gone() {
             return Err(GONE);
         }
         if let Some(disk) = &control.disk {
@@ -263,14 +264,14 @@ impl Device {
     /// to, and have its lock for a moment, which must not keep this from ending the threads.
     pub(crate) fn take_apart_for_good(&self) {
         let mut control = self.control.lock();
-        if !control.gone {
+        if !self.is_gone() {
             self.mirror.seal(true);
             self.dismantle(&mut control);
         }
     }
 
     fn dismantle(&self, control: &mut Control) {
-        control.gone = true;
+        self.stage.swap(STAGE_GONE);
         drop(control.clock.take());
         drop(control.keeper.take());
         drop(control.scout.take());

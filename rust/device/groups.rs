@@ -6,7 +6,7 @@ use super::{Control, Device, Failure};
 use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState, Refusal},
-    mirror::{States, World},
+    mirror::{Asker, States, World},
     MAX_GROUPS,
 };
 use crate::resync::Resync;
@@ -17,6 +17,7 @@ use kernel::prelude::*;
 const ENDING_MS: u32 = 10_000;
 
 impl Device {
+    /// At once, whatever else is being carried out.
     pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
         self.mirror.set_faulty(usize::from(group))?;
         Ok(())
@@ -27,6 +28,7 @@ impl Device {
         control: &Control,
         group: u8,
         mode: HotAddMode,
+        asker: Asker,
     ) -> Result<(), Failure> {
         let number = usize::from(group);
         let mirror = &self.mirror;
@@ -58,7 +60,7 @@ impl Device {
         if mode == HotAddMode::Full && mirror.view().state(number) == GroupState::Faulty {
             mirror.mark_all(number);
         }
-        let epoch = mirror.hot_add(number)?;
+        let epoch = mirror.hot_add(number, asker)?;
         match Resync::start(mirror.clone(), number, epoch) {
             Ok(resync) => {
                 *slot = Some(resync);
@@ -107,7 +109,7 @@ impl Device {
                 "groups are compared and copied only while the device is enabled",
             ));
         }
-        self.mirror.hot_add(group)?;
+        self.mirror.hot_add(group, Asker::Administrator)?;
         self.mirror.synced(group)?;
         Ok(())
     }

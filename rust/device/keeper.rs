@@ -13,14 +13,15 @@ use crate::kapi::{
     scope::NoIo,
 };
 use crate::logic::{
-    channel::backoff_ms, command::HotAddMode, group::GroupState, mirror::World, MAX_GROUPS,
+    channel::backoff_ms, command::HotAddMode, group::GroupState, mirror::Asker, mirror::World,
+    MAX_GROUPS,
 };
 use kernel::{
     prelude::*,
     str::CString,
     sync::{
         atomic::{
-            ordering::{Acquire, Release},
+            ordering::{Acquire, Relaxed, Release},
             Atomic,
         },
         Arc,
@@ -143,9 +144,9 @@ impl Device {
     fn try_hot_add(&self, group: usize) -> Option<Result<(), Failure>> {
         let control = self.control.try_lock()?;
         // The administrator may have said something else before we got the lock.
-        if !control.autoadd || !self.wants_back(group) {
+        if !self.autoadd.load(Relaxed) || !self.wants_back(group) {
             return None;
         }
-        Some(self.hot_add(&control, group as u8, HotAddMode::Dirty))
+        Some(self.hot_add(&control, group as u8, HotAddMode::Dirty, Asker::Keeper))
     }
 }

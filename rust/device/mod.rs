@@ -13,7 +13,8 @@
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
 //! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
-//! status text takes `control` never, so it can be read while a command waits.
+//! status text takes `control` never, so it can be read while a command waits; nor do `setfaulty`,
+//! which may be what the waiting command needs, and the settings.
 
 mod clock;
 mod connect;
@@ -29,10 +30,12 @@ use crate::logic::{
     channel::DownReason,
     command::{DeviceId, Verb},
     group::Refusal,
+    mirror::Asker,
     MAX_GROUPS,
 };
 use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
+use crate::sync::Word;
 use clock::Clock;
 use keeper::Keeper;
 use kernel::{
@@ -96,14 +99,17 @@ impl From<kernel::alloc::AllocError> for Failure {
     }
 }
 
+/// No command has succeeded for the device.
+const STAGE_BLANK: u64 = 0;
+/// One has.
+const STAGE_KNOWN: u64 = 1;
+/// It was taken apart; whoever still finds it must look for another one.
+const STAGE_GONE: u64 = 2;
+
 /// What commands change.
 struct Control {
-    /// It was taken apart; whoever still finds it must look for another one.
-    gone: bool,
     disk: Option<GenDisk<Driver>>,
     channels: KVec<ChannelThreads<Mirror>>,
-    /// A group that enbd itself faulted is re-added when it is back.
-    autoadd: bool,
     /// While the device is enabled.
     clock: Option<Clock>,
     /// The same.
@@ -125,7 +131,10 @@ pub(crate) struct Device {
     #[pin]
     last_error: SpinLock<Option<(i32, &'static str)>>,
     read_only: Atomic<bool>,
-    known: Atomic<bool>,
+    /// A group that enbd itself faulted is re-added when it is back.
+    autoadd: Atomic<bool>,
+    /// How far it has come, for those who do not wait for `control`.
+    stage: Word,
 }
 
 impl Device {
@@ -137,10 +146,8 @@ impl Device {
                 id,
                 mirror,
                 control <- new_mutex!(Control {
-                    gone: false,
                     disk: None,
                     channels: KVec::new(),
-                    autoadd: true,
                     clock: None,
                     keeper: None,
                     scout: None,
@@ -148,36 +155,71 @@ impl Device {
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),
                 read_only: Atomic::new(false),
-                known: Atomic::new(false),
+                autoadd: Atomic::new(true),
+                stage: Word::new(STAGE_BLANK),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// Whether a command has succeeded for it.
-    pub(crate) fn is_known(&self) -> bool {
-        self.known.load(Relaxed)
-    }
-
     /// Whether it was taken apart.
     pub(crate) fn is_gone(&self) -> bool {
-        self.control.lock().gone
+        self.stage.load() == STAGE_GONE
     }
 
-    /// Gives the device up if it has no channel; whether it is gone.
+    /// Gives the device up if no command has succeeded for it; whether it is gone.
     pub(crate) fn give_up_if_blank(&self) -> bool {
-        let mut control = self.control.lock();
-        control.gone |= control.channels.is_empty();
-        control.gone
+        // Not while another command may be about to succeed.
+        let _control = self.control.lock();
+        let _ = self.stage.compare_exchange(STAGE_BLANK, STAGE_GONE);
+        self.is_gone()
+    }
+
+    /// Notes that a command succeeds, so that the device stays, unless it is gone.
+    fn stay(&self) -> Result<(), Failure> {
+        match self.stage.compare_exchange(STAGE_BLANK, STAGE_KNOWN) {
+            Err(STAGE_GONE) => Err(GONE),
+            _ => Ok(()),
+        }
     }
 
     /// Carries out a command, in the context of its writer.
     pub(crate) fn apply(self: &Arc<Self>, verb: &Verb<'_>) -> Result<(), Failure> {
+        match verb {
+            Verb::SetFaulty(group) if !self.is_gone() => self.set_faulty(*group),
+            Verb::Timeout(_)
+            | Verb::ConnectTimeout(_)
+            | Verb::ShowErrs(_)
+            | Verb::AutoAdd(_)
+            | Verb::ResyncMin(_)
+            | Verb::ResyncMax(_) => self.set(verb),
+            _ => self.apply_in_turn(verb),
+        }
+    }
+
+    /// A setting that is a word of its own, which waits for no other command.
+    fn set(&self, verb: &Verb<'_>) -> Result<(), Failure> {
+        // Before: who gives the device up must not take the setting with it.
+        self.stay()?;
+        let settings = &self.mirror.settings;
+        match verb {
+            Verb::Timeout(s) => settings.timeout.store(*s, Relaxed),
+            Verb::ConnectTimeout(s) => settings.connect_timeout.store(*s, Relaxed),
+            Verb::ShowErrs(on) => settings.show_errs.store(*on, Relaxed),
+            Verb::AutoAdd(on) => self.autoadd.store(*on, Relaxed),
+            Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
+            Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
+            _ => return Err(Failure::new(EINVAL, "not a setting")),
+        }
+        Ok(())
+    }
+
+    /// A command that waits until no other one is being carried out.
+    fn apply_in_turn(self: &Arc<Self>, verb: &Verb<'_>) -> Result<(), Failure> {
         let mut control = self.control.lock();
-        if control.gone {
+        if self.is_gone() {
             return Err(GONE);
         }
-        let settings = &self.mirror.settings;
         match verb {
             Verb::Connect {
                 group,
@@ -192,21 +234,15 @@ impl Device {
             Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,
             Verb::Enable(true) => self.enable(&mut control)?,
             Verb::Enable(false) => self.disable(&mut control)?,
-            Verb::SetFaulty(group) => self.set_faulty(*group)?,
-            Verb::HotAdd { group, mode } => self.hot_add(&control, *group, *mode)?,
+            Verb::HotAdd { group, mode } => {
+                self.hot_add(&control, *group, *mode, Asker::Administrator)?;
+            }
             Verb::HotRemove(group) => self.hot_remove(&mut control, *group)?,
             Verb::BlockSize(bytes) => self.set_blocksize(&control, *bytes)?,
-            Verb::Timeout(s) => settings.timeout.store(*s, Relaxed),
-            Verb::ConnectTimeout(s) => settings.connect_timeout.store(*s, Relaxed),
-            Verb::ShowErrs(on) => settings.show_errs.store(*on, Relaxed),
-            Verb::AutoAdd(on) => control.autoadd = *on,
-            Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
-            Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
-            // Ends the device, so it is the registry's to do.
-            Verb::Reset => return Err(Failure::new(EINVAL, "not a command for a device")),
+            // `reset` ends the device, so it is the registry's to do. The others need no turn.
+            _ => return Err(Failure::new(EINVAL, "not a command for a device")),
         }
-        self.known.store(true, Relaxed);
-        Ok(())
+        self.stay()
     }
 
     /// Notes what the last command that failed said.

@@ -71,6 +71,8 @@ pub enum Refusal {
     Unmarked,
     /// No channel of the group is up.
     NoChannel,
+    /// The administrator has just set the group faulty.
+    KeptOut,
 }
 
 impl Refusal {
@@ -85,6 +87,7 @@ impl Refusal {
             Self::LastInSync => "it is the last group in sync",
             Self::Suspect => "a lost channel may still carry out old writes",
             Self::Unmarked => "what the group has lost is being marked",
+            Self::KeptOut => "the administrator has just set the group faulty",
             Self::NoChannel => "the group has no channel that is up",
         }
     }

@@ -446,8 +446,10 @@ impl GroupCore {
         GroupFault::from_bits(self.fault.load())
     }
 
+    /// Full barrier: who sets a group faulty that is so already looks at its state afterwards, who
+    /// brings one back changes that and looks at this afterwards.
     pub(super) fn set_fault(&self, fault: Option<GroupFault>) {
-        self.fault.store(fault.map_or(0, GroupFault::to_bits));
+        self.fault.swap(fault.map_or(0, GroupFault::to_bits));
     }
 }
 

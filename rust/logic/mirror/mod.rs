@@ -52,7 +52,7 @@ pub use self::hang_up::{hang_up, End, HangUp, Rest};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
 pub use self::route::Route;
-pub use self::state::States;
+pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};
 pub use self::world::{Carrier, News, Op, Place, Probe, Request, Transfer, World, TAGS};
 

@@ -9,10 +9,19 @@
 use super::{Losses, News, World};
 use crate::logic::{
     barrier::{Span, MAX_AGE},
-    group::{GroupEvent, GroupFault, Refusal, View},
+    group::{GroupEvent, GroupFault, GroupState, Refusal, View},
     unflushed::REGIONS,
     MAX_GROUPS,
 };
+
+/// Who brings a group back.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asker {
+    /// The administrator, whose word counts.
+    Administrator,
+    /// The keeper, for a group that enbd itself has faulted.
+    Keeper,
+}
 
 /// The changes of groups' states.
 pub trait States: World {
@@ -63,15 +72,19 @@ pub trait States: World {
     /// is his from now on, whatever it was faulted for, and does not come back by itself.
     fn set_faulty(&self, group: usize) -> Result<(), Refusal> {
         let fault = GroupFault::Admin;
-        match (self.fault(group, fault), self.core().group(group)) {
-            (Err(Refusal::AlreadyFaulty), Some(g)) => {
-                if g.fault() != Some(fault) {
-                    g.set_fault(Some(fault));
-                    self.tell(News::Faulty { group, fault });
-                }
-                Ok(())
+        loop {
+            let result = self.fault(group, fault);
+            let (Err(Refusal::AlreadyFaulty), Some(g)) = (result, self.core().group(group)) else {
+                return result;
+            };
+            if g.fault() != Some(fault) {
+                g.set_fault(Some(fault));
+                self.tell(News::Faulty { group, fault });
             }
-            (result, _) => result,
+            // Whoever brings it back after this look sees the reason.
+            if self.core().view().state(group) == GroupState::Faulty {
+                return Ok(());
+            }
         }
     }
 
@@ -83,9 +96,8 @@ pub trait States: World {
 
     /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
     /// when [`States::is_settled`] says so of the epoch that this gives.
-    fn hot_add(&self, group: usize) -> Result<u32, Refusal> {
+    fn hot_add(&self, group: usize, asker: Asker) -> Result<u32, Refusal> {
         let g = self.core().group(group).ok_or(Refusal::NoGroup)?;
-        let fault = g.fault().unwrap_or(GroupFault::Resync);
         // Before the first write is sent to it. It is harmless to one that is resyncing already, but
         // that marks more than it misses.
         g.set_checking(true);
@@ -97,10 +109,13 @@ pub trait States: World {
             Refusal::Unmarked
         } else if g.up() == 0 {
             Refusal::NoChannel
+        } else if asker == Asker::Keeper && g.fault().is_some_and(|fault| !fault.is_own()) {
+            Refusal::KeptOut
         } else {
             return Ok(view.epoch());
         };
         // Nothing was copied, and the map is as it was.
+        let fault = g.fault().unwrap_or(GroupFault::Resync);
         let _ = self.fault(group, fault);
         Err(refusal)
     }

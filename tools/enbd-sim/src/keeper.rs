@@ -5,7 +5,7 @@
 
 use crate::logic::{
     group::{GroupFault, GroupState},
-    mirror::{Losses, States, World as _, COPIES_EACH},
+    mirror::{Asker, Losses, States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
 use crate::request::Pages;
@@ -66,7 +66,7 @@ impl Control {
         while !self.world.is_ending() {
             for group in 0..self.world.scale.groups {
                 if self.wants_back(group) {
-                    self.hot_add(group, false);
+                    self.bring_back(group, false, Asker::Keeper);
                 }
             }
             self.world.clock.wait(200, || self.world.is_ending());
@@ -93,11 +93,15 @@ impl Control {
     }
 
     pub fn set_faulty(&self, group: usize) {
-        let _ = self.world.fault(group, GroupFault::Admin);
+        let _ = self.world.set_faulty(group);
     }
 
     /// Starts to bring a group back, if that can be.
     pub fn hot_add(self: &Arc<Self>, group: usize, full: bool) {
+        self.bring_back(group, full, Asker::Administrator);
+    }
+
+    fn bring_back(self: &Arc<Self>, group: usize, full: bool, asker: Asker) {
         let world = &self.world;
         let core = world.core();
         let Some(g) = core.group(group) else { return };
@@ -125,7 +129,7 @@ impl Control {
         if full && is_faulty() {
             world.mark_all(group);
         }
-        let epoch = match world.hot_add(group) {
+        let epoch = match world.hot_add(group, asker) {
             Ok(epoch) => epoch,
             Err(refusal) => {
                 crate::trace!(world, "group {group} is not added: {refusal:?}");
