@@ -368,6 +368,8 @@ impl<T: Operations> Channel<T> {
             backlog: Default::default(),
         };
         *self.tx.lock() = Some(tx);
+        // Before the mirror opens it: who chose the channel for another group may still come.
+        self.queue.lock().assign(usize::from(group));
         Ok(broken)
     }
 

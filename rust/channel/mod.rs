@@ -376,10 +376,12 @@ impl<T: Operations> Channel<T> {
         f(&self.link.lock())
     }
 
-    /// Gives a transfer to the channel, to be sent by the next [`Channel::kick`]. It comes back as
-    /// the error if the channel is not up.
+    /// Gives a transfer of `group`, whose table `table` is, to the channel, to be sent by the next
+    /// [`Channel::kick`]. It comes back as the error if the channel is not up, or leads to another
+    /// group by now.
     pub(crate) fn submit(
         &self,
+        group: usize,
         table: &Table<T>,
         number: u32,
         transfer: Transfer<T>,
@@ -387,7 +389,7 @@ impl<T: Operations> Channel<T> {
         let bytes = weight(&transfer);
         let side = counted_as(&transfer);
         table.put(number, transfer, self.index)?;
-        self.enqueue(table, number, bytes, side)
+        self.enqueue(group, table, number, bytes, side)
     }
 
     /// Takes transfers from now on, for the connection that `tx` has.
@@ -402,17 +404,18 @@ impl<T: Operations> Channel<T> {
 
     fn enqueue(
         &self,
+        group: usize,
         table: &Table<T>,
         number: u32,
         bytes: u64,
         side: Option<Command>,
     ) -> Result<(), Transfer<T>> {
         self.count_in(bytes, side);
-        if self.queue.lock().push(number) {
+        if self.queue.lock().push(group, number) {
             return Ok(());
         }
-        // The channel went down after it was chosen. If its end has found the transfer already, it
-        // has taken care of it.
+        // The channel went down after it was chosen, and may lead to another group by now. If its
+        // end has found the transfer already, it has taken care of it.
         match table.take(number, self.index, |_, sent| !sent) {
             Some((transfer, _)) => {
                 self.count_out(bytes);

@@ -23,6 +23,9 @@
 //! A queue is closed while the channel is down, and open while it carries requests; one that is to
 //! end takes no more, and what it has is sent.
 //!
+//! A submitter chooses a channel first and queues its transfer later. Meanwhile the channel may have
+//! ended, and its number may lead to another group: so the queue knows whose transfers it takes.
+//!
 //! All of this is decided under the queue's lock, so that what is queued is always seen by the one
 //! who sends, and is left by none: who finds the queue empty becomes idle in the same step.
 //!
@@ -87,6 +90,8 @@ pub struct SendQueue {
     first: usize,
     len: usize,
     gate: Gate,
+    /// Whose transfers it takes.
+    group: Option<usize>,
     sender: Sender,
     /// What the sender has taken since it became that.
     taken: usize,
@@ -103,6 +108,7 @@ impl Default for SendQueue {
             first: 0,
             len: 0,
             gate: Gate::Closed,
+            group: None,
             sender: Sender::Idle,
             taken: 0,
             turns: 0,
@@ -112,9 +118,11 @@ impl Default for SendQueue {
 }
 
 impl SendQueue {
-    /// Queues a transfer; false if the channel is not up. There is room for all that the table has.
-    pub fn push(&mut self, number: u32) -> bool {
-        if self.gate != Gate::Open || self.len >= SLOTS {
+    /// Queues a transfer of `group`; false if the channel is not up, or belongs to another group by
+    /// now. There is room for all that the table has.
+    pub fn push(&mut self, group: usize, number: u32) -> bool {
+        let takes = self.gate == Gate::Open && self.group == Some(group);
+        if !takes || self.len >= SLOTS {
             return false;
         }
         let at = (self.first + self.len) % SLOTS;
@@ -188,7 +196,14 @@ impl SendQueue {
         self.sender == Sender::Thread
     }
 
-    /// Takes transfers from now on.
+    /// Belongs to `group` from now on, for the next [`SendQueue::open`]. Only while the channel is
+    /// down: what was queued for another group is forgotten.
+    pub fn assign(&mut self, group: usize) {
+        self.close();
+        self.group = Some(group);
+    }
+
+    /// Takes transfers of its group from now on.
     pub fn open(&mut self) {
         self.gate = Gate::Open;
         self.first = 0;
@@ -234,8 +249,11 @@ impl SendQueue {
 mod tests {
     use super::*;
 
+    const GROUP: usize = 2;
+
     fn open() -> SendQueue {
         let mut queue = SendQueue::default();
+        queue.assign(GROUP);
         queue.open();
         queue
     }
@@ -258,7 +276,7 @@ mod tests {
         // More than once around the ring.
         for round in 0..5u32 {
             let numbers: Vec<u32> = (0..300).map(|i| (round * 100 + i) % 400).collect();
-            assert!(numbers.iter().all(|&number| queue.push(number)));
+            assert!(numbers.iter().all(|&number| queue.push(GROUP, number)));
             assert_eq!(queue.choose_sender(300), Some(Sender::Active));
             assert_eq!(drain(&mut queue), numbers);
         }
@@ -268,28 +286,28 @@ mod tests {
     fn there_is_one_sender_until_it_finds_nothing() {
         let mut queue = open();
         assert_eq!(queue.choose_sender(0), None);
-        queue.push(1);
+        queue.push(GROUP, 1);
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
-        queue.push(2);
+        queue.push(GROUP, 2);
         assert_eq!(queue.choose_sender(2), None);
         let mut batch = Batch::default();
         assert!(queue.take(&mut batch, true));
         // With something left to send it does not become idle.
         assert!(!queue.take(&mut batch, false));
-        queue.push(3);
+        queue.push(GROUP, 3);
         assert_eq!(queue.choose_sender(3), None);
         assert_eq!(drain(&mut queue), [3]);
-        queue.push(4);
+        queue.push(GROUP, 4);
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
     }
 
     #[test]
     fn the_thread_sends_where_the_server_is_busy() {
         let mut queue = open();
-        queue.push(1);
+        queue.push(GROUP, 1);
         assert_eq!(queue.choose_sender(2), Some(Sender::Active));
         drain(&mut queue);
-        queue.push(2);
+        queue.push(GROUP, 2);
         assert_eq!(queue.choose_sender(3), Some(Sender::Thread));
         assert!(queue.is_threads());
     }
@@ -298,7 +316,7 @@ mod tests {
     fn the_thread_goes_on_after_a_bunch() {
         let mut queue = open();
         let mut send = |carried: usize, count: u32| {
-            (0..count).for_each(|number| assert!(queue.push(number)));
+            (0..count).for_each(|number| assert!(queue.push(GROUP, number)));
             let sender = queue.choose_sender(carried + count as usize);
             assert_eq!(drain(&mut queue).len(), count as usize);
             sender
@@ -323,25 +341,26 @@ mod tests {
     #[test]
     fn a_gate_lets_in_and_out_what_it_should() {
         let mut queue = SendQueue::default();
-        assert!(!queue.push(1));
+        queue.assign(GROUP);
+        assert!(!queue.push(GROUP, 1));
         queue.open();
-        assert!(queue.is_open() && queue.push(1));
+        assert!(queue.is_open() && queue.push(GROUP, 1));
         queue.end();
-        assert!(!queue.push(2) && !queue.is_closed());
+        assert!(!queue.push(GROUP, 2) && !queue.is_closed());
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
         assert_eq!(drain(&mut queue), [1]);
         queue.open();
-        queue.push(3);
+        queue.push(GROUP, 3);
         queue.close();
         queue.end();
-        assert!(queue.is_closed() && !queue.push(4));
+        assert!(queue.is_closed() && !queue.push(GROUP, 4));
         assert_eq!(queue.choose_sender(1), None);
         // What was left is found in the table.
         queue.open();
         assert_eq!(drain(&mut queue), []);
-        queue.push(5);
+        queue.push(GROUP, 5);
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
-        queue.push(6);
+        queue.push(GROUP, 6);
         queue.give_up();
         assert_eq!(queue.choose_sender(2), None);
         queue.open();
@@ -351,8 +370,40 @@ mod tests {
     #[test]
     fn a_full_queue_refuses() {
         let mut queue = open();
-        assert!((0..SLOTS as u32).all(|number| queue.push(number)));
-        assert!(!queue.push(0));
+        assert!((0..SLOTS as u32).all(|number| queue.push(GROUP, number)));
+        assert!(!queue.push(GROUP, 0));
         assert_eq!(drain(&mut queue).len(), SLOTS);
+    }
+
+    #[test]
+    fn a_late_transfer_of_another_group_is_refused() {
+        let mut queue = open();
+        assert!(queue.push(GROUP, 1));
+        // The channel ends, and its number goes to another group.
+        queue.end();
+        queue.give_up();
+        let other = GROUP + 1;
+        queue.assign(other);
+        assert!(!queue.push(GROUP, 2) && !queue.push(other, 2));
+        queue.open();
+        assert!(!queue.push(GROUP, 3));
+        assert_eq!(queue.choose_sender(1), None);
+        assert!(queue.push(other, 4));
+        assert!(!queue.push(GROUP, 5));
+        assert_eq!(queue.choose_sender(2), Some(Sender::Active));
+        assert_eq!(drain(&mut queue), [4]);
+        // The same group may have it back.
+        queue.close();
+        queue.assign(GROUP);
+        queue.open();
+        assert!(queue.push(GROUP, 6) && !queue.push(other, 7));
+        assert_eq!(drain(&mut queue), [6]);
+    }
+
+    #[test]
+    fn a_queue_of_no_group_takes_nothing() {
+        let mut queue = SendQueue::default();
+        queue.open();
+        assert!((0..8).all(|group| !queue.push(group, 1)));
     }
 }

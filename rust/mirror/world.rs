@@ -135,7 +135,7 @@ impl World for Mirror {
     ) -> Result<(), Transfer<Buffer<Driver>>> {
         let table = self.group(group).and_then(|g| g.table());
         match (self.channel_at(channel), table) {
-            (Some(channel), Some(table)) => channel.submit(table, number, transfer),
+            (Some(channel), Some(table)) => channel.submit(group, table, number, transfer),
             _ => Err(transfer),
         }
     }
