@@ -6,7 +6,7 @@
 //! sent out, one in each transfer.
 
 use super::Mirror;
-use crate::kapi::block::mq::{self, Operations, Owned, Shared};
+use crate::kapi::block::mq::{self, Operations, Released, Shared};
 use crate::logic::mirror::{Op, Pdu, Request, Route};
 use kernel::{prelude::*, sync::ArcBorrow};
 
@@ -33,9 +33,9 @@ impl Operations for Driver {
         mirror.kick_all(mirror.take_unkicked());
     }
 
-    fn released(mirror: ArcBorrow<'_, Mirror>, mut rq: Owned<Self>) {
+    fn released(mirror: ArcBorrow<'_, Mirror>, mut rq: Released<'_, Self>) -> Result {
         let result = mirror.result(rq.pdu(), rq.tag());
-        if let Some(bounce) = rq.bounce_mut().take() {
+        if let Some(bounce) = rq.take_bounce() {
             mirror.bounces.give_back(bounce);
         }
         if mirror.take_postponed() {
@@ -43,7 +43,7 @@ impl Operations for Driver {
             rq.kick_requeued();
         }
         mirror.load.leave();
-        rq.end(result.map_err(|errno| Error::from_errno(errno.saturating_neg())));
+        result.map_err(|errno| Error::from_errno(errno.saturating_neg()))
     }
 
     fn open(mirror: ArcBorrow<'_, Mirror>) -> Result {

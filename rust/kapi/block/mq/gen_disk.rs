@@ -19,11 +19,11 @@ use kernel::{
 ///
 /// # Invariants
 ///
-/// `disk` was added, its queue uses `_tags`, and its `queuedata` came from
+/// `disk` was added, its queue uses `tags`, and its `queuedata` came from
 /// `Arc::<T::Data>::into_foreign`.
 pub(crate) struct GenDisk<T: Operations> {
     disk: *mut bindings::gendisk,
-    _tags: Arc<TagSet<T>>,
+    tags: Arc<TagSet<T>>,
 }
 
 // SAFETY: Disks may be used from and taken away on any thread.
@@ -80,7 +80,7 @@ impl<T: Operations> GenDisk<T> {
         put_disk.dismiss();
         free_data.dismiss();
         // INVARIANT: As made above.
-        Ok(Self { disk, _tags: tags })
+        Ok(Self { disk, tags })
     }
 
     /// Sends a flush and waits for it.
@@ -107,7 +107,11 @@ impl<T: Operations> Drop for GenDisk<T> {
         let data = unsafe { (*(*self.disk).queue).queuedata };
         // SAFETY: By the type invariant the disk was added.
         unsafe { bindings::del_gendisk(self.disk) };
-        // SAFETY: Ours to give back; the queue has no requests any more.
+        // The queue has no requests any more, but `queue_rq` and `commit_rqs` may still run, as the
+        // last request may have ended before they return. They do so under the tag set's SRCU.
+        // SAFETY: The tag set is allocated.
+        unsafe { bindings::blk_mq_wait_quiesce_done(self.tags.as_ptr()) };
+        // SAFETY: Ours to give back.
         unsafe { bindings::put_disk(self.disk) };
         // SAFETY: By the type invariant; no callback can run any more.
         drop(unsafe { Arc::<T::Data>::from_foreign(data) });

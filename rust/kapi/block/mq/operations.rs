@@ -4,8 +4,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
-use super::request::{queue_data, Pdu, Shared};
-use super::Owned;
+use super::request::{queue_data, Pdu, Released, Shared};
 use crate::kapi::bindings;
 use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{error::from_result, ffi, prelude::*, sync::ArcBorrow};
@@ -25,8 +24,9 @@ pub(crate) trait Operations: Sized + 'static {
     /// Says that what followed a request with `last == false` did not come.
     fn commit_rqs(data: ArcBorrow<'_, Self::Data>);
 
-    /// The last [`Shared`] of the request was dropped.
-    fn released(data: ArcBorrow<'_, Self::Data>, rq: Owned<Self>);
+    /// The last [`Shared`] of the request was dropped: says how it ends. That happens afterwards,
+    /// since it may let the disk go, and `data` with it.
+    fn released(data: ArcBorrow<'_, Self::Data>, rq: Released<'_, Self>) -> Result;
 
     /// Somebody opens the disk.
     fn open(data: ArcBorrow<'_, Self::Data>) -> Result;
@@ -49,7 +49,8 @@ impl<T: Operations> Callbacks<T> {
         let Some(rq) = NonNull::new(rq) else {
             return 0;
         };
-        // SAFETY: The queue is in use, so the disk, and with it the data, is there.
+        // SAFETY: blk-mq calls this under the SRCU of the tag set, which `GenDisk` waits for before
+        // it frees the data: it is there until we return, whatever becomes of the request.
         let data = unsafe { queue_data(q) };
         // SAFETY: `queue_rq` gives the request to the driver.
         let rq = unsafe { Shared::start(rq) };
@@ -61,8 +62,7 @@ impl<T: Operations> Callbacks<T> {
     ///
     /// Only for blk-mq.
     unsafe extern "C" fn commit_rqs(hctx: *mut bindings::blk_mq_hw_ctx) {
-        // SAFETY: The hardware queue is valid and in use, so the disk, and with it the data, is
-        // there.
+        // SAFETY: The hardware queue is valid; the data is there as in `queue_rq`.
         let data = unsafe { queue_data((*hctx).queue) };
         T::commit_rqs(data);
     }

@@ -5,8 +5,9 @@
 //! A request that the block layer gave to the driver is in one of two hands:
 //!
 //! ```text
-//!   queue_rq --> Shared x n --last one dropped--> Owned --end()--> the block layer
-//!                  ^                               |
+//!   queue_rq --> Shared x n --last one dropped--> Owned --released(), end()--> the block layer
+//!                  ^   |                           | |
+//!                  |   +----- try_into_owned() ----+ +---------- requeue() ---> the block layer
 //!                  +------------ share() ----------+
 //! ```
 //!
@@ -285,13 +286,15 @@ impl<T: Operations> Clone for Shared<T> {
 
 impl<T: Operations> Drop for Shared<T> {
     fn drop(&mut self) {
-        let Some(owned) = self.give_up() else {
+        let Some(mut owned) = self.give_up() else {
             return;
         };
-        // SAFETY: By the type invariant the request is started, so its queue, whose data `GenDisk`
-        // set, exists.
+        // SAFETY: By the type invariant the request is started, and it is ended only below, where
+        // `data` is used no more: `del_gendisk` waits for it, and `GenDisk` frees the data after
+        // that.
         let data = unsafe { queue_data((*owned.0.rq()).q) };
-        T::released(data, owned);
+        let result = T::released(data, Released(&mut owned));
+        owned.end(result);
     }
 }
 
@@ -318,17 +321,6 @@ impl<T: Operations> Owned<T> {
         started.pdu().shares.store(1, ordering::Relaxed);
         // INVARIANT: Counted just now.
         Shared(started)
-    }
-
-    /// The driver's data behind the request.
-    pub(crate) fn pdu(&self) -> &T::Pdu {
-        &self.0.pdu().driver
-    }
-
-    /// The number of the request in its tag set.
-    pub(crate) fn tag(&self) -> u32 {
-        // SAFETY: As in `Shared::tag`.
-        unsafe { (*self.0.rq()).tag as u32 }
     }
 
     /// What it asks for.
@@ -364,7 +356,7 @@ impl<T: Operations> Owned<T> {
     }
 
     /// Gives the request back to the block layer, which brings it again some time after
-    /// [`Owned::kick_requeued`] was called for any request of the queue. Does not sleep.
+    /// [`Released::kick_requeued`] was called for any request of the queue. Does not sleep.
     pub(crate) fn requeue(mut self) {
         drop(self.bounce_mut().take());
         let rq = self.0.rq();
@@ -373,14 +365,8 @@ impl<T: Operations> Owned<T> {
         unsafe { bindings::blk_mq_requeue_request(rq, false) };
     }
 
-    /// Lets the block layer bring the requests that were given back to it. May be called anywhere.
-    pub(crate) fn kick_requeued(&self) {
-        // SAFETY: By the type invariant the request is started, so its queue exists.
-        unsafe { bindings::blk_mq_kick_requeue_list((*self.0.rq()).q) };
-    }
-
     /// Ends the request: it belongs to the block layer again.
-    pub(crate) fn end(mut self, result: Result) {
+    fn end(mut self, result: Result) {
         self.end_raw(result);
         core::mem::forget(self);
     }
@@ -396,6 +382,34 @@ impl<T: Operations> Owned<T> {
         // SAFETY: By the type invariant the request is started, and nobody else has a handle to it.
         // All callers give theirs up.
         unsafe { bindings::blk_mq_end_request(self.0.rq(), status) };
+    }
+}
+
+/// A request that ends when the driver has said how. It cannot be ended or exchanged before.
+pub(crate) struct Released<'a, T: Operations>(&'a mut Owned<T>);
+
+impl<T: Operations> Released<'_, T> {
+    /// The driver's data behind the request.
+    pub(crate) fn pdu(&self) -> &T::Pdu {
+        &self.0 .0.pdu().driver
+    }
+
+    /// The number of the request in its tag set.
+    pub(crate) fn tag(&self) -> u32 {
+        // SAFETY: As in `Shared::tag`.
+        unsafe { (*self.0 .0.rq()).tag as u32 }
+    }
+
+    /// Takes the copy of the request's data, if there is one. One that is left is dropped with the
+    /// request.
+    pub(crate) fn take_bounce(&mut self) -> Option<Bounce> {
+        self.0.bounce_mut().take()
+    }
+
+    /// Lets the block layer bring the requests that were given back to it. May be called anywhere.
+    pub(crate) fn kick_requeued(&self) {
+        // SAFETY: By the type invariant the request is started, so its queue exists.
+        unsafe { bindings::blk_mq_kick_requeue_list((*self.0 .0.rq()).q) };
     }
 }
 
