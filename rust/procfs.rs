@@ -10,10 +10,10 @@
 //! at a time, by a lock of its own; one that finds its device gone when its turn comes looks again.
 
 use crate::device::{Device, Failure};
-use crate::kapi::proc_fs::{require_admin, TextFile};
+use crate::kapi::proc_fs::{is_admin, Opener, TextFile};
 use crate::logic::{
     command::{device_of, lines, parse_line, Command, DeviceId, Verb},
-    status::{runs, write_closed, Run},
+    status::{runs, write_closed, Reader, Run},
     MAX_DEVICES,
 };
 use core::fmt::Write;
@@ -44,8 +44,13 @@ impl Write for Out<'_> {
 }
 
 impl TextFile for Registry {
-    fn show(&self, out: &SeqFile) -> Result {
+    fn show(&self, out: &SeqFile, opener: Opener<'_>) -> Result {
         let mut out = Out(out);
+        let reader = if opener.is_admin() {
+            Reader::Admin
+        } else {
+            Reader::Other
+        };
         let mut open = 0u32;
         for (index, device) in self.devices.lock().iter().enumerate() {
             if device.is_some() {
@@ -55,7 +60,7 @@ impl TextFile for Registry {
         for run in runs(open) {
             match run {
                 Run::Open(id) => match self.find(id) {
-                    Some(device) => device.show(&mut out)?,
+                    Some(device) => device.show(&mut out, reader)?,
                     // It was forgotten in between.
                     None => write_closed(&mut out, id, id).map_err(|_| ENOMEM)?,
                 },
@@ -67,8 +72,11 @@ impl TextFile for Registry {
         Ok(())
     }
 
-    fn admit(&self, len: usize) -> Result {
-        require_admin()?;
+    fn admit(&self, opener: Opener<'_>, len: usize) -> Result {
+        // Of the opener as well: what has the file for its output does not know what it writes to.
+        if !opener.is_admin() || !is_admin() {
+            return Err(EPERM);
+        }
         if len > WRITE_MAX {
             let failure = Failure::new(E2BIG, "more than 4096 bytes at once");
             return Err(self.refuse(None, None, 1, failure));

@@ -12,7 +12,8 @@ use crate::logic::{
     group::GroupState,
     mirror::World,
     status::{
-        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, ResyncStatus, Traffic,
+        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, Reader, ResyncStatus,
+        Traffic,
     },
     MAX_GROUPS,
 };
@@ -44,8 +45,8 @@ fn copy_link(index: usize, link: &Link) -> Option<LinkCopy> {
 }
 
 impl Device {
-    /// Writes the device's lines.
-    pub(crate) fn show(&self, out: &mut impl Write) -> Result {
+    /// Writes the device's lines for `reader`.
+    pub(crate) fn show(&self, out: &mut impl Write, reader: Reader) -> Result {
         let links = self.links()?;
         let mut channels = KVec::with_capacity(links.len(), GFP_KERNEL)?;
         let mut requested = Traffic::default();
@@ -87,7 +88,7 @@ impl Device {
             pending,
             md5: 0,
         };
-        status::write_device(out, &text).map_err(|_| ENOMEM)
+        status::write_device(out, &text, reader).map_err(|_| ENOMEM)
     }
 
     fn links(&self) -> Result<KVec<LinkCopy>> {

@@ -7,7 +7,7 @@
 use super::bindings;
 use core::{marker::PhantomData, ptr};
 use kernel::{
-    error::{from_result, to_result},
+    error::from_result,
     ffi,
     prelude::*,
     seq_file::SeqFile,
@@ -18,14 +18,37 @@ use kernel::{
 
 /// A text file that is made when it is read, and takes commands.
 pub(crate) trait TextFile: Send + Sync + 'static {
-    /// Writes the text. May be called again, when the text did not fit.
-    fn show(&self, out: &SeqFile) -> Result;
+    /// Writes the text for who has opened the file. May be called again, when the text did not fit.
+    fn show(&self, out: &SeqFile, opener: Opener<'_>) -> Result;
 
-    /// Whether a write of `len` bytes may be looked at, in the context of the writer.
-    fn admit(&self, len: usize) -> Result;
+    /// Whether a write of `len` bytes may be looked at, in the context of the writer, who need not
+    /// be the one who has opened the file.
+    fn admit(&self, opener: Opener<'_>, len: usize) -> Result;
 
     /// Takes what was written, in the context of the writer.
     fn write(&self, text: &[u8]) -> Result;
+}
+
+/// Whoever has opened a file.
+///
+/// # Invariants
+///
+/// `0` is an open file, which stays open for `'a`.
+pub(crate) struct Opener<'a>(*const bindings::file, PhantomData<&'a bindings::file>);
+
+impl Opener<'_> {
+    /// Whether he could administer the system when he opened the file.
+    pub(crate) fn is_admin(&self) -> bool {
+        // SAFETY: The file is open by the type invariant, and the first user namespace is always
+        // there.
+        unsafe {
+            bindings::file_ns_capable(
+                self.0,
+                &raw mut bindings::init_user_ns,
+                bindings::CAP_SYS_ADMIN as i32,
+            )
+        }
+    }
 }
 
 /// A file in /proc. Dropping it takes it away and waits for those who use it.
@@ -98,9 +121,11 @@ impl<T: TextFile> ProcFile<T> {
         // SAFETY: By the safety requirements of this function `private` is what `open` gave, which
         // stays until the entry is removed; that waits for us.
         let this = unsafe { Arc::<T>::borrow((*seq).private) };
+        // SAFETY: `seq_open` has set `file`. INVARIANT: It is being read, so it stays open.
+        let opener = Opener(unsafe { (*seq).file }, PhantomData);
         // SAFETY: Valid for this call.
         let seq = unsafe { SeqFile::from_raw(seq) };
-        from_result(|| this.show(seq).map(|()| 0))
+        from_result(|| this.show(seq, opener).map(|()| 0))
     }
 
     /// # Safety
@@ -117,8 +142,10 @@ impl<T: TextFile> ProcFile<T> {
             let seq = (*file).private_data.cast::<bindings::seq_file>();
             Arc::<T>::borrow((*seq).private)
         };
+        // INVARIANT: It is being written to, so it stays open.
+        let opener = Opener(file, PhantomData);
         let take = || -> Result<isize> {
-            this.admit(len)?;
+            this.admit(opener, len)?;
             let mut text = KVec::new();
             let user = UserPtr::from_ptr(buf.cast_mut().cast());
             UserSlice::new(user, len).read_all(&mut text, GFP_KERNEL)?;
@@ -138,12 +165,8 @@ impl<T: TextFile> Drop for ProcFile<T> {
     }
 }
 
-/// EPERM unless the current task may administer the system.
-pub(crate) fn require_admin() -> Result {
+/// Whether the current task may administer the system.
+pub(crate) fn is_admin() -> bool {
     // SAFETY: Looks at the current task's credentials.
-    if unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) } {
-        Ok(())
-    } else {
-        to_result(EPERM.to_errno())
-    }
+    unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as i32) }
 }

@@ -6,16 +6,19 @@
 //! Errors: those of the writer, at the first write that fails.
 
 use super::progress::write_progress;
-use super::{ChannelStatus, DeviceStatus, DiskState, Figure, GroupStatus, Link, Traffic};
+use super::{ChannelStatus, DeviceStatus, DiskState, Figure, GroupStatus, Link, Reader, Traffic};
 use crate::logic::group::GroupState;
 use core::fmt::{self, Write};
 
-/// Writes all lines of one device, each with its newline.
+/// What stands where something is not shown.
+const HIDDEN: &str = "-";
+
+/// Writes all lines of one device, each with its newline, as far as `reader` may see them.
 ///
 /// # Errors
 ///
 /// Those of `w`.
-pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
+pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>, reader: Reader) -> fmt::Result {
     writeln!(w, "Device {}:\tOpen", s.device.letter())?;
     write_state(w, s)?;
     write_geometry(w, s)?;
@@ -30,7 +33,7 @@ pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
     w.write_char('\n')?;
     write_dirty(w, s)?;
     for (number, channel) in s.channels.iter().enumerate() {
-        write_channel(w, s, number, channel)?;
+        write_channel(w, s, number, channel, reader)?;
     }
     for group in present(s) {
         write_group(w, s, group)?;
@@ -183,19 +186,24 @@ fn write_dirty(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
     w.write_char('\n')
 }
 
-/// `0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0`.
+/// `0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0`, or `0 tcp - -, ...` for other readers.
 fn write_channel(
     w: &mut impl Write,
     s: &DeviceStatus<'_>,
     number: usize,
     channel: &ChannelStatus<'_>,
+    reader: Reader,
 ) -> fmt::Result {
+    let shown = |text| match reader {
+        Reader::Admin => text,
+        Reader::Other => HIDDEN,
+    };
     write_label(w, s, "Channel")?;
     write!(w, "{number} {} ", channel.transport)?;
-    write_foreign(w, channel.addr)?;
+    write_foreign(w, shown(channel.addr))?;
     if !channel.export.is_empty() {
         w.write_char(' ')?;
-        write_foreign(w, channel.export)?;
+        write_foreign(w, shown(channel.export))?;
     }
     let link = match channel.link {
         Link::Up | Link::Active => "up",

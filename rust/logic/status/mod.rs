@@ -27,6 +27,9 @@
 //! Device b-z:     Closed
 //! ```
 //!
+//! To a reader who may not administer the system a `Channel` line shows `-` in the place of its
+//! address and, if there is one, of its export.
+//!
 //! Units: figures are in blocks of the device's blocksize, in the forms of [`Figure`]; what is left
 //! of the columns of `Queued`, `Blocks` and `max` is plain.
 //! Errors: those of the writer. Text that came from outside cannot break a line or colour a
@@ -47,6 +50,16 @@ pub use roster::{runs, write_closed, Run, Runs};
 
 use crate::logic::command::DeviceId;
 use crate::logic::group::GroupState;
+
+/// Who reads the text.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reader {
+    /// Who may administer the system: all is shown.
+    Admin,
+    /// Anybody else: where the servers are, and what their exports are called, is not shown. The
+    /// name of an export is the only password that NBD has.
+    Other,
+}
 
 /// Whether the disk is published.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -5,7 +5,7 @@
 
 use super::{
     runs, write_closed, write_device, ChannelStatus, DeviceStatus, DiskState, GroupStatus,
-    LastError, Link, ResyncStatus, Run, Traffic,
+    LastError, Link, Reader, ResyncStatus, Run, Traffic,
 };
 use crate::logic::command::DeviceId;
 use crate::logic::group::GroupState;
@@ -115,8 +115,12 @@ fn sample() -> DeviceStatus<'static> {
 }
 
 fn text(status: &DeviceStatus<'_>) -> String {
+    text_for(Reader::Admin, status)
+}
+
+fn text_for(reader: Reader, status: &DeviceStatus<'_>) -> String {
     let mut text = String::new();
-    write_device(&mut text, status).expect("a String takes all");
+    write_device(&mut text, status, reader).expect("a String takes all");
     text
 }
 
@@ -135,7 +139,7 @@ fn the_sample_of_the_design() {
         match run {
             Run::Open(device) => {
                 let status = DeviceStatus { device, ..sample() };
-                write_device(&mut shown, &status).expect("a String takes all");
+                write_device(&mut shown, &status, Reader::Admin).expect("a String takes all");
             }
             Run::Closed { first, last } => {
                 write_closed(&mut shown, first, last).expect("a String takes all");
@@ -321,6 +325,38 @@ fn a_channel_that_is_down() {
         line(&status, "Channel").as_deref(),
         Some("0 unix /run/nbd.sock, down 3s, reconnects 2, last error: Connection refused")
     );
+}
+
+#[test]
+fn what_others_may_not_see() {
+    let channels = [
+        ChannelStatus {
+            last_error: Some("Connection refused"),
+            ..CHANNELS[0]
+        },
+        ChannelStatus {
+            transport: "unix",
+            addr: "/run/nbd.sock",
+            export: "",
+            ..CHANNELS[1]
+        },
+    ];
+    let status = DeviceStatus {
+        channels: &channels,
+        ..sample()
+    };
+    let shown = text_for(Reader::Other, &status);
+    for line in [
+        "[a] Channel:\t0 tcp - -, up 12s, reconnects 0, last error: Connection refused\n",
+        "[a] Channel:\t1 unix -, up 12s, reconnects 0\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    // That is all that they do not see.
+    let all = text(&status)
+        .replace("192.0.2.1:10809 disk", "- -")
+        .replace("/run/nbd.sock", "-");
+    assert_eq!(shown, all);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::status::{
     finish_seconds, runs, write_device, ChannelStatus, DeviceStatus, DiskState, Figure,
-    GroupStatus, LastError, Link, ResyncStatus, Run, Traffic, MAX_FINISH_S,
+    GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic, MAX_FINISH_S,
 };
 use proptest::prelude::*;
 
@@ -74,7 +74,7 @@ fn bar_line(resync: ResyncStatus) -> String {
         ..empty()
     };
     let mut text = String::new();
-    write_device(&mut text, &status).expect("a String takes all");
+    write_device(&mut text, &status, Reader::Admin).expect("a String takes all");
     let line = text
         .lines()
         .find_map(|line| line.strip_prefix("[a] Resync:\t"));
@@ -222,7 +222,7 @@ proptest! {
         (foreign, device, on) in (any::<String>(), 0usize..26, any::<bool>()),
         numbers in prop::array::uniform8(blocks()),
         (states, links) in (prop::collection::vec(group_state(), 0..8), 0usize..33),
-        (errno, blocksize) in (any::<i32>(), any::<u32>()),
+        (errno, blocksize, hides) in (any::<i32>(), any::<u32>(), any::<bool>()),
     ) {
         let [a, b, c, d, e, f, g, h] = numbers;
         let text: &str = &foreign;
@@ -254,7 +254,8 @@ proptest! {
             errored: a, pending: b, md5: c,
         };
         let mut shown = String::new();
-        write_device(&mut shown, &status).expect("a String takes all");
+        let reader = if hides { Reader::Other } else { Reader::Admin };
+        write_device(&mut shown, &status, reader).expect("a String takes all");
         prop_assert!(shown.ends_with('\n'));
         let letter = status.device.letter();
         let present = states.iter().filter(|&&state| state != GroupState::Absent).count();

@@ -6,7 +6,7 @@ use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::status::{
     runs, write_closed, write_device, ChannelStatus, DeviceStatus, DiskState, Figure as Written,
-    GroupStatus, LastError, Link, ResyncStatus, Run, Traffic,
+    GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic,
 };
 use enbd_status::{Device, Figure, Status};
 use proptest::prelude::*;
@@ -102,11 +102,11 @@ fn groups() -> impl Strategy<Value = Vec<OwnGroup>> {
 }
 
 /// Writes one device, and reads it back with closed ones around it.
-fn read_back(status: &DeviceStatus<'_>) -> Device {
+fn read_back(status: &DeviceStatus<'_>, reader: Reader) -> Device {
     let mut text = String::new();
     for run in runs(1 << status.device.index()) {
         match run {
-            Run::Open(_) => write_device(&mut text, status).expect("a String takes all"),
+            Run::Open(_) => write_device(&mut text, status, reader).expect("a String takes all"),
             Run::Closed { first, last } => {
                 write_closed(&mut text, first, last).expect("a String takes all");
             }
@@ -152,7 +152,7 @@ proptest! {
         (own, channels) in (groups(), prop::collection::vec(channel(), 0..33)),
         numbers in prop::array::uniform8(counts()),
         (errno, why) in (1i32..4096, phrase()),
-        failed in any::<bool>(),
+        (failed, hides) in (any::<bool>(), any::<bool>()),
         shift in 9u32..17,
     ) {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
@@ -183,7 +183,8 @@ proptest! {
             despatched: Traffic { read: finish, written: sum(|c| c.despatched) },
             errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5,
         };
-        let read = read_back(&status);
+        let reader = if hides { Reader::Other } else { Reader::Admin };
+        let read = read_back(&status, reader);
         prop_assert_eq!(read.letter, status.device.letter());
         prop_assert_eq!((read.enabled, read.read_only), (enabled, read_only));
         prop_assert_eq!(read.last_error, if failed { errno.unsigned_abs() } else { 0 });
@@ -207,8 +208,8 @@ proptest! {
             prop_assert!(got.despatched.contains(wanted.despatched) && got.pending.contains(wanted.pending));
             let peer = got.peer.as_ref().expect("a line of its own");
             prop_assert_eq!(&peer.transport, wanted.transport);
-            prop_assert_eq!(peer.address.as_deref(), Some(wanted.addr));
-            prop_assert_eq!(peer.export.as_deref(), Some(wanted.export));
+            prop_assert_eq!(peer.address.as_deref(), (!hides).then_some(wanted.addr));
+            prop_assert_eq!(peer.export.as_deref(), (!hides).then_some(wanted.export));
             prop_assert_eq!((peer.since_s, peer.reconnects), (wanted.since_s, wanted.reconnects));
             prop_assert_eq!(peer.last_error.as_deref(), wanted.last_error);
         }

@@ -2,6 +2,7 @@
 """Each command does what it says, in all the ways in which it may be written."""
 
 import os
+import re
 
 from lib import check, nbdinfo
 from lib.endpoint import Endpoint
@@ -127,6 +128,23 @@ def short_addresses():
 
 
 def unprivileged_reader():
-    """Anybody may read the status."""
-    text = run_program("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "cat", nbdinfo.PATH)
-    check.equal(text, nbdinfo.text(), "what an unprivileged reader sees")
+    """Anybody may read the status, but where the servers are and what their exports are called is for the administrator."""
+    words = ("setpriv", "--reuid=65534", "--clear-groups", "--inh-caps=-all", "cat", nbdinfo.PATH)
+    check.equal(run_program(*words), nbdinfo.text(), "what an unprivileged reader sees of no device")
+    store = Store("plain", 4 << 20)
+    with Nbdkit(store, Endpoint("unix"), plugin=["file", store.path]) as third, Mirror(channels=1, enable=False) as mirror:
+        mirror.command(f"connect=2 {third.endpoint}")
+        all_of_it, seen = (without_times(text) for text in (nbdinfo.text(), run_program(*words)))
+        for channel in mirror.status().channels:
+            check.that(channel.addr != "-" and channel.name != "-", f"root sees where channel {channel.index} leads")
+            place = " ".join(word for word in (channel.addr, channel.name) if word)
+            all_of_it = all_of_it.replace(f"{channel.transport} {place},", f"{channel.transport} {'- -' if channel.name else '-'},")
+        check.equal(seen, all_of_it, "what an unprivileged reader sees")
+        for server in (third, *mirror.servers):
+            secret = server.endpoint.shown
+            check.that(secret in nbdinfo.text() and secret not in seen, f"{secret} is for the administrator")
+
+
+def without_times(text):
+    """The status, without what changes by itself."""
+    return re.sub(r"(up|down) \d+s", r"\1", text)
