@@ -143,7 +143,7 @@ impl Spec {
             place,
             export: collect(export.bytes())?,
             export_text: collect(export.spelled())?,
-            net: Net::current(),
+            net: Net::current().ok_or(ESRCH)?,
         })
     }
 

@@ -19,10 +19,12 @@
 
 #include "bindings.h"
 
-/* The caller's network namespace, with a reference. */
+/* The caller's network namespace, with a reference; NULL for a task that is exiting. */
 struct net *enbd_get_current_net(void)
 {
-	return get_net(current->nsproxy->net_ns);
+	struct nsproxy *proxy = current->nsproxy;
+
+	return proxy ? get_net(proxy->net_ns) : NULL;
 }
 
 void enbd_put_net(struct net *net)
@@ -74,8 +76,13 @@ void enbd_sock_prepare(struct socket *sock)
  */
 void enbd_sock_release(struct socket *sock)
 {
-	sock_no_linger(sock->sk);
-	sk_clear_memalloc(sock->sk);
+	struct sock *sk = sock->sk;
+
+	sock_no_linger(sk);
+	/* The network changes other flags of the socket still. */
+	lock_sock(sk);
+	sk_clear_memalloc(sk);
+	release_sock(sk);
 	sock_release(sock);
 }
 
@@ -99,12 +106,14 @@ bool enbd_sock_peer_closed(struct socket *sock)
 
 /*
  * Kernel threads live in an empty root, so the path of a unix socket is looked up in the first
- * process's.
+ * process's. Any other task keeps its own root, which others could see changed.
  */
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len)
 {
 	int ret = -EINVAL;
 
+	if (sock->sk->sk_family != AF_UNIX || !(current->flags & PF_KTHREAD))
+		return kernel_connect(sock, addr, len, 0);
 	scoped_with_init_fs()
 		ret = kernel_connect(sock, addr, len, 0);
 	return ret;

@@ -9,6 +9,9 @@
 //! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
 //!   into; [`bounce`]: copies of requests' data; [`ring`]: pages for headers.
 //! - [`checksum`], [`kthread`], [`proc_fs`], [`scope`].
+//!
+//! What nothing sees to, as in the kernel crate: a disk, a file or a thread that is forgotten
+//! (`mem::forget`) is still there when the module is not.
 
 #![allow(unsafe_code)]
 

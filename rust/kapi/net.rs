@@ -24,10 +24,13 @@ unsafe impl Send for Net {}
 unsafe impl Sync for Net {}
 
 impl Net {
-    /// The namespace of the calling task.
-    pub(crate) fn current() -> Self {
-        // SAFETY: The current task has a namespace. INVARIANT: The helper takes a reference.
-        Self(unsafe { bindings::enbd_get_current_net() })
+    /// The namespace of the calling task; none if that is on its way out.
+    pub(crate) fn current() -> Option<Self> {
+        // SAFETY: Looks at the current task.
+        let net = unsafe { bindings::enbd_get_current_net() };
+        // INVARIANT: The helper has taken a reference. There must be no `Self` of NULL, not even one
+        // that is dropped at once.
+        (!net.is_null()).then(|| Self(net))
     }
 
     /// The number that the interface `name` has now, never 0; nothing if there is none.
@@ -77,11 +80,11 @@ struct SockAddr {
 }
 
 impl Endpoint<'_> {
-    fn family(&self) -> u32 {
+    fn family(&self) -> Family {
         match self {
-            Self::Tcp4(..) => bindings::AF_INET,
-            Self::Tcp6(..) => bindings::AF_INET6,
-            Self::Unix(_) => bindings::AF_UNIX,
+            Self::Tcp4(..) => Family::Inet,
+            Self::Tcp6(..) => Family::Inet6,
+            Self::Unix(_) => Family::Unix,
         }
     }
 
@@ -100,7 +103,7 @@ impl Endpoint<'_> {
             addr.len = addr.len.max(end);
             Ok(())
         };
-        put(0, &(self.family() as u16).to_ne_bytes())?;
+        put(0, &(self.family().to_raw() as u16).to_ne_bytes())?;
         match self {
             Self::Tcp4(ip, port) => {
                 put(2, &port.to_be_bytes())?;
@@ -125,14 +128,32 @@ impl Endpoint<'_> {
 ///
 /// # Invariants
 ///
-/// `0` is a valid socket that we own.
-pub(crate) struct Socket(*mut bindings::socket, Transport);
+/// `0` is a valid socket that we own, of the family `1`.
+pub(crate) struct Socket(*mut bindings::socket, Family);
 
-/// What carries a socket's bytes.
+/// The family of a socket, and of what it connects to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Transport {
-    Tcp,
+enum Family {
+    Inet,
+    Inet6,
     Unix,
+}
+
+impl Family {
+    fn to_raw(self) -> u32 {
+        match self {
+            Self::Inet => bindings::AF_INET,
+            Self::Inet6 => bindings::AF_INET6,
+            Self::Unix => bindings::AF_UNIX,
+        }
+    }
+
+    fn protocol(self) -> u32 {
+        match self {
+            Self::Inet | Self::Inet6 => bindings::IPPROTO_TCP,
+            Self::Unix => 0,
+        }
+    }
 }
 
 // SAFETY: Sockets are internally synchronised.
@@ -144,29 +165,26 @@ impl Socket {
     /// A new socket in `net`, not connected, of the kind that `to` needs.
     pub(crate) fn new(net: &Net, to: Endpoint<'_>) -> Result<Self> {
         let mut sock = ptr::null_mut();
-        let (transport, protocol) = match to {
-            Endpoint::Unix(_) => (Transport::Unix, 0),
-            _ => (Transport::Tcp, bindings::IPPROTO_TCP),
-        };
+        let family = to.family();
         // SAFETY: `net` is valid, and `sock` takes the result.
         to_result(unsafe {
             bindings::sock_create_kern(
                 net.0,
-                to.family() as i32,
+                family.to_raw() as i32,
                 bindings::sock_type_SOCK_STREAM as i32,
-                protocol as i32,
+                family.protocol() as i32,
                 &mut sock,
             )
         })?;
         // SAFETY: Fresh and valid.
         unsafe { bindings::enbd_sock_prepare(sock) };
         // INVARIANT: As made above.
-        Ok(Self(sock, transport))
+        Ok(Self(sock, family))
     }
 
     /// Whether it takes pages instead of copying them.
     pub(super) fn takes_pages(&self) -> bool {
-        self.1 == Transport::Tcp
+        self.1 != Family::Unix
     }
 
     /// How long a receive and a send (or connect) may wait, in milliseconds; 0 for no limit.
@@ -175,12 +193,17 @@ impl Socket {
         unsafe { bindings::enbd_sock_set_timeouts(self.0, recv_ms, send_ms) };
     }
 
-    /// Connects; EINPROGRESS when the send timeout ran out before.
+    /// Connects; EINPROGRESS when the send timeout ran out before, EAFNOSUPPORT if the socket is of
+    /// another family. The path of a unix socket is looked up in the root of the calling task, of
+    /// a kernel thread in that of the first process.
     pub(crate) fn connect(&self, to: Endpoint<'_>) -> Result {
+        if to.family() != self.1 {
+            return Err(EAFNOSUPPORT);
+        }
         let mut addr = to.to_sockaddr()?;
         let len = addr.len as i32;
-        // SAFETY: `addr` holds `len` bytes of an address of the socket's family, and the kernel
-        // does not write to it beyond its size.
+        // SAFETY: `addr` holds `len` bytes of an address of the socket's family. The protocols get a
+        // copy in a `sockaddr_storage`, so that what they write behind its end is not ours.
         to_result(unsafe {
             bindings::enbd_sock_connect(self.0, ptr::from_mut(&mut addr.bytes).cast(), len)
         })

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Scopes that change how the current task allocates memory.
+//! Scopes that change how the current task allocates memory. Those of one kind are left in the
+//! reverse order in which they were entered, as locals are; else the flag is wrong afterwards.
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 

@@ -7,10 +7,12 @@
 use super::operations::Callbacks;
 use super::{Limits, Operations, TagSet};
 use crate::kapi::bindings;
+use core::fmt::Write;
 use kernel::{
     error::{from_err_ptr, to_result},
     prelude::*,
     static_lock_class,
+    str::NullTerminatedFormatter,
     sync::Arc,
     types::{ForeignOwnable, ScopeGuard},
 };
@@ -34,7 +36,8 @@ unsafe impl<T: Operations> Sync for GenDisk<T> {}
 impl<T: Operations> GenDisk<T> {
     /// Adds a disk called `name` of `sectors` sectors of 512 bytes. Its partitions are looked for
     /// before this returns, so requests may come at once. To be called in a kernel thread: in
-    /// another task the disk counts as open until that returns to userspace.
+    /// another task the disk counts as open until that returns to userspace. EINVAL: `name` has 32
+    /// bytes or more, or is no text.
     pub(crate) fn add(
         name: &CStr,
         tags: Arc<TagSet<T>>,
@@ -62,9 +65,11 @@ impl<T: Operations> GenDisk<T> {
         // module, which the disk pins while it is open.
         unsafe {
             (*disk).fops = Callbacks::<T>::DISK;
-            for (to, from) in (*disk).disk_name.iter_mut().zip(name.to_bytes()) {
-                *to = *from;
-            }
+            let disk_name = &mut (*disk).disk_name;
+            NullTerminatedFormatter::new(disk_name)
+                .ok_or(EINVAL)?
+                .write_str(name.to_str().map_err(|_| EINVAL)?)
+                .map_err(|_| EINVAL)?;
             bindings::set_capacity(disk, sectors);
             if read_only {
                 bindings::set_disk_ro(disk, true);

@@ -18,8 +18,8 @@ use crate::kapi::{bindings, bounce::Bounce};
 use core::{cell::UnsafeCell, marker::PhantomData, ops::ControlFlow, ptr::NonNull};
 use kernel::{
     prelude::*,
-    sync::atomic::{ordering, Atomic},
-    sync::{Arc, ArcBorrow},
+    sync::atomic::ordering,
+    sync::{Arc, ArcBorrow, Refcount},
     types::ForeignOwnable,
 };
 
@@ -27,7 +27,7 @@ use kernel::{
 /// data, then the driver's own data.
 #[repr(C)]
 pub(super) struct Pdu<P> {
-    shares: Atomic<u32>,
+    shares: Refcount,
     /// Written to by who has the request alone, read by who shares it.
     bounce: UnsafeCell<Option<Bounce>>,
     driver: P,
@@ -37,7 +37,7 @@ impl<P> Pdu<P> {
     /// That of a request that the driver does not have.
     pub(super) fn new(driver: P) -> Self {
         Self {
-            shares: Atomic::new(0),
+            shares: Refcount::new(0),
             bounce: UnsafeCell::new(None),
             driver,
         }
@@ -255,17 +255,18 @@ impl<T: Operations> Shared<T> {
 
     /// Gives up the share; the request alone if it was the last one. To be called once.
     fn give_up(&self) -> Option<Owned<T>> {
-        // Full ordering: what each holder did comes before what is done with the request
-        // afterwards.
-        let was_last = self.0.pdu().shares.fetch_sub(1, ordering::Full) == 1;
+        // What each holder did comes before what is done with the request afterwards. A count that
+        // has overflown never gets here, so that its request never ends.
+        let was_last = self.0.pdu().shares.dec_and_test();
         // INVARIANT: The last share was given up just now.
         was_last.then(|| Owned(Started(self.0 .0, PhantomData)))
     }
 
     /// The request alone, if this is the only handle to it; else the handle as it was.
     pub(crate) fn try_into_owned(self) -> Result<Owned<T>, Self> {
-        // Full ordering: as in `give_up`.
-        if self.0.pdu().shares.cmpxchg(1, 0, ordering::Full).is_err() {
+        // `Refcount` has nothing that leaves the count as it was. Full ordering: as in `give_up`.
+        let shares = self.0.pdu().shares.as_atomic();
+        if shares.cmpxchg(1, 0, ordering::Full).is_err() {
             return Err(self);
         }
         let rq = self.0 .0;
@@ -278,7 +279,7 @@ impl<T: Operations> Shared<T> {
 impl<T: Operations> Clone for Shared<T> {
     fn clone(&self) -> Self {
         // Whoever clones has a share already, so nothing has to be ordered.
-        self.0.pdu().shares.add(1, ordering::Relaxed);
+        self.0.pdu().shares.inc();
         // INVARIANT: Counted just now.
         Self(Started(self.0 .0, PhantomData))
     }
@@ -318,7 +319,7 @@ impl<T: Operations> Owned<T> {
         let rq = self.0 .0;
         core::mem::forget(self);
         let started = Started(rq, PhantomData);
-        started.pdu().shares.store(1, ordering::Relaxed);
+        started.pdu().shares.set(1);
         // INVARIANT: Counted just now.
         Shared(started)
     }

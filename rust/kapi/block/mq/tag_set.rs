@@ -7,7 +7,11 @@
 use super::operations::Callbacks;
 use super::{request::Pdu, Operations};
 use crate::kapi::bindings;
-use core::{marker::PhantomData, mem::size_of, pin::Pin};
+use core::{
+    marker::PhantomData,
+    mem::{align_of, size_of},
+    pin::Pin,
+};
 use kernel::{error::to_result, prelude::*, types::Opaque};
 use pin_init::PinInit;
 
@@ -27,6 +31,10 @@ pub(crate) struct TagSet<T: Operations> {
 impl<T: Operations> TagSet<T> {
     /// `depth` requests, which all CPUs share.
     pub(crate) fn new(depth: u32) -> impl PinInit<Self, Error> {
+        // The block layer puts the PDU right behind the request.
+        const {
+            assert!(align_of::<Pdu<T::Pdu>>() <= align_of::<bindings::request>());
+        }
         let cmd_size = size_of::<Pdu<T::Pdu>>() as u32;
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(move |slot: *mut bindings::blk_mq_tag_set| {
