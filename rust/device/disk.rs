@@ -28,6 +28,9 @@ use kernel::{
 /// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD
 /// request with room to spare.
 const MAX_ZEROES: u32 = 1 << 30;
+/// The most blocks of a device: the dirty map of a group takes 16 bytes of memory for each 32768 of
+/// them, 32 MiB, whatever size a server claims to have.
+const MAX_BLOCKS: u64 = 1 << 36;
 /// The block layer wants to be able to send a page.
 const MIN_REQUEST: u64 = 4096;
 /// The most pieces of memory in one request.
@@ -75,6 +78,8 @@ impl Device {
             Some((EINVAL, "the device would be smaller than a block"))
         } else if common.promise.bytes >> 9 >= MAX_SECTORS {
             Some((EFBIG, "the device would be too large"))
+        } else if common.promise.bytes / block > MAX_BLOCKS {
+            Some((EFBIG, "the device would have more than 2^36 blocks"))
         } else if u64::from(limits.logical_block) > block {
             Some((EINVAL, "a server needs larger blocks than the block size"))
         } else if u64::from(limits.max_bytes) < block.max(MIN_REQUEST) {

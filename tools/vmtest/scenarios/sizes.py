@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """Groups of different sizes: the smallest counts, the rest of the larger ones is left alone; a device of one block works; each
-block size has the blocks that it should; the last block can be read and written, and nothing behind it."""
+block size has the blocks that it should; the last block can be read and written, and nothing behind it; there is a limit."""
 
 import os
 
@@ -10,13 +10,15 @@ from lib.server import Nbdkit
 from lib.store import Store, check_same
 
 KIB = 1024
-EINVAL = 22
+EINVAL, EFBIG = 22, 27
+MOST_BLOCKS = 1 << 36
 
 
 def run():
     for sizes, block in (((4096, 3072, 5120), 4096), ((100, 100), 512), ((8, 64), 4096), ((128, 65536), 65536), ((4096,), 65536)):
         over(sizes, block)
     smaller_than_a_block()
+    too_many_blocks()
 
 
 def over(sizes, block):
@@ -50,3 +52,16 @@ def smaller_than_a_block():
         with check.refused(EINVAL, "an export of half a block"):
             nbdinfo.command(f"connect[a]=0 {server.endpoint} name=small")
         nbdinfo.command("reset[a]=1")
+
+
+def too_many_blocks():
+    """A server that claims to have more blocks than a device may have; larger blocks help, and the most that there may be do."""
+    for size, block in ((MOST_BLOCKS * 512 + 1024, 1024), (MOST_BLOCKS * 512, 512)):
+        with Nbdkit(Store("huge", 512), plugin=["memory", f"size={size}"]) as server:
+            nbdinfo.command("blocksize[a]=512", f"connect[a]=0 {server.endpoint}")
+            if size > MOST_BLOCKS * 512:
+                with check.refused(EFBIG, "more blocks than there may be"):
+                    nbdinfo.command("enable[a]=1")
+            nbdinfo.command(f"blocksize[a]={block}", "enable[a]=1")
+            check.equal(nbdinfo.status().blocks, size // block, f"blocks of {block}")
+            nbdinfo.command("enable[a]=0", "reset[a]=1")
