@@ -181,6 +181,8 @@ pub struct GroupCore {
     answered: Word,
     /// The last question whose answer brought what was asked for.
     read: Word,
+    /// How many questions have come back, answered or not.
+    returned: Word,
     /// Since when no channel is up, in milliseconds and one more; 0 while one is.
     down_since: Word,
     /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
@@ -207,6 +209,7 @@ impl Default for GroupCore {
             asked: Word::new(0),
             answered: Word::new(0),
             read: Word::new(0),
+            returned: Word::new(0),
             down_since: Word::new(0),
             fault: Word::new(0),
         }
@@ -415,6 +418,16 @@ impl GroupCore {
     /// Whether the server has answered this question, or a later one.
     pub(super) fn has_answer(&self, question: u64) -> bool {
         self.answered.load() >= question
+    }
+
+    /// A question has come back, answered or not.
+    pub(super) fn note_returned(&self) {
+        self.returned.fetch_add(1);
+    }
+
+    /// How many have.
+    pub(super) fn returned(&self) -> u64 {
+        self.returned.load()
     }
 
     /// The answer to a question has brought what was asked for.

@@ -140,21 +140,20 @@ pub(super) fn read_over<W: World>(
     let g = w.core().group(group)?;
     let buffer = w.memory(place.len)?;
     let question = g.next_question();
-    if !put(
-        w,
-        group,
-        question,
-        channel,
-        place.offset,
-        place.len,
-        buffer.clone(),
-    ) {
-        return None;
-    }
     let myself = 1u32.checked_shl(channel).unwrap_or(0);
-    let mut is_over = || g.has_read(question) || g.up() & myself == 0 || ended();
+    let is_vain = || g.up() & myself == 0 || ended();
+    let (offset, len) = (place.offset, place.len);
+    let mut returned = g.returned();
+    while !put(w, group, question, channel, offset, len, buffer.clone()) {
+        // It has another one to answer. Its own time limit bounds this.
+        w.wait(TICK_MS, &mut || g.returned() != returned || is_vain());
+        if is_vain() {
+            return None;
+        }
+        returned = g.returned();
+    }
     // The request's own time limit bounds this.
-    while !w.wait(TICK_MS, &mut is_over) && !g.has_answer(question) {}
+    while !w.wait(TICK_MS, &mut || g.has_read(question) || is_vain()) && !g.has_answer(question) {}
     if !g.has_read(question) {
         return None;
     }
@@ -165,6 +164,7 @@ pub(super) fn read_over<W: World>(
 pub(super) fn answered<W: World>(w: &W, group: usize, question: u64, outcome: Outcome) {
     // A server that refuses is there.
     if let Some(g) = w.core().group(group) {
+        g.note_returned();
         if outcome == Outcome::Done {
             g.note_read(question);
         }

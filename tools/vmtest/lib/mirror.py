@@ -4,7 +4,7 @@
 import contextlib
 import errno
 
-from lib import check, nbdinfo
+from lib import check, module, nbdinfo
 from lib.disk import Disk
 from lib.server import Nbdkit
 from lib.store import Store, check_same
@@ -60,6 +60,11 @@ class Mirror:
     def wait_in_sync(self, seconds=30):
         """Waits until all groups are in sync."""
         return nbdinfo.wait_in_sync(seconds, self.letter)
+
+    def wait_looked_at(self):
+        """Waits until enbd has looked at a device of one group that was enabled: nobody but users asks its server then."""
+        look = f"enbd-{self.letter}-look"
+        check.until(lambda: look not in module.threads().values(), 20, f"the thread {look} ends")
 
     def resync(self, group, seconds=30):
         """Brings a group back, and waits for it."""

@@ -49,6 +49,8 @@ NO_ADMINS = (
 
 def run():
     with Mirror() as mirror, Kmsg() as kmsg:
+        # The last request of those who look at a new disk may just have ended.
+        mirror.wait_until(lambda s: (s.pending, s.queued_current) == (0, 0), 30, "nothing is on its way")
         before = snapshot()
         for number, *words in (
             *((EPERM, *words) for words in NO_ADMINS),

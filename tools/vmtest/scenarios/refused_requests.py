@@ -153,6 +153,7 @@ def alone():
     """A device with one group passes errors on."""
     trap = Trap()
     with Mirror(kinds=[lambda store: Impostor(trap, size=SIZE)], size=SIZE) as mirror:
+        mirror.wait_looked_at()
         for error, numbers in ((nbd.EIO, EIO), (nbd.ENOSPC, ENOSPC), (nbd.EPERM, (EPERM, EIO)), (4711, EIO), (nbd.ENOMEM, EIO)):
             trap.set(nbd.WRITE, refusal(error))
             with check.within(10, "an error"), check.refused(numbers, f"a write refused with {error}"):
