@@ -3,7 +3,7 @@
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
 use super::{
-    clock::Clock, connect::stop_all, keeper::Keeper, scout::Scout, Control, Device, Failure, GONE,
+    clock, companion::Companion, connect::stop_all, keeper, scout, Control, Device, Failure, GONE,
     STAGE_GONE,
 };
 use crate::kapi::{
@@ -111,8 +111,8 @@ impl Device {
         let sectors = common.promise.bytes >> 9;
         self.set_up_maps(sectors)?;
         let last_sectors = mirror.core().last_sectors();
-        let clock = Clock::start(mirror.clone())?;
-        let keeper = Keeper::start(self.clone())?;
+        let clock = Companion::start(self.clone(), "clock", clock::tick)?;
+        let keeper = Companion::start(self.clone(), "keep", keeper::keep)?;
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         if common.promise.write {
             mirror.bounces.fill()?;
@@ -127,7 +127,7 @@ impl Device {
         match disk {
             Ok(disk) => {
                 control.disk = Some(disk);
-                match Scout::start(mirror.clone()) {
+                match Companion::start(self.clone(), "look", scout::look) {
                     Ok(scout) => control.scout = Some(scout),
                     // The device does without.
                     Err(_) => {

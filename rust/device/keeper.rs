@@ -8,24 +8,13 @@
 //! Locks: it never waits for `control`, whose holder may wait for it.
 
 use super::{Device, Failure};
-use crate::kapi::{
-    kthread::{KThread, Main},
-    scope::NoIo,
-};
 use crate::logic::{
     channel::backoff_ms, command::HotAddMode, group::GroupState, mirror::Asker, mirror::World,
     MAX_GROUPS,
 };
 use kernel::{
     prelude::*,
-    str::CString,
-    sync::{
-        atomic::{
-            ordering::{Acquire, Relaxed, Release},
-            Atomic,
-        },
-        Arc,
-    },
+    sync::atomic::ordering::Relaxed,
     time::{Instant, Monotonic},
 };
 
@@ -34,37 +23,15 @@ const LOOK_MS: u32 = 500;
 /// A group that stays in sync for so long, in milliseconds, starts over with its patience.
 const FORGIVE_MS: i64 = 60_000;
 
-/// A keeper at work. Dropping it ends it.
-pub(super) struct Keeper {
-    device: Arc<Device>,
-    stop: Arc<Atomic<bool>>,
-    thread: Option<KThread<Watch>>,
-}
-
-impl Keeper {
-    pub(super) fn start(device: Arc<Device>) -> Result<Self> {
-        let stop = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-        let letter = device.id.letter();
-        let watch = Watch {
-            device: device.clone(),
-            stop: stop.clone(),
-            tries: [const { None }; MAX_GROUPS],
-        };
-        let name = CString::try_from_fmt(fmt!("enbd-{letter}-keep"))?;
-        let thread = Some(KThread::spawn(&name, watch)?);
-        Ok(Self {
-            device,
-            stop,
-            thread,
-        })
-    }
-}
-
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.stop.store(true, Release);
-        self.device.mirror.waiters.wake_all();
-        drop(self.thread.take());
+/// The work of the thread.
+pub(super) fn keep(device: &Device, ended: &dyn Fn() -> bool) {
+    let mut tries = [const { None }; MAX_GROUPS];
+    while !ended() {
+        for (group, tries) in tries.iter_mut().enumerate() {
+            look_after(device, group, tries);
+        }
+        // Woken up only to stop: what it waits for is seen soon enough.
+        let _ = device.mirror.wait(LOOK_MS, ended);
     }
 }
 
@@ -74,54 +41,29 @@ struct Tries {
     last: Instant<Monotonic>,
 }
 
-struct Watch {
-    device: Arc<Device>,
-    stop: Arc<Atomic<bool>>,
-    tries: [Option<Tries>; MAX_GROUPS],
-}
-
-impl Main for Watch {
-    fn main(mut self) {
-        // Memory that we wait for must not wait for us.
-        let _scope = NoIo::enter();
-        while !self.stop.load(Acquire) {
-            for group in 0..MAX_GROUPS {
-                self.look_after(group);
-            }
-            // Woken up only to stop: what it waits for is seen soon enough.
-            let _ = self.device.mirror.wait(LOOK_MS, || self.stop.load(Acquire));
+fn look_after(device: &Device, group: usize, tries: &mut Option<Tries>) {
+    let waited_ms = tries.as_ref().map(|t| t.last.elapsed().as_millis());
+    if !device.wants_back(group) {
+        if waited_ms.is_some_and(|ms| ms > FORGIVE_MS) {
+            *tries = None;
         }
+        return;
     }
-}
-
-impl Watch {
-    fn look_after(&mut self, group: usize) {
-        let Some(tries) = self.tries.get_mut(group) else {
-            return;
-        };
-        let waited_ms = tries.as_ref().map(|t| t.last.elapsed().as_millis());
-        if !self.device.wants_back(group) {
-            if waited_ms.is_some_and(|ms| ms > FORGIVE_MS) {
-                *tries = None;
-            }
-            return;
-        }
-        let count = tries.as_ref().map_or(0, |t| t.count);
-        if waited_ms.is_some_and(|ms| ms < i64::from(backoff_ms(count, 0))) {
-            return;
-        }
-        *tries = Some(Tries {
-            count: count.saturating_add(1),
-            last: Instant::now(),
-        });
-        if let Some(Err(failure)) = self.device.try_hot_add(group) {
-            pr_info!(
-                "[{}] group {} is not added yet: {}\n",
-                self.device.id.letter(),
-                group,
-                failure.reason
-            );
-        }
+    let count = tries.as_ref().map_or(0, |t| t.count);
+    if waited_ms.is_some_and(|ms| ms < i64::from(backoff_ms(count, 0))) {
+        return;
+    }
+    *tries = Some(Tries {
+        count: count.saturating_add(1),
+        last: Instant::now(),
+    });
+    if let Some(Err(failure)) = device.try_hot_add(group) {
+        pr_info!(
+            "[{}] group {} is not added yet: {}\n",
+            device.id.letter(),
+            group,
+            failure.reason
+        );
     }
 }
 

@@ -5,6 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`clock`] | the thread that looks which groups have been down for too long |
+//! | [`companion`] | the threads of an enabled device: the clock, the keeper, the scout |
 //! | [`connect`] | `connect`, `disconnect` |
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
@@ -17,6 +18,7 @@
 //! which may be what the waiting command needs, and the settings.
 
 mod clock;
+mod companion;
 mod connect;
 mod disk;
 mod groups;
@@ -36,8 +38,7 @@ use crate::logic::{
 use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
 use crate::sync::Word;
-use clock::Clock;
-use keeper::Keeper;
+use companion::Companion;
 use kernel::{
     prelude::*,
     sync::{
@@ -45,7 +46,6 @@ use kernel::{
         new_mutex, new_spinlock, Arc, Mutex, SpinLock,
     },
 };
-use scout::Scout;
 
 /// Why a command failed.
 #[derive(Clone, Copy)]
@@ -111,11 +111,11 @@ struct Control {
     disk: Option<GenDisk<Driver>>,
     channels: KVec<ChannelThreads<Mirror>>,
     /// While the device is enabled.
-    clock: Option<Clock>,
+    clock: Option<Companion>,
     /// The same.
-    keeper: Option<Keeper>,
+    keeper: Option<Companion>,
     /// The same; its thread ends before.
-    scout: Option<Scout>,
+    scout: Option<Companion>,
 }
 
 /// One device.

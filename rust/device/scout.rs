@@ -6,66 +6,10 @@
 //!
 //! Locks: none. It may hold a request, so it ends before the disk goes.
 
-use crate::kapi::{
-    kthread::{KThread, Main},
-    scope::NoIo,
-};
+use super::Device;
 use crate::logic::mirror::scout;
-use crate::mirror::Mirror;
-use kernel::{
-    prelude::*,
-    str::CString,
-    sync::{
-        atomic::{
-            ordering::{Acquire, Release},
-            Atomic,
-        },
-        Arc,
-    },
-};
 
-/// A scout at work. Dropping it ends it.
-pub(super) struct Scout {
-    mirror: Arc<Mirror>,
-    stop: Arc<Atomic<bool>>,
-    thread: Option<KThread<Errand>>,
-}
-
-impl Scout {
-    pub(super) fn start(mirror: Arc<Mirror>) -> Result<Self> {
-        let stop = Arc::new(Atomic::new(false), GFP_KERNEL)?;
-        let letter = mirror.letter();
-        let errand = Errand {
-            mirror: mirror.clone(),
-            stop: stop.clone(),
-        };
-        let name = CString::try_from_fmt(fmt!("enbd-{letter}-look"))?;
-        let thread = Some(KThread::spawn(&name, errand)?);
-        Ok(Self {
-            mirror,
-            stop,
-            thread,
-        })
-    }
-}
-
-impl Drop for Scout {
-    fn drop(&mut self) {
-        self.stop.store(true, Release);
-        self.mirror.waiters.wake_all();
-        drop(self.thread.take());
-    }
-}
-
-struct Errand {
-    mirror: Arc<Mirror>,
-    stop: Arc<Atomic<bool>>,
-}
-
-impl Main for Errand {
-    fn main(self) {
-        // Memory that we wait for must not wait for us.
-        let _scope = NoIo::enter();
-        scout(&*self.mirror, &|| self.stop.load(Acquire));
-    }
+/// The work of the thread.
+pub(super) fn look(device: &Device, ended: &dyn Fn() -> bool) {
+    scout(&*device.mirror, ended);
 }
