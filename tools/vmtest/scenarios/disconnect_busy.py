@@ -40,6 +40,8 @@ def small_sockets():
 def disconnect():
     with Mirror(size=64 * MIB, channels=1, settings=["timeout=60"]) as mirror, Kmsg() as kmsg:
         busy = mirror.servers[1]
+        # The first write after the device was enabled goes from group to group.
+        mirror.disk.write(0, os.urandom(4096))
         busy.pause()
         writers = [threading.Thread(target=mirror.disk.write, args=(n * 4 * MIB, os.urandom(4 * MIB))) for n in range(WRITERS)]
         for writer in writers:
