@@ -63,8 +63,7 @@ class Mirror:
 
     def wait_looked_at(self):
         """Waits until enbd has looked at a device of one group that was enabled: nobody but users asks its server then."""
-        look = f"enbd-{self.letter}-look"
-        check.until(lambda: look not in module.threads().values(), 20, f"the thread {look} ends")
+        module.wait_looked_at(self.letter)
 
     def resync(self, group, seconds=30):
         """Brings a group back, and waits for it."""

@@ -45,6 +45,12 @@ def threads():
     return found
 
 
+def wait_looked_at(letter="a"):
+    """Waits until enbd has looked at a device of one group that was enabled: nobody but users asks its server then."""
+    look = f"enbd-{letter}-look"
+    check.until(lambda: look not in threads().values(), 20, f"the thread {look} ends")
+
+
 def taint():
     """What taints the kernel that must not."""
     with open("/proc/sys/kernel/tainted", encoding="ascii") as file:

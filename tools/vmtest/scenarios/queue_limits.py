@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """The limits of the disk are the strictest of its groups': block sizes, largest request, cache and FUA, zeroes and discards,
-rotation; 512-byte blocks where a server says nothing; never more than 4 MiB, nor stable pages, since each write is copied once."""
+rotation; 512-byte blocks where a server says nothing; never more than 4 MiB; stable pages always."""
 
 from lib import check, nbd, nbdinfo
 from lib.disk import Disk
@@ -14,7 +14,7 @@ ALL = nbd.ALL_FLAGS
 CASES = (
     ([(ALL, None)], {
         "logical_block_size": 512, "max_hw_sectors_kb": 4 * KIB, "write_cache": "write back", "fua": 1,
-        "stable_writes": 0, "rotational": 0,
+        "stable_writes": 1, "rotational": 0,
     }),
     ([(ALL, (1, 4096, 32 * MIB))], {"logical_block_size": 512, "physical_block_size": 4096}),
     ([(ALL, (512, 4096, MIB))], {"logical_block_size": 512, "physical_block_size": 4096, "max_hw_sectors_kb": KIB}),

@@ -4,7 +4,7 @@ servers that lack FUA, WRITE_ZEROES or FLUSH, for which the module has to make u
 
 import os
 
-from lib import check, nbd, nbdinfo
+from lib import check, module, nbd, nbdinfo
 from lib.disk import Disk
 from lib.impostor import Impostor
 
@@ -23,6 +23,7 @@ def run():
     ):
         with Impostor(flags=nbd.ALL_FLAGS & ~missing) as server:
             nbdinfo.command(f"connect[a]=0 {server.endpoint} name={server.export}", "enable[a]=1")
+            module.wait_looked_at()
             see_commands(server, expected, f"server without {missing:#x}")
             nbdinfo.command("enable[a]=0", "reset[a]=1")
 
