@@ -179,17 +179,27 @@ pub fn fail(session: &mut Session<'_>, target: &Target, number: u8) -> Result<Ex
     let _lock = session.lock(target.letter)?;
     let device = session.device(target)?;
     let group = find(target, &device, number)?;
+    take_out(session, target, &device, group)?;
+    Ok(Exit::Ok)
+}
+
+/// Sets a group faulty that is not so already.
+fn take_out(
+    session: &mut Session<'_>,
+    target: &Target,
+    device: &Device,
+    group: &Group,
+) -> Result<(), Problem> {
     if group.state == GroupState::Faulty {
-        return Ok(Exit::Ok);
+        return Ok(());
     }
-    if group.state == GroupState::InSync && view::in_sync(&device) == 1 {
-        return Err(last_in_sync(target, &device, number));
+    if group.state == GroupState::InSync && view::in_sync(device) == 1 {
+        return Err(last_in_sync(target, device, group.number));
     }
     session.make(
         &target.name,
-        Line::number(target.letter, "setfaulty", number),
-    )?;
-    Ok(Exit::Ok)
+        Line::number(target.letter, "setfaulty", group.number),
+    )
 }
 
 fn last_in_sync(target: &Target, device: &Device, number: u8) -> Problem {
@@ -317,15 +327,7 @@ pub fn remove(session: &mut Session<'_>, target: &Target, number: u8) -> Result<
     let _lock = session.lock(target.letter)?;
     let device = session.device(target)?;
     let group = find(target, &device, number)?;
-    if group.state != GroupState::Faulty {
-        if group.state == GroupState::InSync && view::in_sync(&device) == 1 {
-            return Err(last_in_sync(target, &device, number));
-        }
-        session.make(
-            &target.name,
-            Line::number(target.letter, "setfaulty", number),
-        )?;
-    }
+    take_out(session, target, &device, group)?;
     session.make(
         &target.name,
         Line::number(target.letter, "hotremove", number),
