@@ -338,9 +338,6 @@ impl Common {
             max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
             write_cache: promise.flush,
             fua: promise.fua,
-            // Not for the data, which is copied before it is sent. Who waits until a page is written
-            // back, instead of changing others meanwhile, needs no memory when there is none.
-            stable_writes: true,
             rotational: flags.rotational(),
         };
         Self { limits, promise }
@@ -359,7 +356,6 @@ impl Common {
             max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
             write_cache: l.write_cache || m.write_cache,
             fua: promise.fua,
-            stable_writes: true,
             rotational: l.rotational || m.rotational,
         };
         Self { limits, promise }

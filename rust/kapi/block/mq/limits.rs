@@ -23,8 +23,6 @@ pub(crate) struct Limits {
     pub(crate) write_cache: bool,
     /// Writes can be made durable one by one.
     pub(crate) fua: bool,
-    /// The memory of a write must not change before it has ended.
-    pub(crate) stable_writes: bool,
     /// Access is not equally fast everywhere.
     pub(crate) rotational: bool,
 }
@@ -47,9 +45,9 @@ impl Limits {
         if self.max_zeroes_bytes > 0 {
             raw.discard_granularity = self.physical_block;
         }
-        if self.stable_writes {
-            raw.features |= bindings::ENBD_FEAT_STABLE_WRITES;
-        }
+        // Not for the data, which is copied before it is sent. Who waits until a page is written
+        // back, instead of changing others meanwhile, needs no memory when there is none.
+        raw.features = bindings::ENBD_FEAT_STABLE_WRITES;
         if self.write_cache {
             raw.features |= bindings::ENBD_FEAT_WRITE_CACHE;
         }
