@@ -17,6 +17,7 @@
 //! "Alone" is a group where no other one in sync has a channel to copy from.
 
 use super::{
+    core::bit,
     greet::{self, Life},
     loss::{look_after_loss, note_loss},
     proof::{self, Proof},
@@ -125,8 +126,7 @@ fn joins_another<W: World>(
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Option<Arrival> {
-    let myself = 1u32.checked_shl(channel).unwrap_or(0);
-    let up = w.core().group(group).map_or(0, |g| g.up()) & !myself;
+    let up = w.core().group(group).map_or(0, |g| g.up()) & !bit(channel);
     let other = (up != 0).then(|| up.trailing_zeros());
     // What a group that is faulty should hold says nothing of the server that it has now: that may be
     // a new one, which is still to be copied to.

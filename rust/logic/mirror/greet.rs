@@ -19,7 +19,7 @@
 //! The question is a read of the smallest size. It has a slot of its own in the table for each
 //! channel that is asked, so nobody waits for room, and it is bounded as any request is.
 
-use super::{Outcome, Place, Transfer, World, COPIES, TAGS};
+use super::{core::bit, Outcome, Place, Transfer, World, COPIES, TAGS};
 use crate::logic::{
     evidence::Sum,
     wire::request::{Command, CommandFlags},
@@ -70,7 +70,7 @@ pub(super) fn end<W: World>(w: &W, group: usize) {
 /// Asks the channels of the group that are up, other than the one that asks, and waits until one
 /// has answered or none is left.
 pub(super) fn life<W: World>(w: &W, channel: u32, group: usize, ended: &dyn Fn() -> bool) -> Life {
-    let myself = 1u32.checked_shl(channel).unwrap_or(0);
+    let myself = bit(channel);
     let Some(g) = w.core().group(group) else {
         return Life::Unknown;
     };
@@ -103,7 +103,7 @@ fn ask<W: World>(w: &W, group: usize, question: u64, mut channels: u32) -> u32 {
             continue;
         };
         if put(w, group, question, channel, 0, len, buffer) {
-            asked |= 1u32.checked_shl(channel).unwrap_or(0);
+            asked |= bit(channel);
         }
     }
     asked
@@ -140,7 +140,7 @@ pub(super) fn read_over<W: World>(
     let g = w.core().group(group)?;
     let buffer = w.memory(place.len)?;
     let question = g.next_question();
-    let myself = 1u32.checked_shl(channel).unwrap_or(0);
+    let myself = bit(channel);
     let is_vain = || g.up() & myself == 0 || ended();
     let (offset, len) = (place.offset, place.len);
     let mut returned = g.returned();

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`world`] | what the decisions need around them: channels, tables, maps, a clock |
 //! | [`core`] | the words that hold the state of a mirror and of its groups |
+//! | [`pdu`] | the words that hold the state of a request |
 //! | [`balance`] | which channel, and which group |
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
@@ -38,6 +39,7 @@ pub mod greet;
 pub mod hang_up;
 pub mod loss;
 pub mod outcome;
+pub mod pdu;
 pub mod proof;
 pub mod route;
 pub mod state;
@@ -47,10 +49,11 @@ pub mod world;
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
-pub use self::core::{Core, GroupCore, Pdu};
+pub use self::core::{Core, GroupCore};
 pub use self::hang_up::{hang_up, End, HangUp, Rest};
 pub use self::loss::Losses;
 pub use self::outcome::{Fence, Outcome, Outcomes};
+pub use self::pdu::Pdu;
 pub use self::route::Route;
 pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};

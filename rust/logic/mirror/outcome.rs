@@ -3,8 +3,8 @@
 //! What the end of a transfer means.
 
 use super::{
-    core::EIO, greet, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route,
-    States, Transfer, World, TAGS,
+    greet, pdu::EIO, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route, States,
+    Transfer, World, TAGS,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},

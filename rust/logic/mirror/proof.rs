@@ -17,6 +17,7 @@
 use super::{greet, Place, Probe, States, World};
 use crate::logic::{
     barrier::{Span, CHUNK_SECTORS},
+    bitmap::Run,
     evidence::{Piece, Sum, Watch, CHUNK_BYTES},
     unflushed::region_shift,
 };
@@ -209,18 +210,27 @@ fn release<W: World>(w: &W, ground: Ground) {
 /// Whether the group's server must have what is remembered of a chunk: it did not miss it, and has
 /// flushed it.
 pub fn must_hold<W: World>(w: &W, group: usize, chunk: u64) -> bool {
-    let first = chunk.saturating_mul(CHUNK_SECTORS);
-    let unit = w.block_sectors().max(1);
-    let blocks = (first % unit).saturating_add(CHUNK_SECTORS).div_ceil(unit);
+    let run = blocks_of_chunk(w, chunk);
     let is_unflushed = || {
+        let first = chunk.saturating_mul(CHUNK_SECTORS);
         let region = first >> region_shift(w.core().last_sectors());
         w.unflushed(group).is_none_or(|u| u.is_noted(region))
     };
-    !w.is_marked(group, first / unit, blocks) && !is_unflushed()
+    !w.is_marked(group, run.first, run.len) && !is_unflushed()
+}
+
+/// The blocks of the map that a chunk is in.
+pub fn blocks_of_chunk<W: World>(w: &W, chunk: u64) -> Run {
+    let sector = chunk.saturating_mul(CHUNK_SECTORS);
+    let unit = w.block_sectors().max(1);
+    Run {
+        first: sector / unit,
+        len: (sector % unit).saturating_add(CHUNK_SECTORS).div_ceil(unit),
+    }
 }
 
 /// What is read to see a chunk.
-pub(super) fn place_of<W: World>(w: &W, group: usize, chunk: u64) -> Place {
+fn place_of<W: World>(w: &W, group: usize, chunk: u64) -> Place {
     let len = w.smallest_read(group).max(CHUNK_BYTES);
     let at = chunk.saturating_mul(u64::from(CHUNK_BYTES));
     let from = at.checked_rem(u64::from(len)).unwrap_or(0);
@@ -270,16 +280,31 @@ pub(super) fn learn<W: World>(w: &W, number: u64, ended: &dyn Fn() -> bool) {
     }
 }
 
+/// What a group holds of a chunk; nothing if no channel of it is up, or as
+/// [`read_over`](greet::read_over).
+pub(super) fn read<W: World>(
+    w: &W,
+    group: usize,
+    chunk: u64,
+    ended: &dyn Fn() -> bool,
+) -> Option<Sum> {
+    let up = w.core().group(group).map_or(0, |g| g.up());
+    if up == 0 {
+        return None;
+    }
+    let place = place_of(w, group, chunk);
+    greet::read_over(w, group, up.trailing_zeros(), &place, ended)
+}
+
 /// The checksum of a chunk that is watched, if all groups in sync that can be read now agree.
 fn read_alike<W: World>(w: &W, chunk: u64, watch: Watch, ended: &dyn Fn() -> bool) -> Option<Sum> {
     let mut first: Option<(usize, Sum)> = None;
     for group in w.core().view().readable().iter() {
-        let up = w.core().group(group).map_or(0, |g| g.up());
-        if up == 0 {
+        let is_up = w.core().group(group).is_some_and(|g| g.up() != 0);
+        if !is_up {
             continue;
         }
-        let place = place_of(w, group, chunk);
-        let sum = greet::read_over(w, group, up.trailing_zeros(), &place, ended)?;
+        let sum = read(w, group, chunk, ended)?;
         match first {
             None => first = Some((group, sum)),
             Some((_, other)) if other == sum => {}

@@ -8,15 +8,18 @@
 //! that failed was faulted, and its map marked, before that.
 
 use super::{
-    core::{EIO, EOPNOTSUPP},
+    core::bit,
+    pdu::{EIO, EOPNOTSUPP},
     twins, Balance, Carrier, Losses, Op, Outcomes, Request, Transfer, World,
 };
 use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
+    evidence::Sum,
     group::{GroupSet, GroupState, View},
     wire::request::{Command, CommandFlags},
     word::update,
 };
+use ::core::ops::Range;
 
 pub(super) type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
@@ -147,14 +150,19 @@ pub trait Route: World {
         let Some(rq) = twins::offer(self, rq, view.writable()) else {
             return 0;
         };
+        self.send_writes(view.writable(), &rq)
+    }
+
+    /// Sends a write, or a flush, which has its claim, to all these groups.
+    fn send_writes(&self, groups: GroupSet, rq: &RequestOf<Self>) -> u32 {
         let mut used = 0;
-        for group in view.writable().iter() {
-            used |= self.send_write(group, &rq);
+        for group in groups.iter() {
+            used |= self.send_write(group, rq);
         }
         used
     }
 
-    /// Sends a write, or a flush, which has its claim, to one group.
+    /// The same, to one.
     fn send_write(&self, group: usize, rq: &RequestOf<Self>) -> u32 {
         match write_transfer(self, group, rq) {
             Some(transfer) => self.dispatch(group, rq.tag(), transfer),
@@ -219,7 +227,7 @@ pub trait Route: World {
                     Ok(()) => {
                         g.note_used(channel);
                         core.last_active.store(u64::from(channel));
-                        return 1u32.checked_shl(channel).unwrap_or(0);
+                        return bit(channel);
                     }
                     Err(back) => transfer = back,
                 }
@@ -371,15 +379,13 @@ fn remember<W: World>(w: &W, rq: &RequestOf<W>) {
     if rq.op() != Op::Write || !w.wants_evidence() {
         return;
     }
-    let (first, sectors) = sectors_of(rq);
-    // Only whole chunks: of a part no checksum could be had.
-    let start = first.div_ceil(CHUNK_SECTORS);
-    let end = first.saturating_add(sectors) / CHUNK_SECTORS;
+    let chunks = whole_chunks(rq);
     let random = w.core().next_turn();
-    let Some(nth) = u64::from(random).checked_rem(end.saturating_sub(start)) else {
+    let count = chunks.end.saturating_sub(chunks.start);
+    let Some(nth) = u64::from(random).checked_rem(count) else {
         return;
     };
-    let chunk = start.saturating_add(nth);
+    let chunk = chunks.start.saturating_add(nth);
     let Some(proposal) = w.evidence().propose(rq.tag(), chunk, random) else {
         return;
     };
@@ -387,11 +393,23 @@ fn remember<W: World>(w: &W, rq: &RequestOf<W>) {
     if w.is_overlapped(rq.tag(), Span::new(sector, CHUNK_SECTORS)) {
         return w.evidence().withdraw(proposal);
     }
-    let from = sector.saturating_sub(first) << 9;
-    match w.checksum(&W::Buffer::of(rq.clone()), from as u32) {
+    match sum_in(w, rq, chunk) {
         Some(sum) => rq.pdu().set_evidence(proposal.to_bits(sum)),
         None => w.evidence().withdraw(proposal),
     }
+}
+
+/// The chunks that a write covers. Only whole ones: of a part no checksum could be had.
+pub(super) fn whole_chunks(rq: &impl Request) -> Range<u64> {
+    let (first, sectors) = sectors_of(rq);
+    first.div_ceil(CHUNK_SECTORS)..first.saturating_add(sectors) / CHUNK_SECTORS
+}
+
+/// The checksum of a chunk in the copy of a write's data; nothing if it is not in there.
+pub(super) fn sum_in<W: World>(w: &W, rq: &RequestOf<W>, chunk: u64) -> Option<Sum> {
+    let (first, _) = sectors_of(rq);
+    let from = chunk.saturating_mul(CHUNK_SECTORS).saturating_sub(first) << 9;
+    w.checksum(&W::Buffer::of(rq.clone()), from as u32)
 }
 
 /// The write does not go now.

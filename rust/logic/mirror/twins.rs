@@ -16,13 +16,11 @@
 //! the write), until one write has shown the difference, or [`TRIES`] have not.
 
 use super::{
-    greet,
-    proof::{self, place_of, LEARNT},
-    route::{sectors_of, RequestOf},
-    Carrier, News, Op, Request, Route, World,
+    proof::{self, LEARNT},
+    route::{sum_in, whole_chunks, RequestOf},
+    News, Op, Request, Route, World,
 };
 use crate::logic::{
-    barrier::CHUNK_SECTORS,
     evidence::Sum,
     group::{GroupSet, GroupState},
     MAX_GROUPS,
@@ -53,7 +51,7 @@ pub(super) fn offer<W: World>(w: &W, rq: RequestOf<W>, groups: GroupSet) -> Opti
     }
     let readable = w.core().view().readable();
     let in_sync = groups.iter().filter(|&g| readable.has(g)).count();
-    let is_fit = || rq.op() == Op::Write && in_sync >= 2 && first_chunk(&rq).is_some();
+    let is_fit = || rq.op() == Op::Write && in_sync >= 2 && !whole_chunks(&rq).is_empty();
     if !is_fit() {
         return Some(rq);
     }
@@ -68,14 +66,6 @@ pub(super) fn offer<W: World>(w: &W, rq: RequestOf<W>, groups: GroupSet) -> Opti
         w.wake();
     }
     back
-}
-
-/// The first whole chunk of a write.
-fn first_chunk(rq: &impl Request) -> Option<u64> {
-    let (first, sectors) = sectors_of(rq);
-    let chunk = first.div_ceil(CHUNK_SECTORS);
-    let end = first.saturating_add(sectors) / CHUNK_SECTORS;
-    (chunk < end).then_some(chunk)
 }
 
 /// Looks what a device stands on that is being enabled: reads some places ([`proof::learn`]), and
@@ -115,11 +105,7 @@ fn want<W: World>(w: &W, wants: bool) {
 
 /// Sends a write to all these groups.
 fn send<W: World>(w: &W, rq: &RequestOf<W>, groups: GroupSet) {
-    let mut used = 0;
-    for group in groups.iter() {
-        used |= w.send_write(group, rq);
-    }
-    w.kick_all(used);
+    w.kick_all(w.send_writes(groups, rq));
 }
 
 /// Sends a write from group to group, and looks for it in the others; whether that has told anything.
@@ -129,17 +115,14 @@ fn try_write<W: World>(
     groups: GroupSet,
     ended: &dyn Fn() -> bool,
 ) -> bool {
-    let (first, _) = sectors_of(rq);
-    let look = first_chunk(rq).and_then(|chunk| {
-        let from = chunk.saturating_mul(CHUNK_SECTORS).saturating_sub(first) << 9;
-        let new = w.checksum(&W::Buffer::of(rq.clone()), from as u32)?;
-        Some((chunk, new))
-    });
+    let look = whole_chunks(rq)
+        .next()
+        .and_then(|chunk| Some((chunk, sum_in(w, rq, chunk)?)));
     let Some((chunk, new)) = look else {
         send(w, rq, groups);
         return false;
     };
-    let read = |group: usize| read(w, group, chunk, ended);
+    let read = |group: usize| proof::read(w, group, chunk, ended);
     let in_sync = w.core().view().readable();
     let mut before = [None; MAX_GROUPS];
     for group in groups.iter().filter(|&g| in_sync.has(g)) {
@@ -178,16 +161,6 @@ fn try_write<W: World>(
     let done = told.len() >= 2 && left.iter().all(|g| !told.has(g));
     send(w, rq, left);
     done
-}
-
-/// What a group holds of a chunk.
-fn read<W: World>(w: &W, group: usize, chunk: u64, ended: &dyn Fn() -> bool) -> Option<Sum> {
-    let up = w.core().group(group).map_or(0, |g| g.up());
-    if up == 0 {
-        return None;
-    }
-    let place = place_of(w, group, chunk);
-    greet::read_over(w, group, up.trailing_zeros(), &place, ended)
 }
 
 /// Sends a write to a group and waits until it is done. False if it has failed, if the group is not in

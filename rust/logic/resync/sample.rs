@@ -18,9 +18,8 @@
 
 use super::walk::{Ended, Overseer, Site, Walk, COMPARES};
 use crate::logic::{
-    barrier::CHUNK_SECTORS,
     bitmap::Run,
-    mirror::{CopyOutcome, Copying, Route, States},
+    mirror::{proof::blocks_of_chunk, CopyOutcome, Copying, Route, States},
     wire::request::Command,
 };
 
@@ -37,18 +36,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     pub(super) fn compare_samples(&mut self) -> Result<(), Ended> {
         let (site, group) = (self.site, self.group);
         let blocks = self.blocks();
-        let unit = site.block_sectors().max(1);
         let one = |first| Run { first, len: 1 };
         self.compare_runs(&mut [one(0), one(blocks.saturating_sub(1))].into_iter())?;
-        let of_chunk = |chunk: u64| {
-            let sector = chunk.saturating_mul(CHUNK_SECTORS);
-            let first = sector / unit;
-            let len = (sector % unit).saturating_add(CHUNK_SECTORS).div_ceil(unit);
-            Run { first, len }
-        };
         let random = site.random() as u32;
         let pieces = site.evidence().pieces(random).take(REMEMBERED);
-        self.compare_runs(&mut pieces.map(|piece| of_chunk(piece.chunk)))?;
+        self.compare_runs(&mut pieces.map(|piece| blocks_of_chunk(site, piece.chunk)))?;
         let samples = SAMPLES.min(blocks);
         // Each in a part of its own, at a place that is another one each time.
         let part = blocks.checked_div(samples).unwrap_or(0);
