@@ -11,7 +11,7 @@ use crate::kapi::{
     block::mq::Operations,
     net::{Endpoint, Socket},
 };
-use crate::logic::channel::DownReason;
+use crate::logic::session::DownReason;
 use crate::logic::wire::handshake::{Export, Handshake, Step, SCRATCH};
 use kernel::{
     prelude::*,
@@ -38,12 +38,12 @@ impl Deadline {
 }
 
 impl<T: Operations> Channel<T> {
-    /// Connects to the server of `spec` and negotiates.
+    /// Connects to the server of `spec` and negotiates, as far as its group may have what is there.
     pub(super) fn connect<H: Home<Ops = T>>(
         &self,
         home: &H,
         spec: &Spec,
-    ) -> Result<(Arc<Socket>, Export), DownReason> {
+    ) -> Result<Arc<Socket>, DownReason> {
         let deadline = Deadline::after_s(home.connect_timeout_s());
         let to = spec.endpoint()?;
         let sock = Socket::new(&spec.net, to)
@@ -66,10 +66,8 @@ impl<T: Operations> Channel<T> {
             link.export = Some(export);
             !link.ever_up
         };
-        if is_new && home.is_another(spec.group, &export) {
-            return Err(DownReason::OtherExport);
-        }
-        Ok((sock, export))
+        home.admit(spec.group, &export, is_new)?;
+        Ok(sock)
     }
 
     fn dial(&self, sock: &Socket, to: Endpoint<'_>, deadline: &Deadline) -> Result<(), DownReason> {

@@ -9,9 +9,9 @@
 use super::connect::{recv_all, send_all, Deadline};
 use crate::kapi::{checksum::Crc32c, net::Socket};
 use crate::logic::{
-    channel::DownReason,
     evidence::{Sum, CHUNK_BYTES},
     mirror::Place,
+    session::DownReason,
     wire::{
         reply::{self, REPLY_LEN},
         request::{self, Command, CommandFlags},

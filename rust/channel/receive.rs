@@ -1,319 +1,149 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Receiving: replies, and the data of reads into the pages of the requests.
+//! The steps of a session, carried out: replies come, and the data of reads goes into the pages of
+//! the requests.
 //!
-//! Context: the channel's own thread, the only one that receives. Every [`TICK_MS`] of silence, and
-//! every [`BUSY_TICK`] replies, it looks whether a request has gone unanswered for too long.
+//! Context: the channel's own thread, the only one that receives.
 
-use super::{inbox::Inbox, owed::Owed, Channel, Fence, Home, Outcome, Transfer};
-use crate::kapi::{iovec::Incoming, net::Socket};
-use crate::logic::channel::DownReason;
-use crate::logic::mirror::{End, Rest};
-use crate::logic::wire::{
-    reply::{self, NbdError, Reply, REPLY_LEN},
-    request::Command,
+use super::{table::LockedSlots, Channel, Home};
+use crate::kapi::{
+    iovec::{Buffer, Incoming},
+    net::Socket,
+};
+use crate::logic::{
+    ids::Lane,
+    session::{
+        hang_up::Rest, Around, ChannelEvent, Debt, DownReason, Event, Received, Session, Step,
+    },
 };
 use kernel::{
     prelude::*,
-    sync::atomic::{
-        ordering::{Acquire, Relaxed},
-        Atomic,
-    },
-    time::{Instant, Monotonic},
+    sync::atomic::{ordering::Acquire, Atomic},
 };
 
-/// How long one receive waits.
-pub(super) const TICK_MS: u32 = 500;
-/// Replies between two looks at the time.
-const BUSY_TICK: u32 = 256;
-/// How long the server may take to answer what it has when the channel is to end, or to close after
-/// we have closed our side, in milliseconds.
-const DRAIN_MS: i64 = 5000;
+/// How long a channel sleeps at most before it looks again what it waits for.
+const PAUSE_MS: u32 = 500;
 
-/// ECONNRESET as a positive number.
-const ECONNRESET_NO: i32 = 104;
+/// The session over a socket.
+pub(super) type Sitting<'a, H> = Session<'a, LockedSlots<<H as Home>::Ops>, KVVec<u8>, KVec<Debt>>;
 
-/// How a connection ended, and why.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ending {
-    /// Why.
-    pub(super) reason: DownReason,
-    /// How.
-    pub(super) end: End,
-}
-
-/// The receiving side of a connection.
-pub(super) struct Receiver<'a, H: Home> {
-    channel: &'a Channel<H::Ops>,
-    home: &'a H,
-    group: u8,
+/// A connection that carries requests.
+pub(super) struct Served<'a, H: Home> {
+    pub(super) channel: &'a Channel<H::Ops>,
+    pub(super) home: &'a H,
+    pub(super) lane: Lane,
     pub(super) sock: &'a Socket,
-    inbox: Inbox,
-    /// Since when the channel takes no more requests, and waits for the answers to those it has.
-    draining_since: Option<Instant<Monotonic>>,
-    /// Replies until the next look at the clock.
-    until_tick: u32,
-    last_tick: Instant<Monotonic>,
-    /// Since when the data of a read is being received, which is in no table then.
-    data_since: Option<Instant<Monotonic>>,
-    /// Bytes of a read's data that nobody wants any more.
-    unwanted: usize,
     /// Sending has failed.
-    broken: &'a Atomic<bool>,
+    pub(super) broken: &'a Atomic<bool>,
 }
 
-impl<'a, H: Home> Receiver<'a, H> {
-    /// A receiver of `sock`; `broken` says that sending has failed.
-    pub(super) fn new(
-        channel: &'a Channel<H::Ops>,
-        home: &'a H,
-        group: u8,
-        sock: &'a Socket,
-        inbox: Inbox,
-        broken: &'a Atomic<bool>,
-    ) -> Self {
-        Self {
-            channel,
-            home,
-            group,
-            sock,
-            inbox,
-            draining_since: None,
-            until_tick: BUSY_TICK,
-            last_tick: Instant::now(),
-            data_since: None,
-            unwanted: 0,
-            broken,
-        }
-    }
-
-    /// Serves replies until the connection ends.
-    pub(super) fn run(&mut self, mut incoming: Incoming) -> Ending {
-        let reason = self.serve(&mut incoming);
-        let fence = match reason {
-            // The server closed by itself: what it received was carried out before, or is not
-            // carried out at all.
-            // Not if sending had failed: then we closed our side first, and not every server that
-            // sees that finishes what it has begun before it closes its own.
-            DownReason::Closed | DownReason::Cut
-                if !self.broken.load(Acquire) && self.sock.peer_closed() =>
-            {
-                Fence::Fenced
-            }
-            // Nothing is unanswered.
-            DownReason::Removed => Fence::Fenced,
-            // What it sent made no sense, but its closing still tells when it is through with what
-            // it received.
-            DownReason::Reply(_) | DownReason::UnknownCookie | DownReason::ServerShutdown => {
-                self.drain_blindly()
-            }
-            _ => Fence::Open,
-        };
-        let rest = match reason {
-            DownReason::RequestTimeout => Rest::Alive,
-            // The server's host does not know the connection any more, so the process that had it
-            // has closed it, or is gone; what it had begun it soon has done.
-            DownReason::System(ECONNRESET_NO) => Rest::Gone,
-            _ => Rest::Silent,
-        };
-        let end = End { fence, rest };
-        Ending { reason, end }
-    }
-
-    fn serve(&mut self, incoming: &mut Incoming) -> DownReason {
+impl<H: Home> Served<'_, H> {
+    /// Carries out the steps of the session until it is over.
+    pub(super) fn run(&self, mut session: Sitting<'_, H>, mut incoming: Incoming) {
         loop {
-            let result = self.reply(incoming).and_then(|()| self.tick_if_due());
-            if let Err(reason) = result {
-                return reason;
+            match session.next(self) {
+                Step::Recv => {
+                    let got = self.sock.recv_some(session.room());
+                    session.received(self, received(got));
+                }
+                Step::Fill(from, to) => {
+                    let got = session
+                        .buffer()
+                        .ok_or(EINVAL)
+                        .and_then(|buffer| incoming.recv(self.sock, buffer, from, to));
+                    session.received(self, received(got));
+                }
+                Step::Copy => {
+                    session.copy(|buffer, bytes| incoming.copy_in(buffer, bytes).is_ok());
+                }
+                Step::Drain => {
+                    self.home.tell(self.lane, Event::Left);
+                    // It may have come up when it was told already.
+                    self.channel.queue.lock().end();
+                }
+                Step::Hush => self.sock.shutdown_send(),
+                Step::Tell(event) => self.tell(event),
+                Step::Close(reason, rest) => self.close(&session, reason, rest),
+                Step::Abort => self.sock.abort(),
+                Step::Pause(ms, heeds_stop) => {
+                    let mut ended = || heeds_stop && self.channel.is_stopping();
+                    self.home.sleep(ms.min(PAUSE_MS), &mut ended);
+                }
+                Step::Over => return,
             }
         }
     }
 
-    /// Takes one reply.
-    fn reply(&mut self, incoming: &mut Incoming) -> Result<(), DownReason> {
-        let reply = self.next()?;
-        let table = self
-            .home
-            .table(self.group)
-            .ok_or(DownReason::UnknownCookie)?;
-        let (number, transfer) = table
-            .finish(reply.cookie, self.channel.index)
-            .ok_or(DownReason::UnknownCookie)?;
-        let outcome = reply.error.map_or(Outcome::Done, Outcome::Refused);
-        if outcome == Outcome::Refused(NbdError::Shutdown) {
-            // It has done nothing, and will do nothing more: that is the end of the channel, not of
-            // the request.
-            self.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
-            return Err(DownReason::ServerShutdown);
+    fn tell(&self, event: Event<Buffer<H::Ops>>) {
+        if let Event::Ended {
+            transfer, outcome, ..
+        } = &event
+        {
+            self.channel.count_done(transfer, *outcome);
         }
-        let has_data = outcome == Outcome::Done && transfer.command == Command::Read;
-        self.inbox
-            .expect_like(if has_data { transfer.len } else { 0 });
-        if has_data {
-            self.data_since = Some(Instant::now());
-            let data = self.data(&transfer, incoming);
-            self.data_since = None;
-            if let Err(reason) = data {
-                self.give_back(number, transfer, Outcome::Lost(Fence::Fenced));
-                return Err(reason);
-            }
-        }
-        self.give_back(number, transfer, outcome);
-        Ok(())
+        self.home.tell(self.lane, event);
     }
 
-    /// Receives the next reply, without its data.
-    fn next(&mut self) -> Result<Reply, DownReason> {
-        let header = self.header()?;
-        reply::parse(&header).map_err(DownReason::Reply)
-    }
-
-    /// Waits a moment for what the server owes. A write that was not given back yet is given back
-    /// when its reply has come. An error if nothing more will come.
-    pub(super) fn collect(&mut self, owed: &mut Owed) -> Result<(), DownReason> {
-        let thrown_away = self.inbox.take(self.unwanted).len();
-        self.unwanted = self.unwanted.saturating_sub(thrown_away);
-        if self.unwanted > 0 || !self.inbox.has_header() {
-            self.inbox.expect_like(0);
-            return match self.inbox.recv(self.sock) {
-                Ok(0) => Err(DownReason::Closed),
-                Ok(_) => Ok(()),
-                Err(e) if e == EAGAIN => Ok(()),
-                Err(e) => Err(DownReason::System(e.to_errno().saturating_neg())),
-            };
+    /// Takes the socket away from whoever sends.
+    fn close(&self, session: &Sitting<'_, H>, reason: DownReason, rest: Rest) {
+        let channel = self.channel;
+        channel.not_up(self.home, self.lane, ChannelEvent::Lost, reason);
+        channel.queue.lock().close();
+        if rest != Rest::Alive {
+            self.sock.shutdown();
         }
-        let reply = self.next()?;
-        if let Some(len) = owed.settle(reply.cookie) {
-            if reply.error.is_none() {
-                self.unwanted = len as usize;
-            }
-            return Ok(());
-        }
-        let table = self.home.table(self.group);
-        let late = table.and_then(|table| table.finish(reply.cookie, self.channel.index));
-        let (number, transfer) = late.ok_or(DownReason::UnknownCookie)?;
-        // Reads were given back at once. A write that was done is done once more: it may be known
-        // already that what was written on this connection is not covered by a flush on another.
-        let again = Outcome::Lost(Fence::Fenced);
-        let outcome = reply.error.map_or(again, Outcome::Refused);
-        self.give_back(number, transfer, outcome);
-        Ok(())
-    }
-
-    /// Receives the header of the next reply.
-    fn header(&mut self) -> Result<[u8; REPLY_LEN], DownReason> {
-        loop {
-            if let Some(header) = self.inbox.header() {
-                return Ok(header);
-            }
-            match self.inbox.recv(self.sock) {
-                Ok(0) if self.inbox.is_empty() => return Err(DownReason::Closed),
-                other => self.more(other)?,
+        // Whoever sends finds the socket shut, or the queue closed, and lets go of it.
+        let tx = channel.tx.lock().take();
+        channel.queue.lock().give_up();
+        let Some(mut tx) = tx else { return };
+        for &cookie in tx.pipe.abandon() {
+            if let Some(event) = session.never_sent(cookie) {
+                self.tell(event);
             }
         }
     }
+}
 
-    /// Receives the data of a read into its buffer.
-    fn data(
-        &mut self,
-        transfer: &Transfer<H::Ops>,
-        incoming: &mut Incoming,
-    ) -> Result<(), DownReason> {
-        let len = transfer.len as usize;
-        let here = self.inbox.take(len);
-        let mut got = here.len();
-        incoming
-            .copy_in(&transfer.buffer, here)
-            .map_err(|_| DownReason::Cut)?;
-        while got < len {
-            let result = incoming.recv(self.sock, &transfer.buffer, got, len);
-            got = got.saturating_add(result.unwrap_or(0));
-            self.unwanted = len.saturating_sub(got);
-            self.more(result)?;
-        }
-        Ok(())
+impl<H: Home> Around for Served<'_, H> {
+    fn now_ms(&self) -> u64 {
+        self.home.now_ms()
     }
 
-    /// What the result of a receive in the middle of a message means.
-    fn more(&mut self, result: Result<usize>) -> Result<(), DownReason> {
-        match result {
-            Ok(0) => Err(DownReason::Cut),
-            // A server that sends a byte now and then must not keep us from looking at the clock.
-            Ok(_) if self.last_tick.elapsed().as_millis() < i64::from(TICK_MS) => Ok(()),
-            Ok(_) => self.tick(),
-            Err(e) if e == EAGAIN => self.tick(),
-            Err(e) => Err(DownReason::System(e.to_errno().saturating_neg())),
-        }
+    fn is_stopping(&self) -> bool {
+        self.channel.is_stopping()
     }
 
-    /// A transfer of the channel, taken out of the table, has ended.
-    pub(super) fn give_back(&self, number: u32, transfer: Transfer<H::Ops>, outcome: Outcome) {
-        self.channel.count_done(&transfer, outcome);
-        self.home.done(self.group, number, transfer, outcome);
+    fn is_broken(&self) -> bool {
+        self.broken.load(Acquire)
     }
 
-    fn tick_if_due(&mut self) -> Result<(), DownReason> {
-        if self.channel.is_stopping() {
-            return self.tick();
-        }
-        self.until_tick = self.until_tick.saturating_sub(1);
-        if self.until_tick > 0 {
-            return Ok(());
-        }
-        self.tick()
+    fn has_peer_closed(&self) -> bool {
+        self.sock.peer_closed()
     }
 
-    /// Looks at the clock: has the channel been told to stop, has a request waited too long?
-    fn tick(&mut self) -> Result<(), DownReason> {
-        self.until_tick = BUSY_TICK;
-        self.last_tick = Instant::now();
-        if self.broken.load(Relaxed) {
-            return Err(DownReason::RequestTimeout);
-        }
-        if self.channel.is_stopping() {
-            return self.drain();
-        }
-        let limit = self.home.patience_ms(self.group);
-        let table = self.home.table(self.group);
-        let longest = table.map_or(0, |t| t.longest_wait_ms(self.channel.index));
-        let data = self.data_since.map_or(0, |s| s.elapsed().as_millis());
-        if u64::try_from(longest.max(data)).is_ok_and(|ms| ms >= limit) {
-            return Err(DownReason::RequestTimeout);
-        }
-        Ok(())
+    fn patience_ms(&self) -> u64 {
+        self.home.patience_ms(self.lane.group)
     }
 
-    /// The channel is to end: it takes no more requests, and ends when those that it has are
-    /// answered. Its own side is open until then, see Documentation/servers.rst.
-    fn drain(&mut self) -> Result<(), DownReason> {
-        let since = *self.draining_since.get_or_insert_with(Instant::now);
-        self.home.leave(self.channel.index, self.group);
-        // It may have come up when it was told already.
-        self.channel.queue.lock().end();
-        let table = self.home.table(self.group);
-        if !table.is_some_and(|table| table.has_any(self.channel.index)) {
-            return Err(DownReason::Removed);
-        }
-        if since.elapsed().as_millis() >= DRAIN_MS {
-            return Err(DownReason::RequestTimeout);
-        }
-        Ok(())
+    fn timeout_ms(&self) -> u64 {
+        self.home.timeout_ms()
     }
 
-    /// Throws away what comes until the server closes.
-    fn drain_blindly(&mut self) -> Fence {
-        self.sock.shutdown_send();
-        let mut scrap = [0u8; 64];
-        let began = Instant::<Monotonic>::now();
-        while began.elapsed().as_millis() < DRAIN_MS {
-            match self.sock.recv(&mut scrap) {
-                Ok(0) if self.sock.peer_closed() => return Fence::Fenced,
-                Ok(0) => return Fence::Open,
-                Ok(_) => {}
-                Err(e) if e == EAGAIN => {}
-                Err(_) => return Fence::Open,
-            }
-        }
-        Fence::Open
+    fn is_failing(&self) -> bool {
+        self.home.is_failing()
+    }
+
+    fn give_up_group(&self) -> bool {
+        self.home.give_up_group(self.lane.group)
+    }
+}
+
+/// What a receive brought, to a session.
+fn received(got: Result<usize>) -> Received {
+    match got {
+        Ok(0) => Received::End,
+        Ok(len) => Received::Bytes(len),
+        Err(e) if e == EAGAIN => Received::Nothing,
+        Err(e) => Received::Failed(e.to_errno().saturating_neg()),
     }
 }

@@ -1,36 +1,116 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sending.
-//!
-//! A submitter that finds nobody sending sends itself, its own transfers and those that others
-//! queue meanwhile, as far as the socket takes them at once. When the socket is full, or after
-//! [`ROUNDS`] calls of the network, it leaves the rest to the sender thread, which may wait: so a
-//! slow server holds up nobody but itself. Where the server has several transfers to answer already,
-//! or transfers come in bunches (`logic::send_queue`), all is left to the thread: it runs when the
-//! submitters of its processor have queued what they have, and a call of the network costs about
-//! the same for one transfer as for many.
+//! The sending side of a socket, and the thread for it. Who sends, and how much, is decided in
+//! `crate::logic::session::{send_queue, sending}`.
 //!
 //! Context: process context; `tx` is held while sending, and only by the one that the queue calls
 //! the sender.
 
-use super::{Channel, Home, Tx};
-use crate::kapi::{block::mq::Operations, iovec::Sent, scope::NoReclaim};
-use crate::logic::{send_queue::Sender, wire::request::REQUEST_LEN};
-use kernel::sync::atomic::ordering::Release;
+use super::{Channel, Home};
+use crate::kapi::{
+    block::mq::Operations,
+    iovec::{self, Buffer, Outgoing, MESSAGES},
+    net::Socket,
+    scope::NoReclaim,
+};
+use crate::logic::{
+    ids::GroupId,
+    session::{
+        pump,
+        send_queue::{Batch, SendQueue, Sender},
+        Message, Pipe, Queue, Sent, Stop,
+    },
+    wire::request::REQUEST_LEN,
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{ordering::Release, Atomic},
+        Arc,
+    },
+};
 
-/// How many calls of the network a submitter makes before it leaves the sending to the thread.
-const ROUNDS: u32 = 8;
+/// The sending side of a connection.
+pub(super) struct Tx<T: Operations> {
+    /// The group whose transfers are sent.
+    group: GroupId,
+    /// Sending failed: what the receiver sees next is not the server's doing.
+    broken: Arc<Atomic<bool>>,
+    pub(super) pipe: SocketPipe<T>,
+    /// Transfers that were taken from the queue and not yet collected.
+    backlog: Batch,
+}
 
-/// Why a pump stopped.
-enum Stop {
-    /// The queue was empty.
-    Idle,
-    /// The socket takes no more now, or it was enough for a submitter.
-    HandOver,
-    /// The socket is broken.
-    Broken,
-    /// The channel has gone down, and what was not sent is not to be sent any more.
-    Closed,
+impl<T: Operations> Tx<T> {
+    pub(super) fn new(
+        group: GroupId,
+        sock: &Arc<Socket>,
+        broken: &Arc<Atomic<bool>>,
+    ) -> Result<Self> {
+        Ok(Self {
+            group,
+            broken: broken.clone(),
+            pipe: SocketPipe {
+                sock: sock.clone(),
+                out: Outgoing::new(sock)?,
+                cookies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
+            },
+            backlog: Batch::default(),
+        })
+    }
+}
+
+/// A socket, and what is collected for it.
+pub(super) struct SocketPipe<T: Operations> {
+    pub(super) sock: Arc<Socket>,
+    out: Outgoing<T>,
+    /// The cookies of the messages in `out`, in order.
+    cookies: KVec<u64>,
+}
+
+impl<T: Operations> SocketPipe<T> {
+    /// Nothing more is sent: gives the cookies of what was not sent as a whole.
+    pub(super) fn abandon(&mut self) -> &[u64] {
+        self.out.abandon();
+        let sent = self.cookies.len().saturating_sub(self.out.unsent());
+        self.cookies.get(sent..).unwrap_or_default()
+    }
+}
+
+impl<T: Operations> Pipe for SocketPipe<T> {
+    type Buffer = Buffer<T>;
+
+    fn has_room(&self) -> bool {
+        self.out.has_room(REQUEST_LEN)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
+    fn push(&mut self, message: Message<Buffer<T>>) -> bool {
+        if self.out.is_empty() {
+            self.cookies.clear();
+        }
+        let header = message.header();
+        let body = message.body.map(|body| (body, message.len as usize));
+        self.cookies.push_within_capacity(message.cookie).is_ok()
+            && self.out.push(&header, body).is_ok()
+    }
+
+    fn send(&mut self, may_wait: bool) -> Option<Sent> {
+        match self.out.send(&self.sock, false, may_wait) {
+            Ok(iovec::Sent::All) => Some(Sent::All),
+            Ok(iovec::Sent::Blocked) => Some(Sent::Blocked),
+            Err(_) => None,
+        }
+    }
+}
+
+impl<T: Operations> Queue for Channel<T> {
+    fn with<R>(&self, f: impl FnOnce(&mut SendQueue) -> R) -> R {
+        f(&mut self.queue.lock())
+    }
 }
 
 impl<T: Operations> Channel<T> {
@@ -39,13 +119,13 @@ impl<T: Operations> Channel<T> {
         let carried = self.carried.get() as usize;
         let sender = self.queue.lock().choose_sender(carried);
         match sender {
-            Some(Sender::Active) => self.pump(home, false),
+            Some(Sender::Active) => self.pump(home, Sender::Active),
             Some(Sender::Thread) => self.sender.notify_one(),
             Some(Sender::Idle) | None => {}
         }
     }
 
-    fn pump<H: Home<Ops = T>>(&self, home: &H, thread: bool) {
+    fn pump<H: Home<Ops = T>>(&self, home: &H, sender: Sender) {
         let mut guard = self.tx.lock();
         // Without a socket the channel has just gone down, and its end has made the queue idle.
         let Some(tx) = &mut *guard else { return };
@@ -54,7 +134,10 @@ impl<T: Operations> Channel<T> {
         };
         let stop = {
             let _scope = NoReclaim::enter();
-            self.pump_socket(tx, table, thread)
+            let to = (table, self.id);
+            pump(&mut tx.pipe, &mut tx.backlog, self, to, sender, || {
+                home.now_ms()
+            })
         };
         match stop {
             Stop::Idle => {}
@@ -65,53 +148,12 @@ impl<T: Operations> Channel<T> {
             }
             Stop::Broken => {
                 // What the socket did not take is left for the channel's end to see.
-                tx.out.abandon();
+                tx.pipe.out.abandon();
                 // The receiver takes the channel down. The receiving side stays as it is: what
                 // comes there tells whether the server has closed.
                 tx.broken.store(true, Release);
-                tx.sock.shutdown_send();
+                tx.pipe.sock.shutdown_send();
                 self.queue.lock().give_up();
-            }
-        }
-    }
-
-    fn pump_socket(&self, tx: &mut Tx<T>, table: &super::Table<T>, thread: bool) -> Stop {
-        let mut rounds = 0u32;
-        loop {
-            while tx.out.has_room(REQUEST_LEN) {
-                let Some(number) = tx.backlog.pop() else {
-                    let idle_if_empty = tx.out.is_empty();
-                    if self.queue.lock().take(&mut tx.backlog, idle_if_empty) {
-                        continue;
-                    }
-                    if idle_if_empty {
-                        return Stop::Idle;
-                    }
-                    break;
-                };
-                if let Some(message) = table.start(number, self.index) {
-                    if tx.out.is_empty() {
-                        tx.cookies.clear();
-                    }
-                    let noted = tx.cookies.push_within_capacity(message.cookie).is_ok();
-                    if !noted || tx.out.push(&message.header, message.body).is_err() {
-                        return Stop::Broken;
-                    }
-                }
-            }
-            match tx.out.send(&tx.sock, false, thread) {
-                Ok(Sent::All) => {}
-                Ok(Sent::Blocked) if thread => {}
-                Ok(Sent::Blocked) => return Stop::HandOver,
-                Err(_) => return Stop::Broken,
-            }
-            // The end of the channel waits for us, and has a time limit.
-            if thread && self.queue.lock().is_closed() {
-                return Stop::Closed;
-            }
-            rounds = rounds.saturating_add(1);
-            if !thread && rounds >= ROUNDS {
-                return Stop::HandOver;
             }
         }
     }
@@ -128,7 +170,7 @@ impl<T: Operations> Channel<T> {
                 let _ = self.sender.wait_interruptible(&mut queue);
             }
             drop(queue);
-            self.pump(home, true);
+            self.pump(home, Sender::Thread);
         }
     }
 

@@ -5,10 +5,11 @@
 use super::{Control, Device, Failure};
 use crate::channel::{ChannelThreads, Spec};
 use crate::logic::{
-    channel::{ChannelState, DownReason},
     command::Address,
     group::{GroupFault, GroupState},
+    ids::{ChannelId, GroupId},
     mirror::{States, World},
+    session::{ChannelState, DownReason},
     MAX_CHANNELS,
 };
 use crate::wait::Woken;
@@ -33,7 +34,7 @@ impl Device {
         let group = spec.group;
         let g = self
             .mirror
-            .group(usize::from(group))
+            .group(group.index())
             .ok_or(Failure::new(EINVAL, "no such group"))?;
         if control.channels.len() + usize::from(count) > MAX_CHANNELS {
             return Err(Failure::new(ENOSPC, "too many channels"));
@@ -46,7 +47,7 @@ impl Device {
         let spec = Arc::new(spec, GFP_KERNEL)?;
         let mut added = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
         control.channels.reserve(usize::from(count), GFP_KERNEL)?;
-        let is_new = self.mirror.view().state(usize::from(group)) == GroupState::Absent;
+        let is_new = self.mirror.view().state(group.index()) == GroupState::Absent;
         let result = self
             .start_channels(control, &spec, count, &mut added)
             .and_then(|()| self.await_channels(&added))
@@ -83,14 +84,15 @@ impl Device {
         added: &mut KVec<ChannelThreads<crate::mirror::Mirror>>,
     ) -> Result<(), Failure> {
         for _ in 0..count {
-            let is_used = |i: u8| {
-                control.channels.iter().any(|t| t.index() == i)
-                    || added.iter().any(|t| t.index() == i)
+            let is_used = |id: &ChannelId| {
+                let is_it = |threads: &ChannelThreads<_>| threads.id() == *id;
+                control.channels.iter().any(is_it) || added.iter().any(is_it)
             };
-            let index = (0..MAX_CHANNELS as u8)
-                .find(|&i| !is_used(i))
+            let id = (0..MAX_CHANNELS)
+                .filter_map(ChannelId::new)
+                .find(|id| !is_used(id))
                 .ok_or(Failure::new(ENOSPC, "too many channels"))?;
-            let threads = ChannelThreads::start(self.mirror.clone(), index, spec.clone())?;
+            let threads = ChannelThreads::start(self.mirror.clone(), id, spec.clone())?;
             added.push(threads, GFP_KERNEL)?;
         }
         Ok(())
@@ -105,7 +107,7 @@ impl Device {
         let all = || {
             let mut up = 0;
             for threads in added {
-                let Some(channel) = self.mirror.channels().get(usize::from(threads.index())) else {
+                let Some(channel) = self.mirror.channels().get(threads.id().index()) else {
                     continue;
                 };
                 match channel.with_link(|link| (link.state, link.reason)) {
@@ -127,8 +129,8 @@ impl Device {
         }
     }
 
-    fn join(&self, group: u8) -> Result<(), Failure> {
-        let group = usize::from(group);
+    fn join(&self, group: GroupId) -> Result<(), Failure> {
+        let group = group.index();
         let sectors = self.mirror.core().last_sectors();
         if let (true, Some(g)) = (sectors > 0, self.mirror.group(group)) {
             g.map.set_up(self.mirror.blocks_of(sectors))?;
@@ -154,22 +156,22 @@ impl Device {
     }
 
     /// A group without channels has no export.
-    fn forget_export(&self, control: &Control, group: u8) {
+    fn forget_export(&self, control: &Control, group: GroupId) {
         let is_used = control
             .channels
             .iter()
             .any(|threads| self.group_of(threads) == Some(group));
-        if let (false, Some(g)) = (is_used, self.mirror.group(usize::from(group))) {
+        if let (false, Some(g)) = (is_used, self.mirror.group(group.index())) {
             *g.export.lock() = None;
         }
     }
 
     fn spec_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<Arc<Spec>> {
-        let channel = self.mirror.channels().get(usize::from(threads.index()))?;
+        let channel = self.mirror.channels().get(threads.id().index())?;
         channel.with_link(|link| link.spec.clone())
     }
 
-    fn group_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<u8> {
+    fn group_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<GroupId> {
         self.spec_of(threads).map(|spec| spec.group)
     }
 
@@ -177,11 +179,11 @@ impl Device {
     pub(super) fn disconnect(
         &self,
         control: &mut Control,
-        group: u8,
+        group: GroupId,
         addr: &Option<Address<'_>>,
     ) -> Result<(), Failure> {
         let is_meant = |threads: &ChannelThreads<_>| {
-            let channel = self.mirror.channels().get(usize::from(threads.index()));
+            let channel = self.mirror.channels().get(threads.id().index());
             channel.is_some_and(|channel| {
                 channel.with_link(|link| {
                     link.spec.as_ref().is_some_and(|spec| {
@@ -200,7 +202,7 @@ impl Device {
             return Err(Failure::new(ENOENT, "no such channel"));
         }
         let enabled = control.disk.is_some();
-        let number = usize::from(group);
+        let number = group.index();
         let view = self.mirror.view();
         if meant == all && enabled && view.state(number) != GroupState::Faulty {
             self.mirror.fault(number, GroupFault::Admin)?;

@@ -6,6 +6,7 @@ use super::{Control, Device, Failure};
 use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState, Refusal},
+    ids::GroupId,
     mirror::{Asker, States, World},
     MAX_GROUPS,
 };
@@ -18,19 +19,19 @@ const ENDING_MS: u32 = 10_000;
 
 impl Device {
     /// At once, whatever else is being carried out.
-    pub(super) fn set_faulty(&self, group: u8) -> Result<(), Failure> {
-        self.mirror.set_faulty(usize::from(group))?;
+    pub(super) fn set_faulty(&self, group: GroupId) -> Result<(), Failure> {
+        self.mirror.set_faulty(group.index())?;
         Ok(())
     }
 
     pub(super) fn hot_add(
         &self,
         control: &Control,
-        group: u8,
+        group: GroupId,
         mode: HotAddMode,
         asker: Asker,
     ) -> Result<(), Failure> {
-        let number = usize::from(group);
+        let number = group.index();
         let mirror = &self.mirror;
         let Some(g) = mirror.core().group(number) else {
             return Err(Failure::new(ENOENT, "no such group"));
@@ -114,8 +115,8 @@ impl Device {
         Ok(())
     }
 
-    pub(super) fn hot_remove(&self, control: &mut Control, group: u8) -> Result<(), Failure> {
-        let number = usize::from(group);
+    pub(super) fn hot_remove(&self, control: &mut Control, group: GroupId) -> Result<(), Failure> {
+        let number = group.index();
         if let Some(slot) = self.resyncs.lock().get_mut(number) {
             if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
                 return Err(Failure::new(

@@ -9,8 +9,8 @@
 
 use super::{Device, Failure};
 use crate::logic::{
-    channel::backoff_ms, command::HotAddMode, group::GroupState, mirror::Asker, mirror::World,
-    MAX_GROUPS,
+    command::HotAddMode, group::GroupState, ids::GroupId, mirror::Asker, mirror::World,
+    session::retry::backoff_ms, MAX_GROUPS,
 };
 use kernel::{
     prelude::*,
@@ -89,6 +89,7 @@ impl Device {
         if !self.autoadd.load(Relaxed) || !self.wants_back(group) {
             return None;
         }
-        Some(self.hot_add(&control, group as u8, HotAddMode::Dirty, Asker::Keeper))
+        let group = GroupId::new(group)?;
+        Some(self.hot_add(&control, group, HotAddMode::Dirty, Asker::Keeper))
     }
 }

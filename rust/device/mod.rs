@@ -29,10 +29,10 @@ mod status;
 use crate::channel::{ChannelThreads, Spec};
 use crate::kapi::block::mq::GenDisk;
 use crate::logic::{
-    channel::DownReason,
     command::{DeviceId, Verb},
     group::Refusal,
     mirror::Asker,
+    session::DownReason,
     MAX_GROUPS,
 };
 use crate::mirror::{Driver, Mirror};

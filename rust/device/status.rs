@@ -8,9 +8,9 @@
 use super::Device;
 use crate::channel::{Link, Spec};
 use crate::logic::{
-    channel::{ChannelState, DownReason},
     group::GroupState,
     mirror::World,
+    session::{ChannelState, DownReason},
     status::{
         self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, Reader, ResyncStatus,
         Traffic,
@@ -109,7 +109,7 @@ impl Device {
     ) -> ChannelStatus<'a> {
         let blocks = |bytes: u64| self.mirror.blocks_of(bytes >> 9);
         let mut one = ChannelStatus {
-            group: link.spec.group,
+            group: link.spec.group.index() as u8,
             link: match link.state {
                 ChannelState::Up if link.index as u64 == self.mirror.core().last_active() => {
                     status::Link::Active

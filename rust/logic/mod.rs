@@ -17,15 +17,15 @@
 
 pub mod barrier;
 pub mod bitmap;
-pub mod channel;
 pub mod command;
 pub mod evidence;
 pub mod export;
 pub mod group;
+pub mod ids;
 pub mod mirror;
 pub mod resync;
 pub mod room;
-pub mod send_queue;
+pub mod session;
 pub mod status;
 pub mod target;
 pub mod unflushed;

@@ -6,12 +6,13 @@
 //! knows to be one, or a default export beside its name, are not found out.
 
 use super::command::{Address, Name};
+use super::ids::GroupId;
 
 /// What a channel leads to, and for whom.
 #[derive(Clone, Copy, Debug)]
 pub struct Target<'a, N> {
     /// The group that the channel belongs to.
-    pub group: u8,
+    pub group: GroupId,
     /// Where the server listens.
     pub addr: Address<'a>,
     /// The name of the export; empty is the server's default export.
@@ -38,11 +39,18 @@ impl<N: PartialEq> Target<'_, N> {
 #[cfg(test)]
 mod tests {
     use super::Target;
-    use crate::logic::command::{Address, Name};
+    use crate::logic::{
+        command::{Address, Name},
+        ids::GroupId,
+    };
+
+    fn group(index: usize) -> GroupId {
+        GroupId::new(index).expect("there are several")
+    }
 
     fn target(word: &str, export: &'static str, net: u8) -> Target<'static, u8> {
         Target {
-            group: 0,
+            group: group(0),
             addr: Address::parse(word.to_owned().leak()).expect(word),
             export: Name::plain(export.as_bytes()),
             net,
@@ -80,8 +88,14 @@ mod tests {
     fn only_groups_share() {
         let one = target("[2001:db8::1]", "disk", 1);
         assert!(!one.is_shared_with(&one));
-        assert!(one.is_shared_with(&Target { group: 7, ..one }));
+        assert!(one.is_shared_with(&Target {
+            group: group(7),
+            ..one
+        }));
         let other = target("[2001:db8::2]", "disk", 1);
-        assert!(!one.is_shared_with(&Target { group: 7, ..other }));
+        assert!(!one.is_shared_with(&Target {
+            group: group(7),
+            ..other
+        }));
     }
 }

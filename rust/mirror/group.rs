@@ -5,10 +5,10 @@
 //! Its state, and what else the decisions need of it, is in `crate::logic::mirror::Core`.
 
 use super::{map::GroupMap, words, Driver, Mirror};
-use crate::channel::Table;
+use crate::channel::{table, Table};
 use crate::logic::{
-    channel::DownReason,
     export::{may_replace, Lack},
+    session::DownReason,
     unflushed::{Unflushed, WORDS},
     wire::handshake::Export,
 };
@@ -51,7 +51,7 @@ impl Group {
     pub(crate) fn prepare(&self) -> Result {
         // Commands for one device come one at a time, so nobody else populates these now.
         if self.table.as_ref().is_none() {
-            self.table.populate(Table::new()?);
+            self.table.populate(table()?);
         }
         if self.unflushed.as_ref().is_none() {
             self.unflushed

@@ -186,7 +186,7 @@ impl Mirror {
             began: Instant::now(),
             core: Core::default(),
             groups <- pin_init::pin_init_array_from_fn(|_| Group::new()),
-            channels <- pin_init::pin_init_array_from_fn(|i| Channel::new(i as u8)),
+            channels <- pin_init::pin_init_array_from_fn(Channel::new),
             claims: {
                 let mut claims = KVec::with_capacity(TAGS as usize, GFP_KERNEL)?;
                 for _ in 0..TAGS {

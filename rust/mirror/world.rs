@@ -3,7 +3,7 @@
 //! What the decisions of a mirror (`crate::logic::mirror`) need of the kernel.
 
 use super::{Driver, Mirror};
-use crate::channel::{sum_of, Channel, NO_CHANNEL};
+use crate::channel::{sum_of, Channel};
 use crate::kapi::{
     block::mq::Shared,
     iovec::{Buffer, Pages},
@@ -11,6 +11,7 @@ use crate::kapi::{
 use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum, CHUNK_BYTES},
+    ids::GroupId,
     mirror::{Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
@@ -134,8 +135,10 @@ impl World for Mirror {
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
         let table = self.group(group).and_then(|g| g.table());
-        match (self.channel_at(channel), table) {
-            (Some(channel), Some(table)) => channel.submit(group, table, number, transfer),
+        match (self.channel_at(channel), table, GroupId::new(group)) {
+            (Some(channel), Some(table), Some(group)) => {
+                channel.submit(group, table, number, transfer)
+            }
             _ => Err(transfer),
         }
     }
@@ -156,14 +159,14 @@ impl World for Mirror {
             return Err(transfer);
         };
         let bytes = u64::from(transfer.len);
-        table.put(number, transfer, NO_CHANNEL)?;
+        table.put(number, transfer, None)?;
         self.waiting.add(bytes);
         Ok(())
     }
 
     fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer<Driver>>> {
         let table = self.group(group)?.table()?;
-        let (transfer, _) = table.take(number, NO_CHANNEL, |_, _| true)?;
+        let (transfer, _) = table.take(number, None, |_, _| true)?;
         self.waiting.sub(u64::from(transfer.len));
         Some(transfer)
     }

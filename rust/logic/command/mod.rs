@@ -44,7 +44,7 @@ pub use name::{Bytes, Name};
 pub use reason::Reason;
 pub use zone::{Zone, MAX_ZONE};
 
-use crate::logic::MAX_DEVICES;
+use crate::logic::{ids::GroupId, MAX_DEVICES};
 use words::Words;
 
 /// The most channels that one `connect` may add.
@@ -109,14 +109,13 @@ pub enum HotAddMode {
     Full,
 }
 
-/// What is to be done to a device. Every group is below
-/// [`MAX_GROUPS`](crate::logic::MAX_GROUPS).
+/// What is to be done to a device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Verb<'a> {
     /// Adds channels to a group.
     Connect {
         /// The group that the channels belong to.
-        group: u8,
+        group: GroupId,
         /// The server.
         addr: Address<'a>,
         /// The export asked for; empty is the server's default export. A line holds no name that
@@ -130,23 +129,23 @@ pub enum Verb<'a> {
     /// Removes a group's channels.
     Disconnect {
         /// The group.
-        group: u8,
+        group: GroupId,
         /// Only the channels to this server; all of the group's if left out.
         addr: Option<Address<'a>>,
     },
     /// Publishes the disk, or takes it away.
     Enable(bool),
     /// Stops I/O to a group.
-    SetFaulty(u8),
+    SetFaulty(GroupId),
     /// Brings a faulty group back.
     HotAdd {
         /// The group.
-        group: u8,
+        group: GroupId,
         /// How much of it is copied.
         mode: HotAddMode,
     },
     /// Drops a faulty group and its map.
-    HotRemove(u8),
+    HotRemove(GroupId),
     /// The unit of accounting and of the dirty map in bytes: a power of two between
     /// [`MIN_BLOCKSIZE`] and [`MAX_BLOCKSIZE`].
     BlockSize(u32),

@@ -6,7 +6,7 @@ use super::{
     device_of, parse_line, Address, Command, DeviceId, HotAddMode, Name, Reason, Verb, Zone,
     MAX_LINE, MAX_PATH,
 };
-use crate::logic::{MAX_DEVICES, MAX_GROUPS};
+use crate::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 fn verb(line: &str) -> Result<Verb<'_>, Reason> {
@@ -18,6 +18,10 @@ fn on(letter: char, verb: Verb<'_>) -> Result<Command<'_>, Reason> {
     Ok(Command { device, verb })
 }
 
+fn group(index: usize) -> GroupId {
+    GroupId::new(index).expect("there are so many")
+}
+
 fn tcp4(last: u8, port: u16) -> Address<'static> {
     let addr = Ipv4Addr::new(192, 0, 2, last);
     Address::Tcp4 { addr, port }
@@ -27,7 +31,7 @@ fn tcp4(last: u8, port: u16) -> Address<'static> {
 fn the_commands_of_the_design() {
     let line = b"connect[a]=0 192.0.2.1:10809 name=disk channels=2";
     let connect = Verb::Connect {
-        group: 0,
+        group: group(0),
         addr: tcp4(1, 10809),
         name: Name::plain(b"disk"),
         channels: 2,
@@ -43,8 +47,11 @@ fn the_commands_of_the_design() {
 
 #[test]
 fn the_commands_of_2003() {
-    assert_eq!(parse_line(b"setfaulty[b]=1"), on('b', Verb::SetFaulty(1)));
-    let (group, mode) = (1, HotAddMode::Dirty);
+    assert_eq!(
+        parse_line(b"setfaulty[b]=1"),
+        on('b', Verb::SetFaulty(group(1)))
+    );
+    let (group, mode) = (group(1), HotAddMode::Dirty);
     assert_eq!(
         parse_line(b"hotadd[b]=1"),
         on('b', Verb::HotAdd { group, mode })
@@ -53,12 +60,18 @@ fn the_commands_of_2003() {
 
 #[test]
 fn every_other_verb() {
-    let (group, mode) = (7, HotAddMode::Full);
+    let (seven, mode) = (group(7), HotAddMode::Full);
     for (line, expected) in [
-        ("disconnect[a]=7", Verb::Disconnect { group, addr: None }),
+        (
+            "disconnect[a]=7",
+            Verb::Disconnect {
+                group: seven,
+                addr: None,
+            },
+        ),
         ("enable[a]=0", Verb::Enable(false)),
-        ("hotadd[a]=7 full", Verb::HotAdd { group, mode }),
-        ("hotremove[a]=007", Verb::HotRemove(7)),
+        ("hotadd[a]=7 full", Verb::HotAdd { group: seven, mode }),
+        ("hotremove[a]=007", Verb::HotRemove(group(7))),
         ("timeout[a]=30", Verb::Timeout(30)),
         ("timeout[a]=3600", Verb::Timeout(3600)),
         ("connect_timeout[a]=300", Verb::ConnectTimeout(300)),
@@ -74,7 +87,8 @@ fn every_other_verb() {
         assert_eq!(line.split('[').next(), Some(expected.name()));
     }
     let addr = Some(tcp4(2, 99));
-    let disconnect = Verb::Disconnect { group: 0, addr };
+    let group = group(0);
+    let disconnect = Verb::Disconnect { group, addr };
     assert_eq!(verb("disconnect[a]=0 192.0.2.2:99"), Ok(disconnect));
     assert_eq!(disconnect.name(), "disconnect");
 }
@@ -83,7 +97,7 @@ fn every_other_verb() {
 fn options_of_connect() {
     let connect = |addr, name: &'static str, channels| {
         Ok(Verb::Connect {
-            group: 1,
+            group: group(1),
             addr,
             name: Name::plain(name.as_bytes()),
             channels,
@@ -113,7 +127,7 @@ fn options_of_connect() {
     );
     for words in ["force name=x", "name=x force", "channels=1 force name=x"] {
         let forced = Verb::Connect {
-            group: 1,
+            group: group(1),
             addr: tcp4(1, 10809),
             name: Name::plain(b"x"),
             channels: 1,

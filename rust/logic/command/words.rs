@@ -6,7 +6,7 @@
 //! Errors: [`Reason::ValueMissing`] where a word must stand, and the reasons of its form and range.
 
 use super::Reason;
-use crate::logic::MAX_GROUPS;
+use crate::logic::ids::GroupId;
 use core::str::SplitAsciiWhitespace;
 
 /// The words of a value that are still unread.
@@ -37,12 +37,9 @@ impl<'a> Words<'a> {
     }
 
     /// The next word as a group's number.
-    pub(super) fn group(&mut self) -> Result<u8, Reason> {
+    pub(super) fn group(&mut self) -> Result<GroupId, Reason> {
         let group = self.number(0, u32::from(u8::MAX), Reason::GroupOutOfRange)?;
-        match u8::try_from(group) {
-            Ok(group) if usize::from(group) < MAX_GROUPS => Ok(group),
-            _ => Err(Reason::GroupOutOfRange),
-        }
+        GroupId::new(group as usize).ok_or(Reason::GroupOutOfRange)
     }
 
     /// The next word as a speed in KiB/s; 0 is none.

@@ -3,17 +3,11 @@
 //! The transfers of a resync: each returning group has [`COPIES_EACH`] windows, and each window one
 //! transfer at a time, a read from a group in sync or a write to the returning one.
 
-use super::{Balance, Fence, Losses, Outcome, Route, Transfer, World, TAGS};
+use super::{Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH, TAGS};
 use crate::logic::{
     group::{GroupSet, GroupState},
     wire::request::{Command, CommandFlags},
-    MAX_GROUPS,
 };
-
-/// Windows of one returning group: as many small ones as keep a server and the way to it busy.
-pub const COPIES_EACH: usize = 16;
-/// Windows of all groups.
-pub const COPIES: usize = COPIES_EACH * MAX_GROUPS;
 
 /// What became of a window's transfer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -2,7 +2,7 @@
 
 //! The words that hold the state of a mirror and of its groups. Those of its requests: [`super::pdu`].
 
-use super::copy::COPIES_EACH;
+use super::COPIES_EACH;
 use crate::logic::{
     barrier::{Crowd, Window},
     group::{GroupFault, Refusal, View},

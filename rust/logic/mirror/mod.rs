@@ -10,7 +10,7 @@
 //! | [`balance`] | which channel, and which group |
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
-//! | [`hang_up`] | the end of a connection |
+//! | [`hear`] | what connections tell |
 //! | [`arrive`] | a connection that was made, and is about to carry requests |
 //! | [`greet`] | what a new connection asks the older ones |
 //! | [`proof`] | whether a connection leads to the data of its group |
@@ -36,7 +36,7 @@ pub mod balance;
 pub mod copy;
 pub mod core;
 pub mod greet;
-pub mod hang_up;
+pub mod hear;
 pub mod loss;
 pub mod outcome;
 pub mod pdu;
@@ -48,17 +48,15 @@ pub mod world;
 
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
-pub use self::copy::{Copies, CopyOutcome, Copying, COPIES, COPIES_EACH};
+pub use self::copy::{Copies, CopyOutcome, Copying};
 pub use self::core::{Core, GroupCore};
-pub use self::hang_up::{hang_up, End, HangUp, Rest};
+pub use self::hear::Hears;
 pub use self::loss::Losses;
-pub use self::outcome::{Fence, Outcome, Outcomes};
+pub use self::outcome::Outcomes;
 pub use self::pdu::Pdu;
 pub use self::route::Route;
 pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};
-pub use self::world::{Carrier, News, Op, Place, Probe, Request, Transfer, World, TAGS};
-
-/// Numbers of transfers in the table of a group: those of requests, then those of resyncs, and then
-/// one for each channel of the device, for what it is asked by others that come up.
-pub const SLOTS: usize = TAGS as usize + COPIES + super::MAX_CHANNELS;
+pub use self::world::{Carrier, News, Op, Place, Probe, Request, World};
+pub use super::ids::{COPIES, COPIES_EACH, TAGS};
+pub use super::session::{Fence, Outcome, Transfer};

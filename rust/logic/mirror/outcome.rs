@@ -3,34 +3,13 @@
 //! What the end of a transfer means.
 
 use super::{
-    greet, pdu::EIO, route::sectors_of, Carrier, Copying, Losses, News, Op, Request, Route, States,
-    Transfer, World, TAGS,
+    greet, pdu::EIO, route::sectors_of, Carrier, Copying, Fence, Losses, News, Op, Outcome,
+    Request, Route, States, Transfer, World, TAGS,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
     wire::{reply::NbdError, request::Command},
 };
-
-/// What became of a transfer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outcome {
-    /// The server did it.
-    Done,
-    /// The server refused, or failed.
-    Refused(NbdError),
-    /// Its channel was lost before the answer came.
-    Lost(Fence),
-}
-
-/// Whether a lost transfer may still be carried out by the server some time.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fence {
-    /// It was not sent, or the server has closed the connection after what it received: it will not
-    /// be carried out from now on.
-    Fenced,
-    /// Nobody knows.
-    Open,
-}
 
 /// What follows from the ends of transfers.
 pub trait Outcomes: World {

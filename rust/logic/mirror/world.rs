@@ -7,17 +7,12 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum},
     group::GroupFault,
-    unflushed::{Ownership, Unflushed},
-    wire::{
-        reply::NbdError,
-        request::{Command, CommandFlags},
-    },
+    session::Transfer,
+    unflushed::Unflushed,
+    wire::{reply::NbdError, request::Command},
 };
 use crate::sync::Word;
 use core::ops::Deref;
-
-/// Requests that a device can have at once; their tags are below.
-pub const TAGS: u32 = 256;
 
 /// What a request asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -45,7 +40,7 @@ pub trait Request: Clone {
     fn sector(&self) -> u64;
     /// Bytes.
     fn bytes(&self) -> u32;
-    /// Its number, below [`TAGS`], which no other request has meanwhile.
+    /// Its number, below [`TAGS`](super::TAGS), which no other request has meanwhile.
     fn tag(&self) -> u32;
     /// Whether the write has to be durable when it ends.
     fn fua(&self) -> bool;
@@ -66,56 +61,6 @@ pub trait Carrier: Clone {
     fn request(&self) -> Option<&Self::Request>;
     /// The request itself.
     fn into_request(self) -> Option<Self::Request>;
-}
-
-/// One NBD request, in the hands of whoever has the value.
-pub struct Transfer<B> {
-    /// What the server is asked for.
-    pub command: Command,
-    /// How.
-    pub flags: CommandFlags,
-    /// Bytes from the start of the export.
-    pub offset: u64,
-    /// Bytes; 0 where the command has none.
-    pub len: u32,
-    /// What it reads into or writes from, or, for commands without data, what waits for it.
-    pub buffer: B,
-    /// A flush that covers what was noted before it.
-    pub owns_flush: Option<Ownership>,
-    /// The number of the question that it is; 0 if it is none.
-    pub question: u64,
-    /// A read of what is in sync: the epoch of the view by which its group was.
-    pub in_sync_at: Option<u32>,
-}
-
-impl<B> Transfer<B> {
-    /// A transfer of `len` bytes at `offset`.
-    pub fn new(command: Command, flags: CommandFlags, offset: u64, len: u32, buffer: B) -> Self {
-        Self {
-            command,
-            flags,
-            offset,
-            len,
-            buffer,
-            owns_flush: None,
-            question: 0,
-            in_sync_at: None,
-        }
-    }
-
-    /// A flush, with what [`Unflushed::begin_flush`] gave.
-    pub fn flush(owns_flush: Option<Ownership>, buffer: B) -> Self {
-        Self {
-            command: Command::Flush,
-            flags: CommandFlags::NONE,
-            offset: 0,
-            len: 0,
-            buffer,
-            owns_flush,
-            question: 0,
-            in_sync_at: None,
-        }
-    }
 }
 
 /// What the administrator may want to know.

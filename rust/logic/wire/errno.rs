@@ -33,5 +33,7 @@ pub const EMSGSIZE: i32 = 90;
 pub const EPROTONOSUPPORT: i32 = 93;
 /// Operation not supported.
 pub const EOPNOTSUPP: i32 = 95;
+/// Connection reset by peer.
+pub const ECONNRESET: i32 = 104;
 /// Cannot send after transport endpoint shutdown.
 pub const ESHUTDOWN: i32 = 108;

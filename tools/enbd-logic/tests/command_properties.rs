@@ -7,6 +7,7 @@ use enbd_logic::logic::command::{
     device_of, lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb,
     Zone,
 };
+use enbd_logic::logic::ids::GroupId;
 use proptest::prelude::*;
 
 /// A command that owns its strings, so that proptest can make and shrink it.
@@ -96,16 +97,17 @@ fn format_verb(verb: &Verb<'_>, server: &str) -> String {
         } => {
             let force = if force { " force" } else { "" };
             let name = escape(&name.bytes().collect::<Vec<u8>>());
+            let group = group.index();
             format!("{group} {server} name={name} channels={channels}{force}")
         }
-        Verb::Disconnect { group, addr: None } => format!("{group}"),
-        Verb::Disconnect { group, .. } => format!("{group} {server}"),
+        Verb::Disconnect { group, addr: None } => group.index().to_string(),
+        Verb::Disconnect { group, .. } => format!("{} {server}", group.index()),
         Verb::HotAdd { group, mode } => match mode {
-            HotAddMode::Dirty => format!("{group}"),
-            HotAddMode::Full => format!("{group} full"),
+            HotAddMode::Dirty => group.index().to_string(),
+            HotAddMode::Full => format!("{} full", group.index()),
         },
         Verb::Enable(on) | Verb::ShowErrs(on) | Verb::AutoAdd(on) => u8::from(on).to_string(),
-        Verb::SetFaulty(group) | Verb::HotRemove(group) => group.to_string(),
+        Verb::SetFaulty(group) | Verb::HotRemove(group) => group.index().to_string(),
         Verb::BlockSize(n)
         | Verb::Timeout(n)
         | Verb::ConnectTimeout(n)
@@ -119,7 +121,7 @@ fn format_verb(verb: &Verb<'_>, server: &str) -> String {
 fn verbs<'a>(
     addr: Address<'a>,
     name: Name<'a>,
-    group: u8,
+    group: GroupId,
     channels: u8,
     n: u32,
     on: bool,
@@ -236,10 +238,11 @@ proptest! {
     fn what_is_formatted_is_parsed(
         server in server(),
         name in name(120),
-        (group, channels, n, on) in (0u8..8, 1u8..=16, any::<u32>(), any::<bool>()),
+        (group, channels, n, on) in (0usize..8, 1u8..=16, any::<u32>(), any::<bool>()),
         index in 0usize..26,
     ) {
         let device = DeviceId::new(index).expect("below 26");
+        let group = GroupId::new(group).expect("below 8");
         for verb in verbs(server.borrow(), Name::plain(&name), group, channels, n, on) {
             let value = format_verb(&verb, &server.word());
             let line = format!("{}[{}]={value}", verb.name(), device.letter());

@@ -1,46 +1,50 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A channel: its thread connects, receives, hangs up, and starts over, as `rust/channel` does.
+//! A channel: its threads connect, send and receive, and start over, as `rust/channel` does. What
+//! they do with a connection is decided by the same session.
 
-use crate::conn::{Answer, Ask, Line, Message, Reply, SharedConn};
+use crate::conn::{Answer, Ask, Line, Message, SharedConn};
 use crate::logic::{
-    channel::backoff_ms,
-    mirror::{
-        hang_up, Arrival, Arrivals, End, Fence, HangUp, Losses, Outcome, Outcomes, Place, Rest,
-        World as _,
+    ids::{ChannelId, GroupId, Lane, SLOTS},
+    mirror::{Arrival, Arrivals, Hears, Losses, Place, World as _},
+    session::{
+        self, send_queue::SendQueue, send_queue::Sender, Around, Debt, Event, Outcome, Retry,
+        Session, Step, Stop, INBOX_LEN,
     },
-    wire::{reply::NbdError, request::Command},
+    wire::request::Command,
 };
-use crate::request::BLOCK_SECTORS;
+use crate::pipe::Sending;
+use crate::request::{Buffer, BLOCK_SECTORS};
 use crate::server::Server;
+use crate::stream::{values_of, Stream};
 use crate::table::{Table, Transfer};
 use crate::wiring::Goal;
 use crate::world::{sum_of, World};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Mutex as StdMutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex as StdMutex};
 
 /// How long a request may go unanswered, and a group be without channels.
 pub const TIMEOUT_MS: u64 = 2000;
 /// How long it takes to connect to a server from which nothing comes back.
 const CONNECT_MS: u64 = 4 * TIMEOUT_MS;
-/// How long a server may take to close after it talked nonsense.
-const DRAIN_MS: u64 = 500;
 
-#[derive(Default)]
-struct Queue {
-    conn: Option<SharedConn>,
-    open: bool,
-    numbers: VecDeque<u32>,
+struct Queue(Mutex<SendQueue>);
+
+impl session::Queue for Queue {
+    fn with<R>(&self, f: impl FnOnce(&mut SendQueue) -> R) -> R {
+        f(&mut self.0.lock().unwrap())
+    }
 }
 
 pub struct Channel {
-    index: u32,
+    lane: Lane,
     pub group: usize,
-    queue: Mutex<Queue>,
+    queue: Queue,
+    sending: Mutex<Option<Sending>>,
     load: AtomicU64,
+    carried: AtomicU64,
     /// How many connections it has made, and where the last one leads.
     trip: StdMutex<Trip>,
 }
@@ -53,12 +57,18 @@ pub struct Trip {
 }
 
 impl Channel {
-    pub fn new(index: u32, group: usize) -> Self {
+    pub fn new(index: usize, group: usize) -> Self {
+        let lane = Lane {
+            group: GroupId::new(group).expect("there are so many"),
+            channel: ChannelId::new(index).expect("there are so many"),
+        };
         Self {
-            index,
+            lane,
             group,
-            queue: Mutex::new(Queue::default()),
+            queue: Queue(Mutex::new(SendQueue::default())),
+            sending: Mutex::new(None),
             load: AtomicU64::new(0),
+            carried: AtomicU64::new(0),
             trip: StdMutex::new(Trip {
                 number: 0,
                 goal: Goal::Right,
@@ -66,38 +76,38 @@ impl Channel {
         }
     }
 
+    fn index(&self) -> u32 {
+        self.lane.channel.index() as u32
+    }
+
     pub fn load(&self) -> u64 {
         self.load.load(Relaxed)
     }
 
     pub fn is_open(&self) -> bool {
-        self.queue.lock().unwrap().open
+        self.queue.0.lock().unwrap().is_open()
     }
 
     /// Takes transfers from now on.
     pub fn open(&self) {
-        self.queue.lock().unwrap().open = true;
+        self.queue.0.lock().unwrap().open();
     }
 
     pub fn submit(&self, table: &Table, number: u32, transfer: Transfer) -> Result<(), Transfer> {
         let bytes = u64::from(transfer.len);
-        table.put(number, transfer, self.index)?;
         self.load.fetch_add(bytes, Relaxed);
-        let mut queue = self.queue.lock().unwrap();
-        if queue.open {
-            queue.numbers.push_back(number);
-            return Ok(());
+        self.carried.fetch_add(1, Relaxed);
+        let push = || self.queue.0.lock().unwrap().push(self.group, number);
+        let submitted = table.submit(number, transfer, self.lane.channel, push);
+        if submitted.is_err() {
+            self.count_out(bytes);
         }
-        drop(queue);
-        // The channel went down after it was chosen. If its end has found the transfer already, it
-        // has taken care of it.
-        match table.take(number, self.index, |_, sent| !sent) {
-            Some((transfer, _)) => {
-                self.load.fetch_sub(bytes, Relaxed);
-                Err(transfer)
-            }
-            None => Ok(()),
-        }
+        submitted
+    }
+
+    fn count_out(&self, bytes: u64) {
+        self.load.fetch_sub(bytes, Relaxed);
+        self.carried.fetch_sub(1, Relaxed);
     }
 
     /// The last connection that it has made.
@@ -107,59 +117,85 @@ impl Channel {
 
     /// Resets its connection, if it has one.
     pub fn reset(&self, world: &World) {
-        let conn = self.queue.lock().unwrap().conn.clone();
+        let conn = self.sending.lock().unwrap().as_ref().map(Sending::conn);
         if let Some(conn) = conn {
             world.server(self.group, self.trip().goal).reset(&conn);
         }
     }
 
-    /// Sends what is queued.
-    pub fn pump(&self, world: &World) {
-        loop {
-            let mut queue = self.queue.lock().unwrap();
-            let Some(conn) = queue.conn.clone() else {
-                return;
-            };
-            let Some(number) = queue.numbers.pop_front() else {
-                return;
-            };
-            // Sent under the lock, as one sends at a time.
-            let now = world.clock.now_ms();
-            if let Some(message) = world.tables[self.group].start(number, self.index, now) {
-                conn.lock().unwrap().send(message);
+    /// Sees to it that what is queued gets sent.
+    pub fn kick(&self, world: &World) {
+        let carried = self.carried.load(Relaxed) as usize;
+        let sender = self.queue.0.lock().unwrap().choose_sender(carried);
+        match sender {
+            Some(Sender::Active) => self.pump(world, Sender::Active),
+            Some(Sender::Thread) => world.clock.happened(),
+            Some(Sender::Idle) | None => {}
+        }
+    }
+
+    fn pump(&self, world: &World, sender: Sender) {
+        let mut sending = self.sending.lock().unwrap();
+        // Without a connection the channel has just gone down, and its end has made the queue idle.
+        let Some(sending) = &mut *sending else { return };
+        let mut backlog = std::mem::take(&mut sending.backlog);
+        let table = &world.tables[self.group];
+        let stop = session::pump(
+            sending,
+            &mut backlog,
+            &self.queue,
+            (table, self.lane.channel),
+            sender,
+            || world.clock.now_ms(),
+        );
+        sending.backlog = backlog;
+        if stop == Stop::Broken {
+            sending.break_off();
+        }
+        let then = |queue: &mut SendQueue| match stop {
+            Stop::Idle => {}
+            Stop::Closed | Stop::Broken => queue.give_up(),
+            Stop::HandOver => queue.hand_to_thread(),
+        };
+        session::Queue::with(&self.queue, then);
+        world.clock.happened();
+    }
+
+    /// The sender thread.
+    pub fn run_sender(&self, world: &World) {
+        while !world.is_ending() {
+            let is_threads = || self.queue.0.lock().unwrap().is_threads();
+            world.clock.wait(1000, || is_threads() || world.is_ending());
+            if is_threads() {
+                self.pump(world, Sender::Thread);
             }
-            drop(queue);
-            world.clock.happened();
         }
     }
 
     /// The channel's thread.
     pub fn run(&self, world: &World) {
-        let mut tries = 0;
+        let mut retry = Retry::default();
         while !world.is_ending() {
-            let goal = world.wiring[self.group].goal(self.index);
+            let goal = world.wiring[self.group].goal(self.index());
             let server = world.server(self.group, goal);
             if server.is_cut() {
                 // Nobody says that nobody is there. Long after the group has to be given up.
                 let is_over = || world.is_ending() || !server.is_cut();
                 world.clock.wait(CONNECT_MS, is_over);
             }
-            match server.connect() {
-                Some(conn) => {
-                    {
-                        let mut trip = self.trip.lock().unwrap();
-                        let number = trip.number + 1;
-                        *trip = Trip { number, goal };
-                    }
-                    if self.serve(world, server, &conn) {
-                        tries = 0;
-                    } else {
-                        tries += 1;
-                    }
-                }
-                None => tries += 1,
+            let was_up = server.connect().is_some_and(|conn| {
+                let mut trip = self.trip.lock().unwrap();
+                let number = trip.number + 1;
+                *trip = Trip { number, goal };
+                drop(trip);
+                self.serve(world, server, &conn)
+            });
+            if was_up {
+                retry.was_up();
+            } else {
+                retry.failed();
             }
-            self.rest(world, u64::from(backoff_ms(tries, thread_rng().gen())));
+            self.rest(world, u64::from(retry.wait_ms(thread_rng().gen())));
         }
     }
 
@@ -172,98 +208,171 @@ impl Channel {
 
     /// Carries requests until the connection ends; false if it does not come to that.
     fn serve(&self, world: &World, server: &Server, conn: &SharedConn) -> bool {
-        self.queue.lock().unwrap().conn = Some(conn.clone());
+        let broken = Arc::new(AtomicBool::new(false));
+        let sending = Sending::new(conn, &world.clock, &broken);
+        *self.sending.lock().unwrap() = Some(sending);
+        self.queue.0.lock().unwrap().assign(self.group);
         let ending = || world.is_ending();
         let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
-        let arrival = world.came_up(self.index, self.group, &ending, &mut ask);
-        if arrival != Arrival::Up {
-            crate::trace!(world, "channel {}: {arrival:?}", self.index);
-            self.queue.lock().unwrap().conn = None;
-            server.abort(conn);
-            world.clock.happened();
-            return false;
+        let arrival = world.came_up(self.index(), self.group, &ending, &mut ask);
+        let is_up = arrival == Arrival::Up;
+        if is_up {
+            let mut served = Served {
+                channel: self,
+                world,
+                server,
+                conn,
+                broken: &broken,
+                data: Vec::new(),
+                is_reset: false,
+            };
+            served.run();
+        } else {
+            crate::trace!(world, "channel {}: {arrival:?}", self.index());
+            *self.sending.lock().unwrap() = None;
         }
-        let end = self.receive(world, server, conn);
-        crate::trace!(
-            world,
-            "channel {} of group {}: {end:?}",
-            self.index,
-            self.group
-        );
-        world.leave(self.index, self.group);
-        world.went_down(self.index, self.group);
-        {
-            let mut queue = self.queue.lock().unwrap();
-            queue.conn = None;
-            queue.open = false;
-            queue.numbers.clear();
-        }
-        let mut line = Hung {
-            channel: self,
-            world,
-            server,
-            conn,
-            is_aborted: false,
-            owed: Vec::new(),
-        };
-        hang_up(&mut line, end);
-        // As it goes.
         server.abort(conn);
         world.clock.happened();
-        true
+        is_up
     }
+}
 
-    fn receive(&self, world: &World, server: &Server, conn: &SharedConn) -> End {
+/// A connection that carries requests.
+struct Served<'a> {
+    channel: &'a Channel,
+    world: &'a World,
+    server: &'a Server,
+    conn: &'a SharedConn,
+    broken: &'a AtomicBool,
+    /// The data of the read that is being received.
+    data: Vec<u8>,
+    is_reset: bool,
+}
+
+impl Served<'_> {
+    fn run(&mut self) {
+        let (world, channel) = (self.world, self.channel);
+        let table = &world.tables[channel.group];
+        let inbox = vec![0u8; INBOX_LEN];
+        let debts = vec![Debt::NONE; SLOTS];
+        let now_ms = world.clock.now_ms();
+        let mut session = Session::new(table, channel.lane.channel, inbox, debts, now_ms);
+        let mut stream = Stream::new(world, self.server, self.conn);
+        let has_asked = || table.has_any(channel.lane.channel) || thread_rng().gen_ratio(1, 8);
         loop {
-            let oldest = || world.tables[self.group].oldest_ms(self.index);
-            let has_asked = || oldest().is_some() || thread_rng().gen_ratio(1, 8);
-            let late = || {
-                oldest()
-                    .is_some_and(|ms| ms + world.patience_ms(self.group) <= world.clock.now_ms())
-            };
-            world
-                .clock
-                .wait(100, || server.has_news(conn) || late() || world.is_ending());
-            let view = world.core().view();
-            match server.receive(conn) {
-                Ok(reply) => {
-                    if matches!(reply.answer, Answer::NotFlushed) && server.give_up() {
-                        world.loses(self.group, view);
+            match session.next(&*self) {
+                Step::Recv => {
+                    let room = session.room();
+                    let (got, bytes) = stream.receive(room.len(), has_asked);
+                    room[..bytes.len()].copy_from_slice(&bytes);
+                    session.received(&*self, got);
+                }
+                Step::Fill(from, to) => {
+                    self.data.truncate(from);
+                    assert_eq!(from, self.data.len());
+                    let (got, bytes) = stream.receive(to - from, has_asked);
+                    self.data.extend(bytes);
+                    session.received(&*self, got);
+                }
+                Step::Copy => session.copy(|_, bytes| {
+                    self.data = bytes.to_vec();
+                    true
+                }),
+                Step::Drain => {
+                    self.tell(Event::Left);
+                    channel.queue.0.lock().unwrap().end();
+                }
+                Step::Hush => self.conn.lock().unwrap().shutdown_send(),
+                Step::Tell(event) => self.tell(event),
+                Step::Close(reason, rest) => {
+                    crate::trace!(
+                        world,
+                        "channel {} of group {}: {reason:?} {rest:?}",
+                        channel.index(),
+                        channel.group
+                    );
+                    channel.queue.0.lock().unwrap().close();
+                    if rest != session::hang_up::Rest::Alive {
+                        self.conn.lock().unwrap().shutdown_send();
+                        world.clock.happened();
                     }
-                    let table = &world.tables[self.group];
-                    let Some((number, transfer)) = table.finish(reply.cookie, self.index) else {
-                        return self.drain_blindly(world, server, conn);
-                    };
-                    self.load.fetch_sub(u64::from(transfer.len), Relaxed);
-                    let outcome = outcome_of(reply.answer, &transfer);
-                    world.done(self.group, number, transfer, outcome);
+                    let sending = channel.sending.lock().unwrap().take();
+                    channel.queue.0.lock().unwrap().give_up();
+                    let unsent = sending.map_or(Vec::new(), |sending| sending.unsent());
+                    let events = unsent
+                        .iter()
+                        .filter_map(|&cookie| session.never_sent(cookie));
+                    events.for_each(|event| self.tell(event));
                 }
-                Err(Line::Closed) => return end(Fence::Fenced, Rest::Silent),
-                Err(Line::Reset) => return end(Fence::Open, Rest::Gone),
-                Err(Line::Open) if world.is_ending() => return end(Fence::Fenced, Rest::Alive),
-                Err(Line::Open) if server.is_forgotten(conn) && has_asked() => {
-                    // What was sent, if only to keep the connection alive, is answered by a reset.
-                    return end(Fence::Open, Rest::Gone);
+                Step::Abort => {
+                    self.is_reset = true;
+                    self.server.abort(self.conn);
                 }
-                Err(Line::Open) if late() => return end(Fence::Open, Rest::Alive),
-                Err(Line::Open) => {}
+                Step::Pause(ms, _) => {
+                    world.clock.wait(u64::from(ms.min(100)), || false);
+                }
+                Step::Over => return,
             }
         }
     }
 
-    /// The server talks nonsense: its closing tells when it is through.
-    fn drain_blindly(&self, world: &World, server: &Server, conn: &SharedConn) -> End {
-        conn.lock().unwrap().shutdown_send();
-        let until = world.clock.now_ms() + DRAIN_MS;
-        while world.clock.now_ms() < until {
-            world.clock.wait(100, || server.has_news(conn));
-            match server.receive(conn) {
-                Err(Line::Closed) => return end(Fence::Fenced, Rest::Silent),
-                Err(Line::Reset) => break,
+    fn tell(&mut self, event: Event<Buffer>) {
+        let world = self.world;
+        if std::mem::take(&mut self.is_reset) {
+            // The time is over.
+            self.server.end_of_quarantine(self.conn);
+        }
+        if let Event::Ended {
+            transfer, outcome, ..
+        } = &event
+        {
+            self.channel.count_out(u64::from(transfer.len));
+            match (transfer.command, outcome) {
+                (Command::Read, Outcome::Done) => transfer.buffer.fill(values_of(&self.data)),
+                (Command::Flush, Outcome::Refused(_)) => {
+                    let view = world.core().view();
+                    if self.server.give_up() {
+                        world.loses(self.channel.group, view);
+                    }
+                }
                 _ => {}
             }
         }
-        end(Fence::Open, Rest::Silent)
+        world.hear(self.channel.lane, event);
+    }
+}
+
+impl Around for Served<'_> {
+    fn now_ms(&self) -> u64 {
+        self.world.clock.now_ms()
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.world.is_ending()
+    }
+
+    fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+
+    fn has_peer_closed(&self) -> bool {
+        self.conn.lock().unwrap().line == Line::Closed
+    }
+
+    fn patience_ms(&self) -> u64 {
+        self.world.patience_ms(self.channel.group)
+    }
+
+    fn timeout_ms(&self) -> u64 {
+        TIMEOUT_MS
+    }
+
+    fn is_failing(&self) -> bool {
+        self.world.is_ending()
+    }
+
+    fn give_up_group(&self) -> bool {
+        self.world.give_up_group(self.channel.group)
     }
 }
 
@@ -295,140 +404,4 @@ fn probe(world: &World, server: &Server, conn: &SharedConn, places: &mut [Place]
         }
     }
     true
-}
-
-fn end(fence: Fence, rest: Rest) -> End {
-    End { fence, rest }
-}
-
-fn outcome_of(answer: Answer, transfer: &Transfer) -> Outcome {
-    match answer {
-        Answer::NoSpace | Answer::NotFlushed => Outcome::Refused(NbdError::NoSpc),
-        Answer::Done(values) => {
-            if transfer.command == Command::Read {
-                transfer.buffer.fill(values);
-            }
-            Outcome::Done
-        }
-    }
-}
-
-struct Hung<'a> {
-    channel: &'a Channel,
-    world: &'a World,
-    server: &'a Server,
-    conn: &'a SharedConn,
-    is_aborted: bool,
-    /// The cookies of what was given back, and whether it was a write.
-    owed: Vec<(u64, bool)>,
-}
-
-impl Hung<'_> {
-    /// A reply came when the channel had hung up.
-    fn settle(&mut self, reply: Reply) -> bool {
-        let before = self.owed.len();
-        self.owed.retain(|&(cookie, _)| cookie != reply.cookie);
-        if self.owed.len() < before {
-            return true;
-        }
-        let (world, group) = (self.world, self.channel.group);
-        let late = world.tables[group].finish(reply.cookie, self.channel.index);
-        let Some((number, transfer)) = late else {
-            return false;
-        };
-        self.channel
-            .load
-            .fetch_sub(u64::from(transfer.len), Relaxed);
-        let outcome = match outcome_of(reply.answer, &transfer) {
-            Outcome::Done => Outcome::Lost(Fence::Fenced),
-            refused => refused,
-        };
-        world.done(group, number, transfer, outcome);
-        true
-    }
-}
-
-impl HangUp for Hung<'_> {
-    fn has_unanswered_writes(&self) -> bool {
-        let is_write = |command, sent| sent && mirror_is_write(command);
-        let table = &self.world.tables[self.channel.group];
-        !table.of(self.channel.index, is_write).is_empty()
-    }
-
-    fn give_back(&mut self, fence: Fence, wanted: impl Fn(Command, bool) -> bool) {
-        let (world, group) = (self.world, self.channel.group);
-        let table = &world.tables[group];
-        if self.is_aborted {
-            self.server.end_of_quarantine(self.conn);
-        }
-        for number in table.of(self.channel.index, &wanted) {
-            let taken = table.take(number, self.channel.index, &wanted);
-            let Some((transfer, cookie)) = taken else {
-                continue;
-            };
-            self.channel
-                .load
-                .fetch_sub(u64::from(transfer.len), Relaxed);
-            let is_write = mirror_is_write(transfer.command);
-            self.owed.extend(cookie.map(|cookie| (cookie, is_write)));
-            // What was not sent cannot be carried out.
-            let fence = cookie.map_or(Fence::Fenced, |_| fence);
-            world.done(group, number, transfer, Outcome::Lost(fence));
-        }
-    }
-
-    fn is_settled(&self) -> bool {
-        !self.owed.iter().any(|&(_, is_write)| is_write)
-    }
-
-    fn collect(&mut self) -> bool {
-        let world = self.world;
-        world.clock.wait(100, || self.server.has_news(self.conn));
-        match self.server.receive(self.conn) {
-            Ok(reply) => self.settle(reply),
-            Err(Line::Open) => !self.server.is_forgotten(self.conn),
-            Err(_) => false,
-        }
-    }
-
-    fn abort(&mut self) {
-        self.is_aborted = true;
-        self.server.abort(self.conn);
-    }
-
-    fn pause(&mut self, ms: u32, _heeds_stop: bool) {
-        self.world.clock.wait(u64::from(ms.min(100)), || false);
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.world.clock.now_ms()
-    }
-
-    fn timeout_ms(&self) -> u32 {
-        TIMEOUT_MS as u32
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.world.is_ending()
-    }
-
-    fn is_failing(&self) -> bool {
-        self.world.is_ending()
-    }
-
-    fn suspect(&self, suspect: bool) {
-        self.world.suspect(self.channel.group, suspect);
-    }
-
-    fn suspect_for(&self, ms: u32) {
-        self.world.suspect_for(self.channel.group, ms);
-    }
-
-    fn give_up_group(&self) -> bool {
-        self.world.give_up_group(self.channel.group)
-    }
-}
-
-fn mirror_is_write(command: Command) -> bool {
-    crate::logic::mirror::hang_up::is_write(command)
 }

@@ -133,7 +133,7 @@ impl Mischief {
             if thread_rng().gen() {
                 self.pause(4000);
             }
-            if thread_rng().gen_ratio(3, 4) {
+            if thread_rng().gen_ratio(3, 4) || self.wears_out(FAULTS[which]) {
                 self.heal(group);
             }
             if thread_rng().gen_ratio(1, BACKUPS) {
@@ -147,6 +147,13 @@ impl Mischief {
             self.heal(group);
         }
         (counts, looked)
+    }
+
+    /// Whether this can be noticed for some time only: requests that fail while no server is taken
+    /// have enbd forget, before they are sent, what it knew of their blocks.
+    fn wears_out(&self, fault: Fault) -> bool {
+        let is_replaced = matches!(fault, Fault::Emptied | Fault::SetBack | Fault::Foreign);
+        is_replaced && self.world.scale.show_errs
     }
 
     fn pause(&self, most_ms: u64) {

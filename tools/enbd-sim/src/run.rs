@@ -91,8 +91,12 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     // Not waited for: it ends last.
     thread::spawn(move || clock.run());
     for channel in 0..world.channels.len() {
-        let world = world.clone();
+        let (again, world) = (world.clone(), world.clone());
         threads.push(thread::spawn(move || world.channels[channel].run(&world)));
+        let world = again.clone();
+        threads.push(thread::spawn(move || {
+            world.channels[channel].run_sender(&world);
+        }));
     }
     for server in 0..world.scale.groups {
         let world = world.clone();

@@ -443,6 +443,12 @@ impl State {
             }
             return true;
         }
+        let is_over = c.half_closed && arrives;
+        if is_over && self.hasty && c.wire.is_empty() && c.line == Line::Open {
+            // What it has got it carries out all the same.
+            c.line = Line::Closed;
+            return true;
+        }
         if !c.got.is_empty() {
             let at = rng.gen_range(0..c.got.len());
             let message = c.got.remove(at);
@@ -453,10 +459,6 @@ impl State {
                 c.replies.push_back(Reply { cookie, answer });
             }
             return true;
-        }
-        let is_over = c.half_closed && arrives;
-        if is_over && self.hasty && c.wire.is_empty() && c.line == Line::Open {
-            c.line = Line::Closed;
         }
         if c.is_drained() && (c.line == Line::Reset || is_over) {
             // It has seen the end of the connection.

@@ -26,7 +26,7 @@ use crate::scale::Scale;
 use crate::server::Server;
 use crate::store::Value;
 use crate::sync::Word;
-use crate::table::{Table, NO_CHANNEL};
+use crate::table::{table, Table};
 use crate::wiring::{Goal, Wiring};
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
@@ -131,9 +131,9 @@ impl World {
                 .map(|_| Wiring::new(scale.blocks, scale.multi_conn, clock.clone()))
                 .collect(),
             channels: (0..scale.groups * scale.channels_each)
-                .map(|i| Channel::new(i as u32, i / scale.channels_each))
+                .map(|i| Channel::new(i, i / scale.channels_each))
                 .collect(),
-            tables: (0..scale.groups).map(|_| Table::new()).collect(),
+            tables: (0..scale.groups).map(|_| table()).collect(),
             oracle: Arc::new(Oracle::new(scale.blocks)),
             gate: Gate::default(),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
@@ -358,7 +358,7 @@ impl mirror::World for World {
     }
 
     fn kick(&self, channel: u32) {
-        self.channels[channel as usize].pump(self);
+        self.channels[channel as usize].kick(self);
     }
 
     fn put_waiting(
@@ -367,11 +367,11 @@ impl mirror::World for World {
         number: u32,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
-        self.tables[group].put(number, transfer, NO_CHANNEL)
+        self.tables[group].put(number, transfer, None)
     }
 
     fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer>> {
-        let taken = self.tables[group].take(number, NO_CHANNEL, |_, _| true);
+        let taken = self.tables[group].take(number, None, |_, _| true);
         Some(taken?.0)
     }
 

@@ -10,7 +10,7 @@ use enbd_logic::logic::command::{
     MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_PATH, MAX_TIMEOUT_S, MAX_ZONE,
     MIN_BLOCKSIZE,
 };
-use enbd_logic::logic::{MAX_DEVICES, MAX_GROUPS};
+use enbd_logic::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
 use libfuzzer_sys::fuzz_target;
 
 /// What the file takes at once.
@@ -43,9 +43,9 @@ fn address(addr: &Address<'_>) -> String {
 
 /// The value of a command, after a look at the bounds that its type promises.
 fn value(verb: &Verb<'_>) -> String {
-    let group = |group: u8| {
-        assert!(usize::from(group) < MAX_GROUPS);
-        group.to_string()
+    let group = |group: GroupId| {
+        assert!(group.index() < MAX_GROUPS);
+        group.index().to_string()
     };
     let number = |n: u32, min: u32, max: u32| {
         assert!((min..=max).contains(&n));

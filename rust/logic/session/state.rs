@@ -9,8 +9,10 @@
 //!      +---------------------Release (from any state)------------+
 //! ```
 
-use super::export::Lack;
-use super::wire::{handshake::HandshakeReason, reply::ReplyReason};
+use crate::logic::{
+    export::Lack,
+    wire::{handshake::HandshakeReason, reply::ReplyReason},
+};
 
 /// What a channel does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -153,17 +155,6 @@ fn system_phrase(errno: i32) -> &'static str {
     }
 }
 
-/// How long to wait before try number `tries` to connect again, in milliseconds: doubling from a
-/// quarter of a second to half a minute, less up to a quarter of it by `random`, so that channels
-/// that were lost together do not come back at one instant.
-pub fn backoff_ms(tries: u32, random: u32) -> u32 {
-    let whole = 250u32
-        .checked_shl(tries.min(7))
-        .unwrap_or(u32::MAX)
-        .min(30_000);
-    whole.saturating_sub(random % (whole / 4).max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,18 +180,5 @@ mod tests {
                 assert_eq!(from.after(event), want, "{from:?} {event:?}");
             }
         }
-    }
-
-    #[test]
-    fn backoff_grows_and_is_bounded() {
-        for tries in 0..40 {
-            for random in [0, 1, 77, u32::MAX] {
-                let ms = backoff_ms(tries, random);
-                assert!(ms <= 30_000);
-                assert!(ms >= (250 << tries.min(6)) * 3 / 4);
-            }
-        }
-        assert_eq!(backoff_ms(0, 0), 250);
-        assert_eq!(backoff_ms(39, 0), 30_000);
     }
 }

@@ -7,32 +7,32 @@
 //! reads goes straight into the pages of the requests, so where one is expected no more than a
 //! header is taken.
 
-use crate::kapi::net::Socket;
 use crate::logic::wire::reply::REPLY_LEN;
-use kernel::prelude::*;
+use core::ops::DerefMut;
 
-/// Bytes that the inbox takes at once.
-const SIZE: usize = 32 << 10;
+/// Bytes that an inbox takes at once.
+pub const INBOX_LEN: usize = 32 << 10;
 /// Reads of at most this many bytes are copied from the inbox.
-pub(super) const SMALL_READ: u32 = 8 << 10;
+const SMALL_READ: u32 = 8 << 10;
 
 /// Bytes `start..end` of `bytes` came and were not taken.
-pub(super) struct Inbox {
-    bytes: KVVec<u8>,
+pub(super) struct Inbox<V> {
+    bytes: V,
     start: usize,
     end: usize,
     /// The last reply was a large read's, so the next one probably is.
     expects_large: bool,
 }
 
-impl Inbox {
-    pub(super) fn new() -> Result<Self> {
-        Ok(Self {
-            bytes: KVVec::from_elem(0, SIZE, GFP_KERNEL)?,
+impl<V: DerefMut<Target = [u8]>> Inbox<V> {
+    /// An empty inbox; `bytes` is its memory, [`INBOX_LEN`] long.
+    pub(super) fn new(bytes: V) -> Self {
+        Self {
+            bytes,
             start: 0,
             end: 0,
             expects_large: true,
-        })
+        }
     }
 
     /// Says how long the data of the last reply was; 0 if it had none.
@@ -43,17 +43,12 @@ impl Inbox {
     /// Takes a reply's header if it is there whole.
     pub(super) fn header(&mut self) -> Option<[u8; REPLY_LEN]> {
         let next = self.start.checked_add(REPLY_LEN)?;
-        let bytes = self.bytes.get(self.start..next)?;
         if next > self.end {
             return None;
         }
+        let bytes = self.bytes.get(self.start..next)?;
         self.start = next;
         bytes.try_into().ok()
-    }
-
-    /// Whether a reply's header is there whole.
-    pub(super) fn has_header(&self) -> bool {
-        self.end.saturating_sub(self.start) >= REPLY_LEN
     }
 
     /// Takes at most `max` bytes of what is there.
@@ -64,22 +59,35 @@ impl Inbox {
         self.bytes.get(first..self.start).unwrap_or_default()
     }
 
+    /// Throws away what is there.
+    pub(super) fn clear(&mut self) {
+        self.start = self.end;
+    }
+
     /// Whether all that came has been taken.
     pub(super) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
-    /// Receives more, while less than a header is there; gives how many bytes came, like
-    /// [`Socket::recv_some`].
-    pub(super) fn recv(&mut self, sock: &Socket) -> Result<usize> {
+    /// Where what comes next goes, at least a byte, while less than a header is there. Afterwards
+    /// [`Inbox::came`] is told how much came.
+    pub(super) fn room(&mut self) -> &mut [u8] {
         let left = self.end.saturating_sub(self.start);
-        self.bytes.copy_within(self.start..self.end, 0);
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+        }
         self.start = 0;
         self.end = left;
-        let until = if self.expects_large { REPLY_LEN } else { SIZE };
-        let room = self.bytes.get_mut(left..until).ok_or(EINVAL)?;
-        let got = sock.recv_some(room)?;
-        self.end = left.saturating_add(got).min(SIZE);
-        Ok(got)
+        let until = if self.expects_large {
+            REPLY_LEN
+        } else {
+            INBOX_LEN
+        };
+        self.bytes.get_mut(left..until).unwrap_or_default()
+    }
+
+    /// So many bytes came into the room.
+    pub(super) fn came(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(INBOX_LEN);
     }
 }

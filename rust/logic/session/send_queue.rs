@@ -31,7 +31,7 @@
 //!
 //! Lock: the queue lies under a spin lock of its channel; nothing here allocates or waits.
 
-use super::mirror::SLOTS;
+use crate::logic::ids::SLOTS;
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

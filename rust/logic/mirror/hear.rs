@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What connections tell their mirror: the one door for it.
+
+use super::{Losses, Outcomes, World};
+use crate::logic::{ids::Lane, session::Event};
+
+/// What connections tell.
+pub trait Hears: World {
+    /// The connection of a channel tells something. Called in process context, without locks.
+    fn hear(&self, lane: Lane, event: Event<Self::Buffer>) {
+        let (group, channel) = (lane.group.index(), lane.channel.index() as u32);
+        match event {
+            Event::Ended {
+                slot,
+                transfer,
+                outcome,
+            } => self.done(group, slot, transfer, outcome),
+            Event::Left => self.leave(channel, group),
+            Event::Down => self.went_down(channel, group),
+            Event::Suspect => self.suspect(group, true),
+            Event::Cleared => self.suspect(group, false),
+            Event::SuspectFor(ms) => self.suspect_for(group, ms),
+        }
+    }
+}
+
+impl<W: World> Hears for W {}
