@@ -2,10 +2,8 @@
 
 //! The dirty map, example by example: refusals, borders, coarse slots, memory.
 
-mod bitmap_common;
-
-use bitmap_common::{map, none, plenty, runs, table, Map, Page};
 use enbd_logic::logic::bitmap::*;
+use enbd_oracle::pages::{map, none, plenty, runs, table, Map, Page};
 
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;

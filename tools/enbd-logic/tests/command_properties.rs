@@ -4,10 +4,10 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use enbd_logic::logic::command::{
-    device_of, lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb,
-    Zone,
+    lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb, Zone,
 };
 use enbd_logic::logic::ids::GroupId;
+use enbd_oracle::commands;
 use proptest::prelude::*;
 
 /// A command that owns its strings, so that proptest can make and shrink it.
@@ -35,25 +35,6 @@ impl Server {
             },
         }
     }
-
-    /// As a command names it.
-    fn word(&self) -> String {
-        match self {
-            Self::V4(addr, port) => format!("{addr}:{port}"),
-            Self::V6(addr, None, port) => format!("[{addr}]:{port}"),
-            Self::V6(addr, Some(zone), port) => format!("[{addr}%{zone}]:{port}"),
-            Self::Unix(path) => format!("unix:{}", escape(path)),
-        }
-    }
-}
-
-/// A name as /proc/mounts would have it.
-fn escape(name: &[u8]) -> String {
-    let one = |byte: &u8| match byte {
-        b'\\' | ..=b' ' | 0x7f.. => format!("\\{byte:03o}"),
-        _ => char::from(*byte).to_string(),
-    };
-    name.iter().map(one).collect()
 }
 
 /// Names of all bytes but NUL, many of them printable.
@@ -84,37 +65,6 @@ fn server() -> impl Strategy<Value = Server> {
             }),
         name(106).prop_map(|name| Server::Unix([&b"/"[..], &name].concat())),
     ]
-}
-
-fn format_verb(verb: &Verb<'_>, server: &str) -> String {
-    match *verb {
-        Verb::Connect {
-            group,
-            name,
-            channels,
-            force,
-            ..
-        } => {
-            let force = if force { " force" } else { "" };
-            let name = escape(&name.bytes().collect::<Vec<u8>>());
-            let group = group.index();
-            format!("{group} {server} name={name} channels={channels}{force}")
-        }
-        Verb::Disconnect { group, addr: None } => group.index().to_string(),
-        Verb::Disconnect { group, .. } => format!("{} {server}", group.index()),
-        Verb::HotAdd { group, mode } => match mode {
-            HotAddMode::Dirty => group.index().to_string(),
-            HotAddMode::Full => format!("{} full", group.index()),
-        },
-        Verb::Enable(on) | Verb::ShowErrs(on) | Verb::AutoAdd(on) => u8::from(on).to_string(),
-        Verb::SetFaulty(group) | Verb::HotRemove(group) => group.index().to_string(),
-        Verb::BlockSize(n)
-        | Verb::Timeout(n)
-        | Verb::ConnectTimeout(n)
-        | Verb::ResyncMin(n)
-        | Verb::ResyncMax(n) => n.to_string(),
-        Verb::Reset => "1".into(),
-    }
 }
 
 /// One verb of each kind from the numbers given.
@@ -159,16 +109,6 @@ fn verbs<'a>(
         Verb::ResyncMax(n),
         Verb::Reset,
     ]
-}
-
-fn check_any_line(line: &[u8]) {
-    match parse_line(line) {
-        Ok(command) => assert_eq!(device_of(line), Some(command.device)),
-        Err(reason) => {
-            assert!(reason.errno() > 0);
-            assert!(!reason.as_str().is_empty());
-        }
-    }
 }
 
 /// Pieces of the grammar, whose mixtures get deeper into the parser than arbitrary bytes do.
@@ -220,18 +160,12 @@ fn pieces() -> impl Strategy<Value = String> {
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(buf in prop::collection::vec(any::<u8>(), 0..1200)) {
-        check_any_line(&buf);
-        for line in lines(&buf) {
-            check_any_line(line.text);
-        }
+        commands::check(&buf);
     }
 
     #[test]
     fn arbitrary_pieces_never_panic(text in pieces()) {
-        check_any_line(text.as_bytes());
-        for line in lines(text.as_bytes()) {
-            check_any_line(line.text);
-        }
+        commands::check(text.as_bytes());
     }
 
     #[test]
@@ -244,9 +178,10 @@ proptest! {
         let device = DeviceId::new(index).expect("below 26");
         let group = GroupId::new(group).expect("below 8");
         for verb in verbs(server.borrow(), Name::plain(&name), group, channels, n, on) {
-            let value = format_verb(&verb, &server.word());
-            let line = format!("{}[{}]={value}", verb.name(), device.letter());
-            prop_assert_eq!(parse_line(line.as_bytes()), Ok(Command { device, verb }));
+            let command = Command { device, verb };
+            let line = commands::format(&command);
+            prop_assert_eq!(parse_line(line.as_bytes()), Ok(command));
+            commands::check(line.as_bytes());
         }
     }
 
@@ -259,7 +194,7 @@ proptest! {
             .iter()
             .map(|(byte, needless)| match needless {
                 true => format!("\\{byte:03o}"),
-                false => escape(&[*byte]),
+                false => commands::escape(&[*byte]),
             })
             .collect();
         let line = format!("connect[a]=0 [::1] name={spelled}");
@@ -270,17 +205,15 @@ proptest! {
         prop_assert_eq!(name.bytes().collect::<Vec<_>>(), &plain[..]);
         prop_assert_eq!(name.len(), plain.len());
         let text: Vec<u8> = name.spelled().collect();
-        prop_assert_eq!(text, escape(&plain).into_bytes());
+        prop_assert_eq!(text, commands::escape(&plain).into_bytes());
     }
 
     #[test]
     fn addresses_are_written_as_std_writes_them(server in server()) {
-        let expected = match &server {
-            Server::Unix(path) => escape(path),
-            tcp => tcp.word(),
-        };
-        let text: AddressText = server.borrow().text();
-        prop_assert_eq!(text.as_str(), expected);
+        let address = server.borrow();
+        let word = commands::word(&address);
+        let text: AddressText = address.text();
+        prop_assert_eq!(text.as_str(), word.strip_prefix("unix:").unwrap_or(&word));
     }
 
     #[test]

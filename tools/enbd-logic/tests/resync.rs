@@ -2,11 +2,9 @@
 
 //! A resync as the post of 2003 shows it, and cursor, log and progress example by example.
 
-mod bitmap_common;
-
-use bitmap_common::{map, none, plenty, Map, Page};
 use enbd_logic::logic::bitmap::{Run, LEAF_BLOCKS};
 use enbd_logic::logic::resync::*;
+use enbd_oracle::pages::{map, none, plenty, Map, Page};
 
 const SECOND: u64 = 1_000_000_000;
 

@@ -2,11 +2,9 @@
 
 //! Walks of a cursor with several copies in flight that end in any order, and writes in between.
 
-mod bitmap_common;
-
-use bitmap_common::{map, none, plenty, Map, Page};
 use enbd_logic::logic::bitmap::{Run, LEAF_BLOCKS};
 use enbd_logic::logic::resync::*;
+use enbd_oracle::pages::{map, none, plenty, Map, Page};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]

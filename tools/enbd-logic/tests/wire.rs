@@ -4,90 +4,17 @@
 //! requests that reads field by field, and servers that send whatever they like.
 
 use enbd_logic::logic::wire::handshake::{
-    BlockSizes, Export, Handshake, HandshakeReason, Step, TransmissionFlags, MAX_NAME, MAX_REPLIES,
-    MAX_REPLY, SCRATCH,
+    Export, Handshake, HandshakeReason, Step, MAX_NAME, MAX_REPLY, SCRATCH,
 };
-use enbd_logic::logic::wire::reply::{self, NbdError, Reply, ReplyReason};
+use enbd_logic::logic::wire::reply::REPLY_LEN;
 use enbd_logic::logic::wire::request::{self, Command, CommandFlags};
+use enbd_oracle::{handshake, replies};
 use proptest::prelude::*;
 
-/// Most steps of any handshake: two greetings, three sends, and for each reply its header, its type
-/// and its payload in pieces.
-const MAX_STEPS: usize = 2 + 3 + MAX_REPLIES as usize * (2 + MAX_REPLY as usize / SCRATCH) + 1;
-
-/// How a handshake with a stream ended.
-#[derive(Debug, Eq, PartialEq)]
-enum Outcome {
-    Done(Export),
-    Failed(HandshakeReason),
-    /// The stream was over before the handshake.
-    Starved,
-}
-
-/// A handshake for `name` with a server whose bytes come from `receive`, which fills the buffer or
-/// says no. Panics when a promise of the state machine is broken.
-fn drive(name: &[u8], mut receive: impl FnMut(&mut [u8]) -> bool) -> (Outcome, Vec<u8>) {
-    let mut handshake = Handshake::new(name).expect("a valid name");
-    let mut sent = Vec::new();
-    for _ in 0..=MAX_STEPS {
-        match handshake.next() {
-            Step::Send(bytes) => {
-                assert!(!bytes.is_empty());
-                sent.extend_from_slice(bytes);
-                handshake.sent();
-            }
-            Step::Recv(count) => {
-                assert!((1..=SCRATCH).contains(&count));
-                let mut scratch = [0; SCRATCH];
-                if !receive(&mut scratch[..count]) {
-                    return (Outcome::Starved, sent);
-                }
-                let received = handshake.received(&scratch[..count]);
-                assert_eq!(received.err(), failure(&handshake));
-            }
-            Step::Done(export) => {
-                check_export(&export);
-                return (Outcome::Done(export), sent);
-            }
-            Step::Failed(reason) => return (Outcome::Failed(reason), sent),
-        }
-    }
-    panic!("no end after {MAX_STEPS} steps");
-}
-
-fn failure(handshake: &Handshake<'_>) -> Option<HandshakeReason> {
-    match handshake.next() {
-        Step::Failed(reason) => Some(reason),
-        Step::Send(_) | Step::Recv(_) | Step::Done(_) => None,
-    }
-}
-
-/// What every export promises, whoever served it.
-fn check_export(export: &Export) {
-    let BlockSizes {
-        min,
-        preferred,
-        max_payload,
-    } = export.block;
-    assert!(export.flags.has_flags());
-    assert!(export.size >= u64::from(min) && i64::try_from(export.size).is_ok());
-    assert!(min.is_power_of_two() && preferred.is_power_of_two());
-    assert!((512..=65536).contains(&min));
-    assert!(min <= preferred && preferred <= max_payload && max_payload <= 32 << 20);
-    assert_eq!(max_payload % min, 0);
-}
-
-/// The same over bytes that are all there.
-fn play(name: &[u8], stream: &[u8]) -> (Outcome, Vec<u8>) {
-    let mut left = stream;
-    drive(name, |buffer| match left.split_at_checked(buffer.len()) {
-        Some((bytes, rest)) => {
-            buffer.copy_from_slice(bytes);
-            left = rest;
-            true
-        }
-        None => false,
-    })
+/// A handshake for `name` with a server that sends these bytes, which come so many at once.
+fn play(name: &[u8], stream: &[u8], cut: usize) -> handshake::End {
+    let outcome = handshake::check(name, stream, cut);
+    outcome.expect("a valid name").end
 }
 
 /// A server as the protocol has it.
@@ -136,24 +63,9 @@ impl Model {
         stream
     }
 
-    /// What the client makes of it, told as the design has it.
+    /// What the client makes of it.
     fn export(&self) -> Export {
-        let (min, preferred, max) = self.block.unwrap_or((512, 4096, 32 << 20));
-        let min = min.max(512);
-        let max_payload = max.min(32 << 20) / min * min;
-        let mut preferred = preferred;
-        while preferred > max_payload {
-            preferred /= 2;
-        }
-        Export {
-            size: self.size,
-            flags: TransmissionFlags::from_bits(self.flags),
-            block: BlockSizes {
-                min,
-                preferred,
-                max_payload,
-            },
-        }
+        handshake::export(self.size, self.flags, self.block).expect("a server that is taken")
     }
 }
 
@@ -196,17 +108,6 @@ fn model() -> impl Strategy<Value = Model> {
         )
 }
 
-/// Reads what a client sent: its flags, and the name in its only option.
-fn decode_client(sent: &[u8]) -> (u32, &[u8]) {
-    let u32_at = |at: usize| u32::from_be_bytes(sent[at..at + 4].try_into().unwrap());
-    assert_eq!(&sent[4..12], b"IHAVEOPT");
-    assert_eq!(u32_at(12), 7);
-    assert_eq!(u32_at(16) as usize, sent.len() - 20);
-    let name_end = 24 + u32_at(20) as usize;
-    assert_eq!(&sent[name_end..], [0, 1, 0, 3]);
-    (u32_at(0), &sent[24..name_end])
-}
-
 fn name() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         prop::collection::vec(1..=u8::MAX, 0..40),
@@ -214,39 +115,42 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// How many bytes come at once.
+fn cut() -> impl Strategy<Value = usize> {
+    prop_oneof![1..40usize, 1..5000usize]
+}
+
 proptest! {
     #[test]
-    fn a_conforming_server_is_understood(model in model(), name in name()) {
-        let (outcome, sent) = play(&name, &model.stream());
-        prop_assert_eq!(outcome, Outcome::Done(model.export()));
-        let (client_flags, asked) = decode_client(&sent);
-        prop_assert_eq!(client_flags, u32::from(model.handshake_flags & 3));
-        prop_assert_eq!(asked, name);
+    fn a_conforming_server_is_understood(model in model(), name in name(), cut in cut()) {
+        let end = play(&name, &model.stream(), cut);
+        prop_assert_eq!(end, handshake::End::Done(model.export()));
     }
 
     #[test]
     fn damage_never_panics_and_always_ends(
         model in model(),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
-        cut in any::<prop::sample::Index>(),
+        (end, cut) in (any::<prop::sample::Index>(), cut()),
     ) {
         let mut stream = model.stream();
         for (place, byte) in damage {
             let place = place.index(stream.len());
             stream[place] = byte;
         }
-        play(b"x", &stream);
-        play(b"x", &stream[..cut.index(stream.len())]);
+        play(b"x", &stream, cut);
+        play(b"x", &stream[..end.index(stream.len())], cut);
     }
 
     #[test]
     fn garbage_after_any_greeting_never_panics(
         flags in any::<u16>(),
         garbage in prop::collection::vec(any::<u8>(), 0..4000),
+        cut in cut(),
     ) {
-        play(b"x", &garbage);
+        play(b"x", &garbage, cut);
         let greeting = [&b"NBDMAGICIHAVEOPT"[..], &flags.to_be_bytes()].concat();
-        play(b"x", &[greeting, garbage].concat());
+        play(b"x", &[greeting, garbage].concat(), cut);
     }
 
     #[test]
@@ -258,12 +162,13 @@ proptest! {
             ),
             0..80,
         ),
+        cut in cut(),
     ) {
         let mut stream = b"NBDMAGICIHAVEOPT\0\x03".to_vec();
         for (kind, payload) in replies {
             stream.extend(Model::option_reply(kind, &payload));
         }
-        play(b"x", &stream);
+        play(b"x", &stream, cut);
     }
 
     /// `None` is a call of `sent`, a number one of `received` with as many bytes.
@@ -305,7 +210,7 @@ proptest! {
             extras: vec![],
             places: (0, 0),
         };
-        play(b"x", &model.stream());
+        play(b"x", &model.stream(), usize::MAX);
     }
 
     #[test]
@@ -330,49 +235,63 @@ proptest! {
     }
 
     #[test]
-    fn replies_are_simple_or_refused(
-        magic in prop_oneof![Just(0x67446698u32), Just(0x668e33ef), any::<u32>()],
-        error in prop_oneof![Just(0u32), 0..128u32, any::<u32>()],
-        cookie in any::<u64>(),
+    fn replies_are_simple_or_refused(bytes in reply_header(any::<u64>())) {
+        let _ = replies::header(&bytes);
+    }
+
+    #[test]
+    fn a_stream_of_replies_is_read_as_it_was_cut(
+        replies in prop::collection::vec((reply_header(1..20u64), 0..80usize), 0..20),
+        cut in 1..80usize,
     ) {
-        let mut bytes = [0; reply::REPLY_LEN];
-        bytes[..4].copy_from_slice(&magic.to_be_bytes());
-        bytes[4..8].copy_from_slice(&error.to_be_bytes());
-        bytes[8..].copy_from_slice(&cookie.to_be_bytes());
-        let parsed = reply::parse(&bytes);
-        match magic {
-            0x67446698 => {
-                let Ok(Reply { cookie: returned, error: returned_error }) = parsed else {
-                    panic!("{parsed:?}");
-                };
-                prop_assert_eq!(returned, cookie);
-                prop_assert_eq!(returned_error.is_none(), error == 0);
-                if let Some(NbdError::Other(number)) = returned_error {
-                    prop_assert_eq!(number, error);
-                }
-                // The numbers that the protocol defines are Linux's own.
-                if let Some(known) = returned_error.filter(|e| !matches!(e, NbdError::Other(_))) {
-                    prop_assert_eq!(known.errno(), i32::try_from(error).unwrap());
-                }
-            }
-            0x668e33ef => prop_assert_eq!(parsed, Err(ReplyReason::Structured)),
-            _ => prop_assert_eq!(parsed, Err(ReplyReason::BadMagic)),
+        let mut stream = Vec::new();
+        for (header, data) in replies {
+            stream.extend(header);
+            stream.extend(std::iter::repeat_n(7, data));
         }
+        replies::check(&stream, cut);
+    }
+
+    #[test]
+    fn honest_replies_are_all_taken(
+        errors in prop::collection::vec(prop_oneof![3 => Just(0u32), 1 => any::<u32>()], 16),
+        cut in 1..80usize,
+    ) {
+        let mut stream = Vec::new();
+        for (cookie, error) in (1u64..).zip(&errors) {
+            stream.extend([0x6744_6698u32, *error].map(u32::to_be_bytes).concat());
+            stream.extend(cookie.to_be_bytes());
+            let is_read = cookie % 2 == 1 && *error == 0;
+            stream.extend(vec![7; if is_read { replies::READ } else { 0 }]);
+        }
+        let (answers, end) = replies::check(&stream, cut);
+        prop_assert_eq!(end, replies::End::Closed);
+        let failed = |answer: &replies::Answer| answer.errno != 0;
+        let expected: Vec<_> = errors.iter().map(|error| *error != 0).collect();
+        prop_assert_eq!(answers.iter().map(failed).collect::<Vec<_>>(), expected);
     }
 }
 
-/// A server that never stops: `payload` in information of a type nobody knows, for ever.
-fn endless_server(payload: usize) -> (Outcome, usize) {
-    let greeting = b"NBDMAGICIHAVEOPT\0\x03".to_vec();
+/// The header of a reply, or what is none.
+fn reply_header(cookie: impl Strategy<Value = u64>) -> impl Strategy<Value = [u8; REPLY_LEN]> {
+    let magic = prop_oneof![8 => Just(0x6744_6698u32), 1 => Just(0x668e_33ef), 1 => any::<u32>()];
+    let known = prop::sample::select(vec![1u32, 5, 12, 22, 28, 75, 95, 108]);
+    let error = prop_oneof![4 => Just(0u32), 4 => known, 1 => 0..128u32, 1 => any::<u32>()];
+    (magic, error, cookie).prop_map(|(magic, error, cookie)| {
+        let mut bytes = [0; REPLY_LEN];
+        bytes[..4].copy_from_slice(&magic.to_be_bytes());
+        bytes[4..8].copy_from_slice(&error.to_be_bytes());
+        bytes[8..].copy_from_slice(&cookie.to_be_bytes());
+        bytes
+    })
+}
+
+/// A server that says more than is ever read: `payload` in information of a type nobody knows.
+fn endless_server(payload: usize) -> handshake::End {
     let reply = Model::info(0x7777, &vec![0; payload]);
-    let mut bytes = greeting.into_iter().chain(reply.into_iter().cycle());
-    let mut taken = 0;
-    let (outcome, _) = drive(b"x", |buffer| {
-        taken += buffer.len();
-        buffer.fill_with(|| bytes.next().expect("an endless stream"));
-        true
-    });
-    (outcome, taken)
+    let replies = reply.repeat(handshake::MAX_TAKEN / reply.len() + 1);
+    let stream = [&b"NBDMAGICIHAVEOPT\0\x03"[..], &replies].concat();
+    play(b"x", &stream, usize::MAX)
 }
 
 #[test]
@@ -385,10 +304,10 @@ fn an_endless_server_is_left_within_the_bound() {
         SCRATCH + 1,
         MAX_REPLY as usize - 2,
     ] {
-        let (outcome, taken) = endless_server(payload);
-        assert_eq!(outcome, Outcome::Failed(HandshakeReason::TooManyReplies));
-        assert!(taken <= 18 + MAX_REPLIES as usize * (20 + MAX_REPLY as usize));
+        let reason = HandshakeReason::TooManyReplies;
+        assert_eq!(endless_server(payload), handshake::End::Failed(reason));
     }
-    let (outcome, _) = endless_server(MAX_REPLY as usize - 1);
-    assert_eq!(outcome, Outcome::Failed(HandshakeReason::ReplyTooLong));
+    let reason = HandshakeReason::ReplyTooLong;
+    let end = endless_server(MAX_REPLY as usize - 1);
+    assert_eq!(end, handshake::End::Failed(reason));
 }

@@ -1,37 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Any sequence of operations on a dirty map, with and without memory for its pages, against a naive
-//! map.
+//! Any sequence of operations on a dirty map against a naive one.
 
 #![no_main]
 
-mod oracle;
-
-use arbitrary::Arbitrary;
-use enbd_logic::logic::bitmap::{slots_for, DirtyMap, Leaf, Slot, LEAF_BLOCKS, LEAF_WORDS};
+use arbitrary::{Arbitrary, Result, Unstructured};
+use enbd_logic::logic::bitmap::LEAF_BLOCKS;
+use enbd_oracle::dirty_map::{Op, Pair};
 use libfuzzer_sys::fuzz_target;
-use oracle::Oracle;
 
-struct Page(Box<[u64; LEAF_WORDS]>);
-
-impl Page {
-    /// A page full of somebody else's bits, as a used one may be.
-    fn dusty() -> Self {
-        Self(Box::new([u64::MAX; LEAF_WORDS]))
-    }
-}
-
-impl Leaf for Page {
-    fn words(&self) -> &[u64; LEAF_WORDS] {
-        &self.0
-    }
-
-    fn words_mut(&mut self) -> &mut [u64; LEAF_WORDS] {
-        &mut self.0
-    }
-}
-
-type Map = DirtyMap<Page, Vec<Slot<Page>>>;
+/// Most operations of an input.
+const OPS: usize = 24;
 
 /// A position or a length, near the borders more often than not.
 #[derive(Arbitrary, Clone, Copy, Debug)]
@@ -60,98 +39,54 @@ impl Number {
     }
 }
 
-#[derive(Arbitrary, Clone, Copy, Debug)]
-enum Op {
-    /// The bits of `memory` say which of the pages asked for are there.
-    Mark {
-        first: Number,
-        len: Number,
-        memory: u8,
-    },
-    Clear {
-        first: Number,
-        len: Number,
-    },
-    Refine(Number),
-    Next {
-        from: Number,
-        max: Number,
-    },
-    MarkAll,
-    ClearAll,
+fn number(bytes: &mut Unstructured<'_>) -> Result<u64> {
+    bytes.arbitrary().map(Number::get)
 }
 
-#[derive(Arbitrary, Debug)]
+fn op(bytes: &mut Unstructured<'_>) -> Result<Op> {
+    Ok(match bytes.int_in_range(0..=5u8)? {
+        0 => Op::Mark {
+            first: number(bytes)?,
+            len: number(bytes)?,
+            memory: bytes.arbitrary()?,
+        },
+        1 => Op::Clear {
+            first: number(bytes)?,
+            len: number(bytes)?,
+        },
+        2 => Op::Refine {
+            block: number(bytes)?,
+        },
+        3 => Op::Next {
+            from: number(bytes)?,
+            max_len: number(bytes)?,
+        },
+        4 => Op::MarkAll,
+        _ => Op::ClearAll,
+    })
+}
+
+#[derive(Debug)]
 struct Input {
-    blocks: Number,
+    blocks: u64,
     ops: Vec<Op>,
 }
 
-fn step(map: &mut Map, oracle: &mut Oracle, op: Op) {
-    let mut freed = 0;
-    let mut free = |_: Page| freed += 1;
-    match op {
-        Op::Mark { first, len, memory } => {
-            let (first, len) = (first.get(), len.get());
-            let wanted = map.wants_page(first, len);
-            let mut asked = 0;
-            let got = map.mark(first, len, &mut || {
-                asked += 1;
-                (memory >> ((asked - 1) % 8) & 1 == 1).then(Page::dusty)
-            });
-            assert_eq!(asked, wanted);
-            let mut asked = 0;
-            let want = oracle.mark(first, len, &mut || {
-                asked += 1;
-                memory >> ((asked - 1) % 8) & 1 == 1
-            });
-            assert_eq!(asked, wanted);
-            assert_eq!(got, want);
+impl<'a> Arbitrary<'a> for Input {
+    fn arbitrary(bytes: &mut Unstructured<'a>) -> Result<Self> {
+        let blocks = number(bytes)?.clamp(1, 4 * LEAF_BLOCKS);
+        let mut ops = Vec::new();
+        while !bytes.is_empty() && ops.len() < OPS {
+            ops.push(op(bytes)?);
         }
-        Op::Clear { first, len } => {
-            let (first, len) = (first.get(), len.get());
-            let cleared = map.clear(first, len, &mut free);
-            assert_eq!((cleared, freed), oracle.clear(first, len));
-        }
-        Op::Refine(block) => {
-            let block = block.get();
-            assert_eq!(map.is_coarse(block), oracle.is_coarse(block));
-            let refined = map.refine(block, Page::dusty()).is_ok();
-            assert_eq!(refined, oracle.refine(block));
-        }
-        Op::Next { from, max } => {
-            let (from, max) = (from.get(), max.get());
-            assert_eq!(map.next_dirty(from, max), oracle.next_dirty(from, max));
-        }
-        Op::MarkAll => {
-            map.mark_all(&mut free);
-            assert_eq!(freed, oracle.all(true));
-        }
-        Op::ClearAll => {
-            map.clear_all(&mut free);
-            assert_eq!(freed, oracle.all(false));
-        }
+        Ok(Self { blocks, ops })
     }
-    assert_eq!(map.dirty(), oracle.dirty());
-    assert_eq!(map.pages(), oracle.pages());
 }
 
 fuzz_target!(|input: Input| {
-    let blocks = input.blocks.get().clamp(1, 4 * LEAF_BLOCKS);
-    let slots = (0..slots_for(blocks)).map(|_| Slot::Clean).collect();
-    let mut map = DirtyMap::new(slots, blocks).expect("a clean table of the right size");
-    let mut oracle = Oracle::new(blocks);
-    for op in input.ops.into_iter().take(24) {
-        step(&mut map, &mut oracle, op);
+    let mut pair = Pair::new(input.blocks);
+    for op in input.ops {
+        pair.step(op);
     }
-    assert_eq!(map.self_check(), Ok(()));
-    let mut at = 0;
-    loop {
-        let run = map.next_dirty(at, u64::MAX);
-        assert_eq!(run, oracle.next_dirty(at, u64::MAX));
-        match run {
-            Some(run) => at = run.end(),
-            None => break,
-        }
-    }
+    pair.compare();
 });

@@ -1,15 +1,147 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A naive dirty map: the dirty runs in a list, and for each leaf whether it has a page. A leaf
-//! without one is all dirty or all clean in each of its halves.
+//! A naive dirty map, and the real one beside it: any sequence of operations, with and without memory
+//! for its pages, does to both the same.
 //!
-//! It is a list, and not a flag a block as in the property tests, so that a run of the fuzzer does
-//! not spend its time on memory.
+//! The naive one has the dirty runs in a list, and for each leaf whether it has a page. A leaf
+//! without one is all dirty or all clean in each of its halves. It is a list, and not a flag a block,
+//! so that a run of the fuzzer does not spend its time on memory.
 
+use crate::pages::{map, Map, Page};
 use enbd_logic::logic::bitmap::{Made, Marked, Run, LEAF_BLOCKS};
 use std::ops::Range;
 
-pub struct Oracle {
+/// What is done to a map. Numbers are of blocks, and may lie beyond the map.
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// The bits of `memory` say which of the pages asked for are there.
+    Mark {
+        /// From this block on,
+        first: u64,
+        /// so many.
+        len: u64,
+        /// Lowest bit first, and again from there after eight.
+        memory: u8,
+    },
+    /// The mark of each is taken away, where that is possible.
+    Clear {
+        /// From this block on,
+        first: u64,
+        /// so many.
+        len: u64,
+    },
+    /// A coarse leaf gets a page.
+    Refine {
+        /// Any block of it.
+        block: u64,
+    },
+    /// A run is looked for.
+    Next {
+        /// Not before this block,
+        from: u64,
+        /// and no longer than this.
+        max_len: u64,
+    },
+    /// All blocks are dirty.
+    MarkAll,
+    /// None is.
+    ClearAll,
+}
+
+/// A map and its oracle.
+pub struct Pair {
+    map: Map,
+    oracle: Oracle,
+}
+
+impl Pair {
+    /// Two clean maps of so many blocks, at least one.
+    pub fn new(blocks: u64) -> Self {
+        Self {
+            map: map(blocks),
+            oracle: Oracle::new(blocks),
+        }
+    }
+
+    /// Does it to both.
+    ///
+    /// # Panics
+    ///
+    /// Where they give different answers, or count differently then.
+    pub fn step(&mut self, op: Op) {
+        let Self { map, oracle } = self;
+        let mut freed = 0;
+        let mut free = |_: Page| freed += 1;
+        match op {
+            Op::Mark { first, len, memory } => self.mark(first, len, memory),
+            Op::Clear { first, len } => {
+                let cleared = map.clear(first, len, &mut free);
+                assert_eq!((cleared, freed), oracle.clear(first, len));
+            }
+            Op::Refine { block } => {
+                assert_eq!(map.is_coarse(block), oracle.is_coarse(block));
+                let refined = map.refine(block, Page::dusty()).is_ok();
+                assert_eq!(refined, oracle.refine(block));
+            }
+            Op::Next { from, max_len } => {
+                let run = map.next_dirty(from, max_len);
+                assert_eq!(run, oracle.next_dirty(from, max_len));
+            }
+            Op::MarkAll => {
+                map.mark_all(&mut free);
+                assert_eq!(freed, oracle.all(true));
+            }
+            Op::ClearAll => {
+                map.clear_all(&mut free);
+                assert_eq!(freed, oracle.all(false));
+            }
+        }
+        let Self { map, oracle } = self;
+        assert_eq!(map.dirty(), oracle.dirty());
+        assert_eq!(map.is_clean(), oracle.dirty() == 0);
+        assert_eq!(map.pages(), oracle.pages());
+    }
+
+    fn mark(&mut self, first: u64, len: u64, memory: u8) {
+        let Self { map, oracle } = self;
+        let wanted = map.wants_page(first, len);
+        let mut asked = 0;
+        let got = map.mark(first, len, &mut || {
+            asked += 1;
+            (memory >> ((asked - 1) % 8) & 1 == 1).then(Page::dusty)
+        });
+        assert_eq!(asked, wanted);
+        let mut asked = 0;
+        let want = oracle.mark(first, len, &mut || {
+            asked += 1;
+            memory >> ((asked - 1) % 8) & 1 == 1
+        });
+        assert_eq!(asked, wanted);
+        assert_eq!(got, want);
+        assert!(got.over < LEAF_BLOCKS);
+    }
+
+    /// Compares every block.
+    ///
+    /// # Panics
+    ///
+    /// Where the two differ, or the map is not in order.
+    pub fn compare(&self) {
+        let Self { map, oracle } = self;
+        assert_eq!(map.self_check(), Ok(()));
+        let mut at = 0;
+        loop {
+            let run = map.next_dirty(at, u64::MAX);
+            assert_eq!(run, oracle.next_dirty(at, u64::MAX));
+            match run {
+                Some(run) => at = run.end(),
+                None => break,
+            }
+        }
+    }
+}
+
+struct Oracle {
     blocks: u64,
     /// Ascending, not empty, and with a gap between any two.
     runs: Vec<Range<u64>>,
@@ -26,7 +158,7 @@ fn len(range: &Range<u64>) -> u64 {
 }
 
 impl Oracle {
-    pub fn new(blocks: u64) -> Self {
+    fn new(blocks: u64) -> Self {
         Self {
             blocks,
             runs: Vec::new(),
@@ -34,11 +166,11 @@ impl Oracle {
         }
     }
 
-    pub fn dirty(&self) -> u64 {
+    fn dirty(&self) -> u64 {
         self.dirty_in(&(0..self.blocks))
     }
 
-    pub fn pages(&self) -> usize {
+    fn pages(&self) -> usize {
         self.paged.iter().filter(|paged| **paged).count()
     }
 
@@ -111,7 +243,7 @@ impl Oracle {
             })
     }
 
-    pub fn mark(&mut self, first: u64, n: u64, alloc: &mut impl FnMut() -> bool) -> Marked {
+    fn mark(&mut self, first: u64, n: u64, alloc: &mut impl FnMut() -> bool) -> Marked {
         let range = self.cut(first, n);
         let mut marked = Marked::default();
         for leaf in Self::leaves(&range) {
@@ -139,7 +271,7 @@ impl Oracle {
     }
 
     /// The blocks cleared and the pages freed.
-    pub fn clear(&mut self, first: u64, n: u64) -> (u64, usize) {
+    fn clear(&mut self, first: u64, n: u64) -> (u64, usize) {
         let range = self.cut(first, n);
         let (mut cleared, mut freed) = (0, 0);
         for leaf in Self::leaves(&range) {
@@ -158,13 +290,13 @@ impl Oracle {
         (cleared, freed)
     }
 
-    pub fn is_coarse(&self, block: u64) -> bool {
+    fn is_coarse(&self, block: u64) -> bool {
         let leaf = (block / LEAF_BLOCKS) as usize;
         block < self.blocks && !self.paged[leaf] && self.dirty_in(&self.leaf(leaf)) > 0
     }
 
     /// Whether there was something to refine.
-    pub fn refine(&mut self, block: u64) -> bool {
+    fn refine(&mut self, block: u64) -> bool {
         let coarse = self.is_coarse(block);
         if coarse {
             self.paged[(block / LEAF_BLOCKS) as usize] = true;
@@ -172,7 +304,7 @@ impl Oracle {
         coarse
     }
 
-    pub fn next_dirty(&self, from: u64, max: u64) -> Option<Run> {
+    fn next_dirty(&self, from: u64, max: u64) -> Option<Run> {
         let run = self.runs.iter().find(|run| run.end > from)?;
         let first = run.start.max(from);
         Some(Run {
@@ -182,7 +314,7 @@ impl Oracle {
     }
 
     /// The pages freed.
-    pub fn all(&mut self, dirty: bool) -> usize {
+    fn all(&mut self, dirty: bool) -> usize {
         let freed = self.pages();
         self.paged.fill(false);
         self.runs.clear();

@@ -2,17 +2,15 @@
 
 //! Pages and maps for the tests of the dirty map and of the resync.
 
-#![allow(dead_code)] // Each test file uses its own part.
-
 use enbd_logic::logic::bitmap::{slots_for, DirtyMap, Leaf, Slot, LEAF_WORDS};
 
 /// A leaf page on the host.
 #[derive(Debug)]
-pub(crate) struct Page(Box<[u64; LEAF_WORDS]>);
+pub struct Page(Box<[u64; LEAF_WORDS]>);
 
 impl Page {
     /// A page full of somebody else's bits, as a used one may be.
-    pub(crate) fn dusty() -> Self {
+    pub fn dusty() -> Self {
         Page(Box::new([u64::MAX; LEAF_WORDS]))
     }
 }
@@ -27,28 +25,31 @@ impl Leaf for Page {
     }
 }
 
-pub(crate) type Map = DirtyMap<Page, Vec<Slot<Page>>>;
+/// A map of pages on the host.
+pub type Map = DirtyMap<Page, Vec<Slot<Page>>>;
 
-pub(crate) fn table(slots: usize) -> Vec<Slot<Page>> {
+/// A table of clean slots.
+pub fn table(slots: usize) -> Vec<Slot<Page>> {
     (0..slots).map(|_| Slot::Clean).collect()
 }
 
-pub(crate) fn map(blocks: u64) -> Map {
+/// A clean map.
+pub fn map(blocks: u64) -> Map {
     DirtyMap::new(table(slots_for(blocks)), blocks).expect("a clean table of the right size")
 }
 
 /// Memory that is always there.
-pub(crate) fn plenty() -> Option<Page> {
+pub fn plenty() -> Option<Page> {
     Some(Page::dusty())
 }
 
 /// Memory that is never there.
-pub(crate) fn none() -> Option<Page> {
+pub fn none() -> Option<Page> {
     None
 }
 
 /// All dirty runs of the map, as `(first, last)`.
-pub(crate) fn runs(map: &Map) -> Vec<(u64, u64)> {
+pub fn runs(map: &Map) -> Vec<(u64, u64)> {
     let mut runs = Vec::new();
     let mut at = 0;
     while let Some(run) = map.next_dirty(at, u64::MAX) {
