@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff links docs logic-test simulate enbdctl test test-debug demo vm bench torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links docs logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -32,6 +32,9 @@ shellcheck: ## the scripts, by shellcheck
 
 ruff: ## the Python, by ruff
 	@scripts/check ruff
+
+python-test: ## the tests of the Python: what makes tables of figures, and compares two runs
+	@scripts/check python-test
 
 links: ## do all pages and files exist that texts and comments name?
 	@scripts/check links
@@ -62,6 +65,9 @@ vm: ## a shell in the VM, with the module loaded
 
 bench: ## the comparison with nbd.ko, md, DRBD and nbdcopy: table, JSON, picture in results/; QUICK=1: 10 minutes
 	@QUICK="$(QUICK)" tools/bench/compare
+
+bench-compare: ## what changed between two runs of bench, OLD=FILE NEW=FILE; 1 if a figure of enbd became worse
+	@scripts/lab-run tools/bench/compare-runs $(OLD) $(NEW)
 
 torture: SECONDS = 300
 torture: SEED = $(shell od -An -N4 -tu4 /dev/urandom)
