@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Servers that go wrong before the export is open, in every way that there is: each connect fails in bounded time with the
-errno that fits, one line of the log names device, group, channel and reason, and other devices go on."""
+"""Servers that go wrong before the export is open, in every way that there is, and lie in each field that they send: each
+connect fails in bounded time with the errno that fits, one line of the log names device, group, channel and reason, and other
+devices go on. What the protocol has a client overlook is overlooked."""
 
 import os
 import struct
@@ -8,6 +9,7 @@ import struct
 from lib import check, nbd, nbdinfo
 from lib.bystander import Bystander
 from lib.cases import case
+from lib.disk import Disk
 from lib.endpoint import Endpoint
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
@@ -39,8 +41,27 @@ def refuses(kind):
     return answers(("reply", kind, b"\x1b[2Jgo away\n"))
 
 
+def replies(*words, **lies):
+    """A server whose only reply lies."""
+    return lambda talk: (talk.to_option(), talk.reply(*words, **lies), talk.swallow())
+
+
+def a_byte_short(talk):
+    """A server that sends a byte more of some information than it has said, and goes on."""
+    talk.to_option()
+    talk.reply(nbd.REP_INFO, b"\0\x77" + bytes(40), length=41)
+    talk.reply(nbd.REP_ACK)
+    talk.swallow()
+
+
+def sizes(*blocks, size=None):
+    """A server that states these block sizes."""
+    return answers(("info", size), ("block_sizes", blocks), ("reply", nbd.REP_ACK))
+
+
 GREETING = nbd.INIT_MAGIC + nbd.OPTION_MAGIC + b"\0\3"
 INFO = struct.pack(">HQH", nbd.INFO_EXPORT, 4 << 20, nbd.ALL_FLAGS)
+BLOCKS = struct.pack(">HIII", nbd.INFO_BLOCK_SIZE, 1, 4096, 32 << 20)
 
 # What the server does, the errno, and what the log says.
 CASES = (
@@ -58,26 +79,80 @@ CASES = (
     ("shutting down", refuses(nbd.ERR_SHUTDOWN), ESHUTDOWN, "shutting down"),
     ("too big", refuses(nbd.ERR_TOO_BIG), EMSGSIZE, "too big"),
     ("block size required", refuses(nbd.ERR_BLOCK_SIZE_REQD), EPROTO, "block sizes"),
+    ("extended headers required", refuses(nbd.ERR_EXT_HEADER), EPROTONOSUPPORT, "extended headers"),
     ("an unknown refusal", refuses(nbd.ERR + 77), EIO, "unknown error"),
+    ("a refusal without a number", refuses(nbd.ERR), EIO, "unknown error"),
     ("a long refusal", answers(("reply", nbd.ERR_UNKNOWN, bytes(4096))), ENOENT, "unknown export"),
-    ("a wrong reply magic", lambda t: (t.to_option(), t.reply(nbd.REP_ACK, magic=5), t.swallow()), EPROTO, "wrong magic"),
-    ("a reply to another option", lambda t: (t.to_option(), t.reply(nbd.REP_ACK, option=3), t.swallow()), EPROTO, "not sent"),
+    ("a refusal of 2 GiB", replies(nbd.ERR_UNKNOWN, length=2 << 30), ENOENT, "unknown export"),
+    ("a wrong reply magic", replies(nbd.REP_ACK, magic=5), EPROTO, "wrong magic"),
+    ("the magic of later replies", replies(nbd.REP_ACK, magic=nbd.SIMPLE_REPLY_MAGIC << 32), EPROTO, "wrong magic"),
+    ("a reply to another option", replies(nbd.REP_ACK, option=3), EPROTO, "not sent"),
+    ("a reply to no option", replies(nbd.REP_ACK, option=0), EPROTO, "not sent"),
     ("a reply of another kind", answers(("reply", nbd.REP_SERVER, b"")), EPROTO, "unexpected type"),
+    ("a reply of kind 0", replies(0), EPROTO, "unexpected type"),
+    ("a reply of a kind nobody knows", replies(nbd.ERR - 1), EPROTO, "unexpected type"),
     ("an acknowledgement with data", answers(("info",), ("reply", nbd.REP_ACK, b"x")), EPROTO, "wrong length"),
     ("an export info cut short", answers(("reply", nbd.REP_INFO, INFO[:-1]), ("reply", nbd.REP_ACK)), EPROTO, "wrong length"),
-    ("a reply of 2 GiB", lambda t: (t.to_option(), t.reply(3, length=2 << 30), t.swallow()), EPROTO, "too long"),
+    ("an export info that is too long", answers(("reply", nbd.REP_INFO, INFO + b"\0")), EPROTO, "wrong length"),
+    ("block sizes cut short", answers(("info",), ("reply", nbd.REP_INFO, BLOCKS[:-4])), EPROTO, "wrong length"),
+    ("information without a type", answers(("reply", nbd.REP_INFO, b"\0")), EPROTO, "wrong length"),
+    ("information that is nothing", answers(("reply", nbd.REP_INFO)), EPROTO, "wrong length"),
+    ("a length that is a byte short", a_byte_short, EPROTO, "wrong magic"),
+    ("an end within the next reply", answers(("reply", nbd.REP_INFO, INFO), ("send", bytes(20))), EPROTO, "wrong magic"),
+    ("a reply of 2 GiB", replies(nbd.REP_INFO, length=2 << 30), EPROTO, "too long"),
+    ("a reply of 4 GiB", replies(nbd.REP_INFO, length=(4 << 30) - 1), EPROTO, "too long"),
     ("replies without end", answers(*[("info",)] * 1000), EPROTO, "too many"),
     ("no export info", answers(("reply", nbd.REP_ACK)), EPROTO, "did not describe"),
+    ("only block sizes", answers(("block_sizes",), ("reply", nbd.REP_ACK)), EPROTO, "did not describe"),
     ("no flags", answers(("info", None, 0), ("reply", nbd.REP_ACK)), EPROTO, "NBD_FLAG_HAS_FLAGS"),
+    ("all flags but the one", answers(("info", None, 0xFFFE), ("reply", nbd.REP_ACK)), EPROTO, "NBD_FLAG_HAS_FLAGS"),
     ("size 0", answers(("info", 0), ("reply", nbd.REP_ACK)), EINVAL, "empty"),
     ("a size of less than a sector", answers(("info", 511), ("reply", nbd.REP_ACK)), EINVAL, "smaller than a block"),
     ("a size with the highest bit", answers(("info", 1 << 63), ("reply", nbd.REP_ACK)), EFBIG, "too large"),
+    ("a size of all ones", answers(("info", (1 << 64) - 1), ("reply", nbd.REP_ACK)), EFBIG, "too large"),
+    ("the largest size that can be counted", answers(("info", (1 << 63) - 1), ("reply", nbd.REP_ACK)), EINVAL, "not a multiple"),
     ("a size of half a block more", answers(("info", (4 << 20) + 2048), ("reply", nbd.REP_ACK)), EINVAL, "not a multiple"),
     ("a size of a byte more", answers(("info", (4 << 20) + 1), ("reply", nbd.REP_ACK)), EINVAL, "not a multiple"),
-    ("block sizes upside down", answers(("info",), ("block_sizes", (4096, 512, 4096)), ("reply", 1)), EPROTO, "block sizes"),
-    ("no power of two", answers(("info",), ("block_sizes", (1000, 4096, 65536)), ("reply", 1)), EPROTO, "block sizes"),
+    ("block sizes upside down", sizes(4096, 512, 4096), EPROTO, "block sizes"),
+    ("no power of two", sizes(1000, 4096, 65536), EPROTO, "block sizes"),
+    ("a least block of 0", sizes(0, 4096, 65536), EPROTO, "block sizes"),
+    ("a least block of 128 KiB", sizes(128 << 10, 128 << 10, 32 << 20), EPROTO, "block sizes"),
+    ("a least block beyond the export", sizes(65536, 65536, 32 << 20, size=32768), EINVAL, "smaller than a block"),
+    ("a preferred block of 0", sizes(1, 0, 65536), EPROTO, "block sizes"),
+    ("a preferred block of less than a sector", sizes(1, 256, 65536), EPROTO, "block sizes"),
+    ("a preferred block that is no power of two", sizes(1, 5000, 65536), EPROTO, "block sizes"),
+    ("a largest block of 0", sizes(1, 4096, 0), EPROTO, "block sizes"),
+    ("a largest block below the preferred one", sizes(1, 8192, 4096), EPROTO, "block sizes"),
+    ("a largest block that is not whole blocks", sizes(4096, 4096, 6000), EPROTO, "block sizes"),
     ("a reset", lambda talk: talk.abort(), ECONNRESET, "closed|reset"),
     ("a reset after the greeting", lambda talk: (talk.to_option(), talk.abort()), ECONNRESET, "closed|reset"),
+)
+
+
+def opens(*replies, flags=nbd.FIXED_NEWSTYLE):
+    """A server that greets with these flags, answers the option with these calls, and goes on as a good one."""
+
+    def script(talk):
+        talk.greet(flags)
+        talk.option()
+        for name, *words in (*replies, ("reply", nbd.REP_ACK)):
+            getattr(talk, name)(*words)
+        talk.serve()
+
+    return script
+
+
+# What the server says that a client has to overlook. The size is 4 MiB nevertheless.
+OVERLOOKED = (
+    ("all handshake flags", opens(("info",), flags=0xFFFF)),
+    ("all transmission flags but read-only", opens(("info", None, 0xFFFF & ~nbd.READ_ONLY))),
+    ("information nobody knows", opens(("reply", nbd.REP_INFO, b"\x77\x77" + bytes(5000)), ("info",))),
+    ("information nobody knows, empty", opens(("info",), ("reply", nbd.REP_INFO, b"\x77\x77"))),
+    ("a name and a description", opens(("reply", nbd.REP_INFO, b"\0\1\x1b[2J"), ("reply", nbd.REP_INFO, b"\0\2\n\n"), ("info",))),
+    ("two sizes, of which the last counts", opens(("info", 512, 1), ("info",))),
+    ("a lie about blocks, and the truth", opens(("block_sizes", (3, 2, 1)), ("info",), ("block_sizes",))),
+    ("a largest block of all ones", opens(("info",), ("block_sizes", (1, 4096, (1 << 32) - 1)))),
+    ("a preferred block of 2 GiB", opens(("info",), ("block_sizes", (1, 1 << 31, (1 << 32) - 1)))),
 )
 
 
@@ -93,6 +168,9 @@ def run():
         for what, script, number, phrase in CASES:
             with case(what, forget_device):
                 meet(kmsg, Impostor(script), number, phrase, what)
+        for what, script in OVERLOOKED:
+            with case(what, forget_device):
+                overlook(Impostor(script), what)
         bystander.check("after servers that misbehaved")
         with case("a cut after each number of bytes", forget_device):
             cut_everywhere(kmsg)
@@ -118,6 +196,18 @@ def meet(kmsg, server, number, phrase, what, channels=1, seconds=5):
     check.equal(len(lines), channels, f"lines of the log that name channel and reason, {what}: {kmsg.lines()}; number")
     check.that(all(" " <= one <= "~" for line in kmsg.lines() for one in line), f"the log is printable, {what}")
     check.that(nbdinfo.status() is None, f"no device is left, {what}")
+
+
+def overlook(server, what):
+    """Connects to the server, which has to work."""
+    with server, check.within(10, what):
+        nbdinfo.command(f"connect[a]=3 {server.endpoint} name=x", "enable[a]=1")
+        now = nbdinfo.status()
+        check.equal((now.size_kb, now.read_only), (4 << 10, False), f"size in KiB, and read-only, {what}")
+        with Disk("a").open() as disk:
+            disk.write(1 << 20, b"x" * 65536)
+            check.that(disk.read(1 << 20, 65536) == b"x" * 65536, f"data through it, {what}")
+        nbdinfo.command("enable[a]=0", "reset[a]=1")
 
 
 def cut_everywhere(kmsg):

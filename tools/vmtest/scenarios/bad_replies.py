@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Servers that go wrong while they serve: replies that are cut, garbage, unasked for, too long or never come. Whoever uses the
-device sees none of it, since another group has the data; the log names device, group, channel and reason; the channel comes
-back; in the end both groups hold the same."""
+"""Servers that go wrong while they serve: replies that are cut, garbage, unasked for, too long or never come, and that lie in
+each of their fields. Whoever uses the device sees none of it, since another group has the data; the log names device, group,
+channel and reason; the channel comes back; in the end both groups hold the same."""
 
 import os
 import struct
@@ -18,6 +18,8 @@ from lib.trap import Trap
 LIMIT_S = 300
 KIB = 1024
 SIZE = 1 << 20
+# A cookie is the number of a slot, and above that how often it was used.
+SLOT_USE, NO_SLOT = 1 << 32, 0xFFFF
 
 
 def close_after(data_of):
@@ -56,7 +58,54 @@ def twice(talk, request):
 
 def structured(talk, request):
     """A reply of a form that was not agreed on."""
-    talk.send(struct.pack(">IHHQI", 0x668E33EF, 1, 0, request.cookie, 0))
+    talk.send(struct.pack(">IHHQI", nbd.STRUCTURED_REPLY_MAGIC, 1, 0, request.cookie, 0))
+    talk.swallow()
+
+
+def with_magic(magic):
+    """A reply with another magic."""
+
+    def act(talk, request):
+        talk.answer(request, magic=magic)
+        talk.swallow()
+
+    return act
+
+
+def with_cookie(change):
+    """A reply with a cookie that is not quite that of the request."""
+
+    def act(talk, request):
+        talk.send(header(request, cookie=change(request.cookie)))
+        talk.swallow()
+
+    return act
+
+
+def elsewhere(talk, request):
+    """A reply on another connection of the group, and then where it belongs."""
+    with talk.server.changed:
+        others = [other for other in talk.server.talks if other is not talk and other.sock.fileno() >= 0]
+    others[-1].answer(request)
+    talk.answer(request)
+
+
+def refused_with_data(talk, request):
+    """An error, and data behind it as if there was none."""
+    talk.send(header(request, error=nbd.EIO) + talk.carry_out(request))
+    talk.swallow()
+
+
+def data_unasked(talk, request):
+    """Data where there is none."""
+    talk.answer(request)
+    talk.send(bytes(request.length))
+    talk.swallow()
+
+
+def half_and_silence(talk, request):
+    """Half of the data, and silence."""
+    talk.send(half_the_data(talk, request))
     talk.swallow()
 
 
@@ -104,9 +153,20 @@ CASES = (
     (nbd.READ, "a reset", lambda talk, request: talk.abort(), "reset|closed"),
     (nbd.READ, "garbage", garbage, "wrong magic"),
     (nbd.WRITE, "garbage", garbage, "wrong magic"),
+    (nbd.READ, "the magic of a request", with_magic(nbd.REQUEST_MAGIC), "wrong magic"),
+    (nbd.WRITE, "the magic of extended headers", with_magic(nbd.EXTENDED_REPLY_MAGIC), "wrong magic"),
+    (nbd.WRITE, "the cookie of an earlier use of its slot", with_cookie(lambda cookie: cookie - SLOT_USE), "not asked"),
+    (nbd.READ, "the cookie of a later use of its slot", with_cookie(lambda cookie: cookie + SLOT_USE), "not asked"),
+    (nbd.WRITE, "the cookie of a slot that there is not", with_cookie(lambda cookie: cookie | NO_SLOT), "not asked"),
+    (nbd.FLUSH, "a cookie of all ones", with_cookie(lambda cookie: (1 << 64) - 1), "not asked"),
+    (nbd.WRITE, "a reply on another connection", elsewhere, "not asked"),
+    (nbd.READ, "a reply on another connection", elsewhere, "not asked"),
     (nbd.WRITE, "an unknown cookie", unknown_cookie, "not asked"),
     (nbd.READ, "an unknown cookie", unknown_cookie, "not asked"),
     (nbd.READ, "more than was asked for", too_long, "wrong magic"),
+    (nbd.READ, "an error and data", refused_with_data, "wrong magic"),
+    (nbd.WRITE, "data that nobody asked for", data_unasked, "wrong magic"),
+    (nbd.READ, "half of the data and silence", half_and_silence, "not answered in time"),
     (nbd.WRITE, "the same reply twice", twice, "not asked"),
     (nbd.WRITE, "a structured reply", structured, "structured"),
     (nbd.READ, "silence", silence, "not answered in time"),
