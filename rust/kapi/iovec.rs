@@ -9,85 +9,19 @@
 use super::{
     bindings,
     block::mq::{Operations, Shared},
-    bounce::{describe, is_exclusive, Bounce},
+    bounce::Bounce,
     checksum::Crc32c,
     net::Socket,
+    pages,
     ring::Ring,
 };
 use kernel::{
-    alloc::Flags,
     page::{Page, PAGE_SIZE},
     prelude::*,
-    sync::{
-        atomic::{ordering::Relaxed, Atomic},
-        Arc,
-    },
+    sync::Arc,
 };
 
-/// Pages for our own transfers. The network takes them as they are, and must not see them change,
-/// so once they were given to it they are not received into before [`Pages::reclaim`].
-pub(crate) struct Pages {
-    pages: KVec<Page>,
-    given: Atomic<bool>,
-}
-
-impl Pages {
-    /// Pages for `bytes` bytes.
-    pub(crate) fn new(bytes: usize, flags: Flags) -> Result<Self> {
-        let count = bytes.div_ceil(PAGE_SIZE);
-        let mut pages = KVec::with_capacity(count, flags)?;
-        for _ in 0..count {
-            pages.push(Page::alloc_page(flags)?, flags)?;
-        }
-        Ok(Self {
-            pages,
-            given: Atomic::new(false),
-        })
-    }
-
-    /// Bytes that there is room for.
-    pub(crate) fn size(&self) -> usize {
-        self.pages.len().saturating_mul(PAGE_SIZE)
-    }
-
-    /// Takes the pages back from the network. False if it has references to them still. Nothing may
-    /// be on its way from here, as when all transfers from here have ended.
-    pub(crate) fn reclaim(&self) -> bool {
-        if self.given.load(Relaxed) {
-            if !self.pages.iter().all(is_exclusive) {
-                return false;
-            }
-            self.given.store(false, Relaxed);
-        }
-        true
-    }
-
-    /// Whether the first `len` bytes are zeroes; as [`Pages::is_same`].
-    pub(crate) fn is_zeroes(&self, len: usize) -> bool {
-        let mut left = len;
-        self.pages.iter().all(|page| {
-            let part = left.min(PAGE_SIZE);
-            left -= part;
-            // SAFETY: The page is ours, and C may read what others write.
-            unsafe { bindings::enbd_is_zeroes(page.as_ptr(), part) }
-        })
-    }
-
-    /// Whether the first `len` bytes are those of `other`. If a transfer writes to either meanwhile
-    /// the answer means nothing.
-    pub(crate) fn is_same(&self, other: &Self, len: usize) -> bool {
-        let mut left = len;
-        for (ours, theirs) in self.pages.iter().zip(other.pages.iter()) {
-            let part = left.min(PAGE_SIZE);
-            // SAFETY: Both are pages of ours, and C's memcmp() may read what others write.
-            if !unsafe { bindings::enbd_is_same(ours.as_ptr(), theirs.as_ptr(), part) } {
-                return false;
-            }
-            left -= part;
-        }
-        left == 0
-    }
-}
+pub(crate) use super::pages::Pages;
 
 /// Memory that the data of a transfer is in, kept while the value lives.
 pub(crate) enum Buffer<T: Operations> {
@@ -107,31 +41,36 @@ impl<T: Operations> Clone for Buffer<T> {
 }
 
 impl<T: Operations> Buffer<T> {
-    /// Describes what is sent: of a request the copy of its data, or nothing if there is none.
-    fn segments_to_send(
-        &self,
-        from: usize,
-        limit: usize,
-        out: &mut KVec<bindings::bio_vec>,
-    ) -> usize {
+    /// The checksum of `len` bytes from `from` on: of a request in the copy of its data. Nothing if
+    /// there are fewer.
+    pub(crate) fn checksum(&self, from: usize, len: usize) -> Option<Crc32c> {
         match self {
-            Self::Request(rq) => rq.bounce().map_or(0, |b| b.segments(from, limit, out)),
-            Self::Pages(pages) => describe(pages.pages.iter(), from, limit, out),
+            Self::Request(rq) => rq.bounce()?.checksum(from, len),
+            Self::Pages(pages) => Crc32c::new().pages(pages.iter(), from, len),
+        }
+    }
+}
+
+/// A buffer that is sent from, and does not change meanwhile.
+enum Source<T: Operations> {
+    Request(Shared<T>),
+    Pages(pages::Sending),
+}
+
+impl<T: Operations> Source<T> {
+    /// EIO if somebody receives into the buffer.
+    fn new(buffer: Buffer<T>) -> Result<Self> {
+        match buffer {
+            Buffer::Request(rq) => Ok(Self::Request(rq)),
+            Buffer::Pages(pages) => pages::Sending::new(pages).map(Self::Pages).ok_or(EIO),
         }
     }
 
-    /// Describes what is received into: nothing if it is a request but no read, or if it was given
-    /// to the network.
-    fn segments_to_fill(
-        &self,
-        from: usize,
-        limit: usize,
-        out: &mut KVec<bindings::bio_vec>,
-    ) -> usize {
+    /// Describes what is sent: of a request the copy of its data, or nothing if there is none.
+    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
         match self {
-            Self::Request(rq) => rq.segments_to_fill(from, limit, out),
-            Self::Pages(pages) if pages.given.load(Relaxed) => 0,
-            Self::Pages(pages) => describe(pages.pages.iter(), from, limit, out),
+            Self::Request(rq) => rq.bounce().map_or(0, |b| b.segments(from, limit, out)),
+            Self::Pages(pages) => pages.segments(from, limit, out),
         }
     }
 
@@ -142,20 +81,28 @@ impl<T: Operations> Buffer<T> {
             Self::Pages(_) => true,
         }
     }
+}
 
-    /// The checksum of `len` bytes from `from` on: of a request in the copy of its data. Nothing if
-    /// there are fewer.
-    pub(crate) fn checksum(&self, from: usize, len: usize) -> Option<Crc32c> {
-        match self {
-            Self::Request(rq) => rq.bounce()?.checksum(from, len),
-            Self::Pages(pages) => Crc32c::new().pages(pages.pages.iter(), from, len),
+/// A buffer that is received into, and not sent from meanwhile.
+enum Target<'a, T: Operations> {
+    Request(&'a Shared<T>),
+    Pages(pages::Filling<'a>),
+}
+
+impl<'a, T: Operations> Target<'a, T> {
+    /// EIO if somebody sends from the buffer, or it was given to the network.
+    fn new(buffer: &'a Buffer<T>) -> Result<Self> {
+        match buffer {
+            Buffer::Request(rq) => Ok(Self::Request(rq)),
+            Buffer::Pages(pages) => pages::Filling::new(pages).map(Self::Pages).ok_or(EIO),
         }
     }
 
-    /// The network takes the pages.
-    fn give(&self) {
-        if let Self::Pages(pages) = self {
-            pages.given.store(true, Relaxed);
+    /// Describes what is received into: nothing if it is a request but no read.
+    fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
+        match self {
+            Self::Request(rq) => rq.segments_to_fill(from, limit, out),
+            Self::Pages(pages) => pages.segments(from, limit, out),
         }
     }
 }
@@ -179,8 +126,15 @@ pub(crate) enum Sent {
 }
 
 struct Body<T: Operations> {
-    buffer: Buffer<T>,
+    source: Source<T>,
     len: usize,
+}
+
+impl<T: Operations> Body<T> {
+    fn new(buffer: Buffer<T>, len: usize) -> Result<Self> {
+        let source = Source::new(buffer)?;
+        Ok(Self { source, len })
+    }
 }
 
 /// Messages on their way to a socket. Where the socket takes pages, and all that is collected may be
@@ -190,7 +144,7 @@ struct Body<T: Operations> {
 /// # Invariants
 ///
 /// `vecs` describes `total` bytes, of which `done` were sent: headers in `ring` or in `headers`, and
-/// what the buffers of `bodies` send. `rest`, if any, is where in the last body that starts which did
+/// what the sources of `bodies` send. `rest`, if any, is where in the last body that starts which did
 /// not fit into `vecs`. With `spliced` all of it may be taken as it is.
 pub(crate) struct Outgoing<T: Operations> {
     vecs: KVec<bindings::bio_vec>,
@@ -261,19 +215,21 @@ impl<T: Operations> Outgoing<T> {
     }
 
     /// Collects a message. Only where [`Outgoing::has_room`] says so, and with a body that is as
-    /// long as that; ENOSPC otherwise.
+    /// long as that; ENOSPC otherwise. EIO if somebody receives into the buffer.
     pub(crate) fn push(&mut self, header: &[u8], body: Option<(Buffer<T>, usize)>) -> Result {
         if !self.has_room(header.len()) {
             return Err(ENOSPC);
         }
+        let body = body
+            .map(|(buffer, len)| Body::new(buffer, len))
+            .transpose()?;
         if self.messages == 0 {
             self.begin();
         }
         self.push_header(header)?;
         self.messages += 1;
-        if let Some((buffer, len)) = body {
-            self.spliced &= buffer.takes_pages();
-            let body = Body { buffer, len };
+        if let Some(body) = body {
+            self.spliced &= body.source.takes_pages();
             self.bodies.push_within_capacity(body).map_err(|_| ENOSPC)?;
             self.fill(0)?;
         }
@@ -320,9 +276,7 @@ impl<T: Operations> Outgoing<T> {
             self.rest = None;
             return Ok(());
         };
-        let described = body
-            .buffer
-            .segments_to_send(from, body.len - from, &mut self.vecs);
+        let described = body.source.segments(from, body.len - from, &mut self.vecs);
         let next = from + described;
         if next < body.len && self.vecs.len() < self.vecs.capacity() {
             return Err(ENOSPC);
@@ -343,7 +297,6 @@ impl<T: Operations> Outgoing<T> {
         }
         while self.messages > 0 {
             let pages = if self.spliced {
-                self.bodies.iter().for_each(|body| body.buffer.give());
                 bindings::MSG_SPLICE_PAGES
             } else {
                 0
@@ -356,7 +309,8 @@ impl<T: Operations> Outgoing<T> {
             let flags = flags | pages | hold;
             // SAFETY: By the type invariant the memory is kept by `self`; with `spliced` it lies in
             // pages of the ring and of copies, which are written to only while nobody else has a
-            // reference to them, or in `Pages` that are `given`, and so not received into before.
+            // reference to them, or in `Pages` that are given, and are not received into before
+            // nobody else has one.
             match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
@@ -416,12 +370,13 @@ impl Incoming {
     /// Copies bytes that came already to the start of `buffer`. EIO if it is shorter, is no read's,
     /// or was given to the network.
     pub(crate) fn copy_in<T: Operations>(&mut self, buffer: &Buffer<T>, data: &[u8]) -> Result {
+        let target = Target::new(buffer)?;
         let mut copied = 0;
         while let Some(rest) = data.get(copied..).filter(|rest| !rest.is_empty()) {
             self.0.clear();
-            let total = buffer.segments_to_fill(copied, rest.len(), &mut self.0);
+            let total = target.segments(copied, rest.len(), &mut self.0);
             let mut iter = bindings::iov_iter::default();
-            // SAFETY: `buffer` keeps the memory, which is a read's or our own and so may be written
+            // SAFETY: `target` keeps the memory, which is a read's or our own and so may be written
             // to; `rest` is valid for reading and at least `total` long.
             let n = unsafe {
                 bindings::iov_iter_bvec(
@@ -451,13 +406,14 @@ impl Incoming {
         from: usize,
         len: usize,
     ) -> Result<usize> {
+        let target = Target::new(buffer)?;
         self.0.clear();
         let limit = len.checked_sub(from).ok_or(EINVAL)?;
-        let total = buffer.segments_to_fill(from, limit, &mut self.0);
+        let total = target.segments(from, limit, &mut self.0);
         if total == 0 {
             return Err(EIO);
         }
-        // SAFETY: `buffer` keeps the memory, which is a read's or our own and so may be written to.
+        // SAFETY: `target` keeps the memory, which is a read's or our own and so may be written to.
         let got = unsafe { sock.recv_vecs(&self.0, total) };
         self.0.clear();
         got

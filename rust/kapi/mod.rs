@@ -7,7 +7,8 @@
 //!
 //! - [`block::mq`]: requests that cannot be lost or ended twice, tag sets, disks, limits.
 //! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
-//!   into; [`bounce`]: copies of requests' data; [`ring`]: pages for headers.
+//!   into; [`bounce`]: copies of requests' data; [`pages`]: memory of our own; [`ring`]: pages for
+//!   headers.
 //! - [`checksum`], [`kthread`], [`proc_fs`], [`scope`].
 //!
 //! What nothing sees to, as in the kernel crate: a disk, a file or a thread that is forgotten
@@ -22,6 +23,7 @@ pub(crate) mod checksum;
 pub(crate) mod iovec;
 pub(crate) mod kthread;
 pub(crate) mod net;
+mod pages;
 pub(crate) mod proc_fs;
 mod ring;
 pub(crate) mod scope;
