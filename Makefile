@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links docs logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -41,6 +41,9 @@ links: ## do all pages and files exist that texts and comments name?
 
 docs: ## the documentation as HTML, in results/docs; fetches Sphinx and graphviz the first time
 	@scripts/check docs
+
+upstream: ## do the patches for the kernel (Documentation/upstream) apply, and pass its checks? takes minutes
+	@scripts/upstream-patches check
 
 logic-test: ## the decisions (rust/logic), on this machine
 	@scripts/check logic-test
