@@ -8,7 +8,7 @@
 use crate::kapi::{
     iovec::{Buffer, Pages},
     kthread::{KThread, Main},
-    scope::NoIo,
+    scope::noio,
 };
 use crate::logic::{
     bitmap::Run,
@@ -132,7 +132,12 @@ struct Errand {
 impl Main for Errand {
     fn main(self) {
         // Memory that we wait for must not wait for us.
-        let _scope = NoIo::enter();
+        noio(|| self.resync());
+    }
+}
+
+impl Errand {
+    fn resync(self) {
         let Self {
             mirror,
             track,

@@ -8,7 +8,7 @@
 use super::Device;
 use crate::kapi::{
     kthread::{KThread, Main},
-    scope::NoIo,
+    scope::noio,
 };
 use kernel::{
     prelude::*,
@@ -68,7 +68,6 @@ struct Errand {
 impl Main for Errand {
     fn main(self) {
         // Memory that we wait for must not wait for us.
-        let _scope = NoIo::enter();
-        (self.work)(&self.device, &|| self.stop.load(Acquire));
+        noio(|| (self.work)(&self.device, &|| self.stop.load(Acquire)));
     }
 }

@@ -4,7 +4,7 @@
 //!
 //! C header: [`include/linux/net.h`](srctree/include/linux/net.h)
 
-use super::{bindings, scope::NoReclaim};
+use super::{bindings, scope::noreclaim};
 use core::{
     net::{Ipv4Addr, Ipv6Addr},
     ptr,
@@ -270,9 +270,10 @@ impl Socket {
             iov_len: data.len(),
         };
         let mut msg = bindings::msghdr::default();
-        let _scope = NoReclaim::enter();
         // SAFETY: The socket is valid; the vector describes `data`, which we may write to.
-        count(unsafe { bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags) })
+        count(noreclaim(|| unsafe {
+            bindings::kernel_recvmsg(self.0, &mut msg, &mut vec, 1, data.len(), flags)
+        }))
     }
 
     /// Sends from a vector whose first `done` of `total` bytes were sent before; gives how many
@@ -320,7 +321,6 @@ impl Socket {
         total: usize,
     ) -> Result<usize> {
         let mut msg = bindings::msghdr::default();
-        let _scope = NoReclaim::enter();
         // SAFETY: By the safety requirements of this function.
         unsafe {
             bindings::iov_iter_bvec(
@@ -330,12 +330,11 @@ impl Socket {
                 vecs.len(),
                 total,
             );
-            count(bindings::sock_recvmsg(
-                self.0,
-                &mut msg,
-                bindings::MSG_WAITALL as i32,
-            ))
         }
+        // SAFETY: As above; the socket is valid.
+        count(noreclaim(|| unsafe {
+            bindings::sock_recvmsg(self.0, &mut msg, bindings::MSG_WAITALL as i32)
+        }))
     }
 }
 
