@@ -15,7 +15,7 @@ use crate::kapi::{
     iovec::Incoming,
     kthread::{KThread, Main},
     net::Socket,
-    scope::NoIo,
+    scope::noio,
 };
 use crate::logic::{
     ids::{ChannelId, GroupId, Lane, SLOTS},
@@ -48,7 +48,8 @@ struct Life<H: Home> {
 impl<H: Home> Main for Life<H> {
     fn main(self) {
         if let Some(channel) = self.home.channel(self.lane.channel) {
-            channel.live(&*self.home, self.lane);
+            // What we allocate must not wait for what only we can bring back.
+            noio(|| channel.live(&*self.home, self.lane));
         }
     }
 }
@@ -148,8 +149,6 @@ impl<H: Home> Drop for ChannelThreads<H> {
 impl<T: Operations> Channel<T> {
     /// The channel's thread.
     fn live<H: Home<Ops = T>>(&self, home: &H, lane: Lane) {
-        // What we allocate must not wait for what only we can bring back.
-        let _scope = NoIo::enter();
         let mut retry = Retry::default();
         while let Some(spec) = self.to_try() {
             let served = self

@@ -11,7 +11,7 @@ use crate::kapi::{
     block::mq::Operations,
     iovec::{self, Buffer, Outgoing, MESSAGES},
     net::Socket,
-    scope::NoReclaim,
+    scope::noreclaim,
 };
 use crate::logic::{
     ids::GroupId,
@@ -52,7 +52,7 @@ impl<T: Operations> Tx<T> {
             broken: broken.clone(),
             pipe: SocketPipe {
                 sock: sock.clone(),
-                out: Outgoing::new(sock)?,
+                out: Outgoing::new(sock.clone())?,
                 cookies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
             },
             backlog: Batch::default(),
@@ -99,7 +99,7 @@ impl<T: Operations> Pipe for SocketPipe<T> {
     }
 
     fn send(&mut self, may_wait: bool) -> Option<Sent> {
-        match self.out.send(&self.sock, false, may_wait) {
+        match self.out.send(false, may_wait) {
             Ok(iovec::Sent::All) => Some(Sent::All),
             Ok(iovec::Sent::Blocked) => Some(Sent::Blocked),
             Err(_) => None,
@@ -132,13 +132,12 @@ impl<T: Operations> Channel<T> {
         let Some(table) = home.table(tx.group) else {
             return;
         };
-        let stop = {
-            let _scope = NoReclaim::enter();
-            let to = (table, self.id);
+        let to = (table, self.id);
+        let stop = noreclaim(|| {
             pump(&mut tx.pipe, &mut tx.backlog, self, to, sender, || {
                 home.now_ms()
             })
-        };
+        });
         match stop {
             Stop::Idle => {}
             Stop::Closed => self.queue.lock().give_up(),

@@ -147,8 +147,9 @@ impl<T: Operations> Body<T> {
 /// what the sources of `bodies` send. `rest`, if any, is where in the last body that starts which did
 /// not fit into `vecs`. With `spliced` all of it may be taken as it is.
 pub(crate) struct Outgoing<T: Operations> {
+    sock: Arc<Socket>,
     vecs: KVec<bindings::bio_vec>,
-    /// Where the socket takes pages.
+    /// Where `sock` takes pages.
     ring: Option<Ring>,
     spliced: bool,
     headers: Page,
@@ -169,7 +170,7 @@ unsafe impl<T: Operations> Send for Outgoing<T> {}
 
 impl<T: Operations> Outgoing<T> {
     /// Room for messages to `sock`.
-    pub(crate) fn new(sock: &Socket) -> Result<Self> {
+    pub(crate) fn new(sock: Arc<Socket>) -> Result<Self> {
         Ok(Self {
             vecs: KVec::with_capacity(VECS, GFP_KERNEL)?,
             ring: sock.takes_pages().then(Ring::new).transpose()?,
@@ -183,6 +184,7 @@ impl<T: Operations> Outgoing<T> {
             done: 0,
             total: 0,
             rest: None,
+            sock,
         })
     }
 
@@ -290,7 +292,7 @@ impl<T: Operations> Outgoing<T> {
     /// within its time limit.
     /// `more` says that other messages follow at once. When all is sent the messages are forgotten
     /// and their buffers given up.
-    pub(crate) fn send(&mut self, sock: &Socket, more: bool, wait: bool) -> Result<Sent> {
+    pub(crate) fn send(&mut self, more: bool, wait: bool) -> Result<Sent> {
         let mut flags = 0;
         if !wait {
             flags |= bindings::MSG_DONTWAIT;
@@ -311,7 +313,10 @@ impl<T: Operations> Outgoing<T> {
             // pages of the ring and of copies, which are written to only while nobody else has a
             // reference to them, or in `Pages` that are given, and are not received into before
             // nobody else has one.
-            match unsafe { sock.send_vecs(&self.vecs, self.done, self.total, flags) } {
+            match unsafe {
+                self.sock
+                    .send_vecs(&self.vecs, self.done, self.total, flags)
+            } {
                 Ok(n) => self.done += n.min(self.total - self.done),
                 Err(e) if e == EAGAIN => return Ok(Sent::Blocked),
                 Err(e) => return Err(e),
