@@ -11,8 +11,8 @@ use crate::kapi::{
     block::mq::Operations,
     net::{Endpoint, Socket},
 };
-use crate::logic::session::DownReason;
 use crate::logic::wire::handshake::{Export, Handshake, Step, SCRATCH};
+use crate::logic::{ids::Lane, session::DownReason};
 use kernel::{
     prelude::*,
     sync::Arc,
@@ -66,7 +66,8 @@ impl<T: Operations> Channel<T> {
             link.export = Some(export);
             !link.ever_up
         };
-        home.admit(spec.group, &export, is_new)?;
+        let (group, channel) = (spec.group, self.id);
+        home.admit(Lane { group, channel }, &export, is_new)?;
         Ok(sock)
     }
 

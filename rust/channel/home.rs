@@ -33,8 +33,9 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// Whether requests that cannot be served fail now.
     fn is_failing(&self) -> bool;
 
-    /// Whether the group may have a channel to this export; one that `is_new` was added just now.
-    fn admit(&self, group: GroupId, export: &Export, is_new: bool) -> Result<(), DownReason>;
+    /// Whether the channel may lead to this export, in this group; one that `is_new` was added just
+    /// now.
+    fn admit(&self, lane: Lane, export: &Export, is_new: bool) -> Result<(), DownReason>;
     /// The channel is connected, and carries requests if this says so; `ended` says that it is to
     /// end, and `probe` reads over it. Waits for the answers of others of the group.
     fn came_up(&self, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival;

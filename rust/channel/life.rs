@@ -243,6 +243,7 @@ impl<T: Operations> Channel<T> {
             Arrival::Broken => Err(broken),
             Arrival::OtherData => Err(DownReason::OtherData),
             Arrival::Unasked => Err(DownReason::Unasked),
+            Arrival::Lacks(lack) => Err(DownReason::Lacks(lack)),
         }
     }
 

@@ -106,8 +106,10 @@ pub enum Lack {
     SmallBlocks,
     /// It takes no requests as large.
     LargeRequests,
-    /// A flush that covers all connections, while others of the group rely on that.
+    /// A flush that covers all connections, beside others of the group that have it.
     MultiConn,
+    /// The same, on the connection that the group has already.
+    OneConnection,
 }
 
 impl Lack {
@@ -133,6 +135,10 @@ impl Lack {
                 "the export has no CAN_MULTI_CONN, unlike that of the channels that are up: \
                  disconnect those, or serve it with CAN_MULTI_CONN"
             }
+            Self::OneConnection => {
+                "the server takes one connection at a time, and the group has one: \
+                 connect one channel, or serve the export with CAN_MULTI_CONN"
+            }
         }
     }
 
@@ -148,7 +154,9 @@ impl Lack {
 /// Whether a group may have a channel to the export `offered`; gives what the group has then.
 ///
 /// `known` is what it has now, if it has channels. `promise` is that of the enabled device.
-/// `has_others` says that other channels of the group are up.
+///
+/// Which channels may be up beside each other is another matter:
+/// [`GroupCore::may_serve`](super::mirror::GroupCore::may_serve).
 ///
 /// # Errors
 ///
@@ -157,7 +165,6 @@ pub fn may_replace(
     known: Option<&Export>,
     offered: &Export,
     promise: Option<&Promise>,
-    has_others: bool,
 ) -> Result<Export, Lack> {
     let own = known.map(Promise::of);
     let relied_on = match (promise, own) {
@@ -174,12 +181,6 @@ pub fn may_replace(
     let Some(known) = known else {
         return Ok(*offered);
     };
-    // The others work side by side as long as one flush covers them all. Where nothing is written
-    // there is nothing to flush.
-    let flushes_apart = !offered.flags.can_multi_conn() && !offered.flags.read_only();
-    if has_others && known.flags.can_multi_conn() && flushes_apart {
-        return Err(Lack::MultiConn);
-    }
     Ok(Export {
         size: known.size.min(offered.size),
         flags: known.flags.in_common(offered.flags),
@@ -257,7 +258,7 @@ mod tests {
 
     /// Against what the group has, before the device is enabled.
     fn offer(offered: Export) -> Result<Export, Lack> {
-        may_replace(Some(&known()), &offered, None, true)
+        may_replace(Some(&known()), &offered, None)
     }
 
     #[test]
@@ -272,7 +273,7 @@ mod tests {
         ] {
             assert_eq!(offer(better), Ok(known()), "{better:?}");
             // Nor when the old one is there again.
-            let noted = may_replace(Some(&better), &known(), None, true);
+            let noted = may_replace(Some(&better), &known(), None);
             let lacks = better.size > known().size
                 || better.block.min < known().block.min
                 || better.block.max_payload > known().block.max_payload;
@@ -294,7 +295,6 @@ mod tests {
             (with(USUAL & !FLUSH), Lack::Flush),
             (with(USUAL & !FUA), Lack::Fua),
             (with(USUAL & !ZEROES), Lack::WriteZeroes),
-            (with(USUAL & !MULTI_CONN), Lack::MultiConn),
             (blocks(8192, 1 << 20), Lack::SmallBlocks),
             (blocks(4096, 1 << 19), Lack::LargeRequests),
             (export(512, 1 | READ_ONLY, BLOCK), Lack::Size),
@@ -304,19 +304,13 @@ mod tests {
     }
 
     #[test]
-    fn one_channel_alone_may_lose_multi_conn() {
+    fn multi_conn_that_is_gone_is_not_relied_on_again() {
         let offered = with(USUAL & !MULTI_CONN);
-        let noted = may_replace(Some(&known()), &offered, None, false);
-        assert_eq!(noted, Ok(offered));
-        // From then on the group is one whose channels stand by.
-        assert_eq!(
-            may_replace(Some(&offered), &known(), None, true),
-            Ok(offered)
-        );
-        assert_eq!(
-            may_replace(Some(&offered), &offered, None, true),
-            Ok(offered)
-        );
+        assert!(offered.flags.flushes_apart() && !known().flags.flushes_apart());
+        assert_eq!(offer(offered), Ok(offered));
+        assert_eq!(may_replace(Some(&offered), &known(), None), Ok(offered));
+        // Where nothing is written there is nothing to flush.
+        assert!(!with(1 | READ_ONLY).flags.flushes_apart());
     }
 
     #[test]
@@ -330,7 +324,7 @@ mod tests {
             block: 8192,
             max_bytes: 1 << 19,
         };
-        let offer = |offered| may_replace(Some(&known()), &offered, Some(&promise), true);
+        let offer = |offered| may_replace(Some(&known()), &offered, Some(&promise));
         let less = export(1 << 19, USUAL, BLOCK);
         assert_eq!(offer(less), Ok(less));
         let plain = with(USUAL & !FUA & !ZEROES);
@@ -346,7 +340,7 @@ mod tests {
         }
         // A group that joins has no flush to keep.
         let volatile = with(USUAL & !FLUSH);
-        let joins = may_replace(None, &volatile, Some(&promise), false);
+        let joins = may_replace(None, &volatile, Some(&promise));
         assert_eq!(joins, Ok(volatile));
     }
 
@@ -356,8 +350,8 @@ mod tests {
         let promise = Promise::of(&known);
         let plain = with(1 | READ_ONLY);
         for promise in [None, Some(&promise)] {
-            assert_eq!(may_replace(Some(&known), &plain, promise, true), Ok(plain));
-            let writable = may_replace(Some(&known), &with(USUAL), promise, true);
+            assert_eq!(may_replace(Some(&known), &plain, promise), Ok(plain));
+            let writable = may_replace(Some(&known), &with(USUAL), promise);
             assert_eq!(writable, Ok(known));
         }
     }
@@ -365,7 +359,7 @@ mod tests {
     #[test]
     fn the_first_channel_finds_anything() {
         let small = export(512, 1 | READ_ONLY, BLOCK);
-        assert_eq!(may_replace(None, &small, None, false), Ok(small));
+        assert_eq!(may_replace(None, &small, None), Ok(small));
     }
 
     #[test]
@@ -406,6 +400,7 @@ mod tests {
             Lack::SmallBlocks,
             Lack::LargeRequests,
             Lack::MultiConn,
+            Lack::OneConnection,
         ];
         for (at, lack) in all.iter().enumerate() {
             assert!(lack.as_str().contains(": "), "{lack:?}");

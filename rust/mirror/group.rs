@@ -73,8 +73,13 @@ impl Group {
 }
 
 impl Mirror {
-    /// Whether a group may have a channel to `export`, which becomes a part of what it has.
-    pub(super) fn admit_export(&self, group: usize, export: &Export) -> Result<(), DownReason> {
+    /// Whether a channel of a group may lead to `export`, which becomes a part of what the group has.
+    pub(super) fn admit_export(
+        &self,
+        channel: u32,
+        group: usize,
+        export: &Export,
+    ) -> Result<(), DownReason> {
         let g = self.groups.get(group).ok_or(DownReason::Removed)?;
         let core = self.core.group(group).ok_or(DownReason::Removed)?;
         // What was there once must not be cut off, be the device enabled or not.
@@ -85,18 +90,18 @@ impl Mirror {
             0 => None,
             _ => *self.promise.lock(),
         };
-        let has_others = core.up() != 0;
         let mut known = g.export.lock();
         if known.is_none() && !self.is_whole_blocks(export.size) {
             return Err(DownReason::OddSize);
         }
-        let noted = may_replace(known.as_ref(), export, promise.as_ref(), has_others)
-            .map_err(DownReason::Lacks)?;
+        let noted =
+            may_replace(known.as_ref(), export, promise.as_ref()).map_err(DownReason::Lacks)?;
+        core.set_apart(channel, export.flags.flushes_apart());
+        core.may_serve(channel).map_err(DownReason::Lacks)?;
         let before = known.replace(noted);
+        core.set_single(noted.flags.flushes_apart());
         drop(known);
-        // A read-only export has nothing to flush.
-        core.set_single(!noted.flags.can_multi_conn() && !noted.flags.read_only());
-        if !has_others && before.is_some_and(|before| before != *export) {
+        if core.up() == 0 && before.is_some_and(|before| before != *export) {
             pr_info!(
                 "[{}] group {group} has another export than before: what both can do is used\n",
                 self.letter

@@ -49,10 +49,11 @@ impl Home for Mirror {
         self.core().is_failing()
     }
 
-    fn admit(&self, group: GroupId, export: &Export, is_new: bool) -> Result<(), DownReason> {
+    fn admit(&self, lane: Lane, export: &Export, is_new: bool) -> Result<(), DownReason> {
         let theirs = self.channels.iter().filter_map(|channel| {
             channel.with_link(|link| {
-                let is_theirs = link.spec.as_ref().is_some_and(|spec| spec.group == group);
+                let spec = link.spec.as_ref();
+                let is_theirs = spec.is_some_and(|spec| spec.group == lane.group);
                 link.export
                     .filter(|_| is_theirs && link.state == ChannelState::Up)
             })
@@ -60,7 +61,8 @@ impl Home for Mirror {
         if is_new && is_another(export, theirs) {
             return Err(DownReason::OtherExport);
         }
-        self.admit_export(group.index(), export)
+        let (channel, group) = (lane.channel.index() as u32, lane.group.index());
+        self.admit_export(channel, group, export)
     }
 
     fn came_up(&self, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {

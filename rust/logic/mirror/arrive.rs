@@ -5,6 +5,7 @@
 //!
 //! | connections of the group before | what it shows ([`proof`]) | what follows |
 //! |---|---|---|
+//! | one that serves, and one of the two has no CAN_MULTI_CONN | not asked | it is not taken |
 //! | one that is up | other data | it is not taken |
 //! | | the same, or nothing | it carries requests |
 //! | | could not be asked | it is tried again |
@@ -23,7 +24,10 @@ use super::{
     proof::{self, Proof},
     Losses, News, Probe, Route, States, World,
 };
-use crate::logic::group::{GroupFault, GroupState, Refusal};
+use crate::logic::{
+    export::Lack,
+    group::{GroupFault, GroupState, Refusal},
+};
 
 /// What became of a connection.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,6 +42,8 @@ pub enum Arrival {
     OtherData,
     /// What it leads to could not be compared with what the group has.
     Unasked,
+    /// It, or one that carries requests already, takes no other one beside it.
+    Lacks(Lack),
 }
 
 /// What channels report of new connections.
@@ -84,6 +90,10 @@ fn arrive<W: World>(
     let Some(g) = w.core().group(group) else {
         return Arrival::Stopped;
     };
+    // Nobody else comes up meanwhile, so this holds until it serves.
+    if let Err(lack) = g.may_serve(channel) {
+        return Arrival::Lacks(lack);
+    }
     let life = greet::life(w, channel, group, ended);
     if ended() {
         return Arrival::Stopped;
@@ -99,18 +109,13 @@ fn arrive<W: World>(
     if ended() {
         return Arrival::Stopped;
     }
-    // Where a flush covers its own connection alone, nobody is left who could flush what was written
-    // on the last one.
-    let is_new = life == Life::Unknown || g.is_single() && g.up() == 0;
-    if is_new {
+    if life == Life::Unknown {
         note_loss(w, group);
     }
     look_after_loss(w, group);
-    if is_new {
-        g.forget_workers();
-    }
     // Not before: who has chosen the channel when it was last up may still come with a transfer.
     g.note_other(false);
+    g.set_serving(channel, true);
     w.open(channel);
     g.add_up(channel);
     g.note_up();

@@ -36,10 +36,6 @@ pub trait Balance: World {
         if up == 0 {
             return None;
         }
-        // Also of a channel that is the only one: it works on when others come up.
-        if g.is_single() {
-            return Some(g.working(up));
-        }
         if up.is_power_of_two() {
             return Some(up.trailing_zeros());
         }

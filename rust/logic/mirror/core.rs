@@ -5,6 +5,7 @@
 use super::COPIES_EACH;
 use crate::logic::{
     barrier::{Crowd, Window},
+    export::Lack,
     group::{GroupFault, Refusal, View},
     word::update,
     MAX_GROUPS,
@@ -148,13 +149,15 @@ impl Core {
 pub struct GroupCore {
     /// The channels that carry requests, one bit each.
     pub(super) up: Word,
-    /// Not 0: one channel works and the others stand by, since the server does not promise that a
-    /// flush on one covers all.
+    /// The channels whose connection brings answers that count, one bit each: those that are up, and
+    /// those that take no more requests and are about to end.
+    serving: Word,
+    /// The channels that had no CAN_MULTI_CONN when they were last connected, one bit each.
+    apart: Word,
+    /// Not 0: there was such a channel, so a flush may cover its own connection alone.
     single: Word,
-    /// The channel that works then, else the one that was taken last, and one more; 0 if none was.
-    working: Word,
-    /// Channels, one bit each, that have worked before the one that does and have not ended yet.
-    handed_over: Word,
+    /// The channel that was taken last, and one more; 0 if none was.
+    taken: Word,
     /// Requests that were refused since the group joined.
     refused: Word,
     /// Channels whose server may still carry out writes that were given back.
@@ -193,9 +196,10 @@ impl Default for GroupCore {
     fn default() -> Self {
         Self {
             up: Word::new(0),
+            serving: Word::new(0),
+            apart: Word::new(0),
             single: Word::new(0),
-            working: Word::new(0),
-            handed_over: Word::new(0),
+            taken: Word::new(0),
             refused: Word::new(0),
             suspects: Word::new(0),
             suspect_until: Word::new(0),
@@ -235,76 +239,54 @@ impl GroupCore {
         update(&self.up, |up| up & !u64::from(bit(channel)));
     }
 
-    /// Whether one channel works while the others stand by.
+    /// The channel's connection brings answers from now on, or brings none any more.
+    pub(super) fn set_serving(&self, channel: u32, serving: bool) {
+        set_bit(&self.serving, channel, serving);
+    }
+
+    /// Whether the server has promised, on the connection that the channel has made or is about to
+    /// have, that a flush on any connection covers the writes on all (CAN_MULTI_CONN).
+    pub fn set_apart(&self, channel: u32, apart: bool) {
+        set_bit(&self.apart, channel, apart);
+    }
+
+    /// Whether a channel may carry requests beside those that do. Without CAN_MULTI_CONN, on its own
+    /// connection or on theirs, a flush on one would leave out what was written on the other.
+    ///
+    /// # Errors
+    ///
+    /// What keeps it out.
+    pub fn may_serve(&self, channel: u32) -> Result<(), Lack> {
+        let others = self.serving.load() as u32 & !bit(channel);
+        let apart = self.apart.load() as u32;
+        if others & apart != 0 {
+            Err(Lack::OneConnection)
+        } else if others != 0 && apart & bit(channel) != 0 {
+            Err(Lack::MultiConn)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether a flush may cover nothing but what was written on its own connection.
     pub fn is_single(&self) -> bool {
         self.single.load() != 0
     }
 
-    /// Lets one channel work while the others stand by, or all.
+    /// Says so, or that it covers what was written on all connections that there were.
     pub fn set_single(&self, single: bool) {
         self.single.store(u64::from(single));
     }
 
-    /// The channel that works while the others stand by: the one that did, as long as it is up.
-    pub(super) fn working(&self, up: u32) -> u32 {
-        let last = self.last_taken();
-        if let Some(working) = last.filter(|&last| up & bit(last) != 0) {
-            return working;
-        }
-        if let Some(last) = last {
-            // Before anything is sent on the next one: what that flushes is not what this one
-            // wrote.
-            update(&self.handed_over, |old| old | u64::from(bit(last)));
-        }
-        let next = up.trailing_zeros();
-        self.take(next);
-        next
-    }
-
-    /// Whether a channel that has worked before has not ended yet: a flush on the one that works
-    /// now does not cover what was written on that one.
-    pub fn has_handed_over(&self) -> bool {
-        self.handed_over.load() != 0
-    }
-
-    /// The channel has got a transfer, though it may have been chosen long ago: what another one
-    /// flushes is not what is written on it.
-    pub(super) fn note_used(&self, channel: u32) {
-        if self.is_single() && self.last_taken() != Some(channel) {
-            update(&self.handed_over, |old| old | u64::from(bit(channel)));
-        }
-    }
-
-    /// Whether the channel works, or has worked, and what that means for the others was not looked
-    /// after yet.
-    pub(super) fn has_worked(&self, channel: u32) -> bool {
-        let handed_over = self.handed_over.load() as u32 & bit(channel) != 0;
-        handed_over || self.last_taken() == Some(channel)
-    }
-
-    /// The channel has ended, and what was written on it is accounted for.
-    pub(super) fn forget_worker(&self, channel: u32) {
-        let working = u64::from(channel).wrapping_add(1);
-        // If another one works by now it stays.
-        let _ = self.working.compare_exchange(working, 0);
-        update(&self.handed_over, |old| old & !u64::from(bit(channel)));
-    }
-
-    /// The same for all channels: none is up.
-    pub(super) fn forget_workers(&self) {
-        self.working.swap(0);
-        self.handed_over.swap(0);
-    }
-
     /// The channel that was taken last.
     pub(super) fn last_taken(&self) -> Option<u32> {
-        (self.working.load() as u32).checked_sub(1)
+        (self.taken.load() as u32).checked_sub(1)
     }
 
     /// A channel is taken.
     pub(super) fn take(&self, channel: u32) {
         if self.last_taken() != Some(channel) {
-            self.working.store(u64::from(channel).wrapping_add(1));
+            self.taken.store(u64::from(channel).wrapping_add(1));
         }
     }
 
@@ -471,32 +453,47 @@ pub(super) fn bit(channel: u32) -> u32 {
     1u32.checked_shl(channel).unwrap_or(0)
 }
 
+fn set_bit(channels: &Word, channel: u32, set: bool) {
+    let bit = u64::from(bit(channel));
+    update(channels, |old| if set { old | bit } else { old & !bit });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_channel_hands_over_until_it_has_ended() {
+    fn without_multi_conn_one_channel_serves_until_it_has_ended() {
         let g = GroupCore::default();
+        g.set_apart(2, true);
+        g.set_apart(3, true);
+        assert_eq!((g.may_serve(2), g.may_serve(3)), (Ok(()), Ok(())));
+        g.set_serving(2, true);
         g.add_up(2);
-        g.add_up(3);
-        assert_eq!(g.working(g.up()), 2);
-        assert_eq!(g.working(g.up()), 2);
-        assert!(!g.has_handed_over());
-        assert!(g.has_worked(2) && !g.has_worked(3));
+        assert_eq!(
+            (g.may_serve(2), g.may_serve(3)),
+            (Ok(()), Err(Lack::OneConnection))
+        );
+        // It takes no more requests, and brings the answers to those that it has.
         g.remove_up(2);
-        assert_eq!(g.working(g.up()), 3);
-        assert!(g.has_handed_over() && g.has_worked(2) && g.has_worked(3));
-        g.forget_worker(2);
-        assert!(!g.has_handed_over() && !g.has_worked(2));
-        assert_eq!(g.last_taken(), Some(3));
-        g.remove_up(3);
-        g.forget_worker(3);
-        g.add_up(2);
-        assert_eq!(g.working(g.up()), 2);
-        assert!(!g.has_handed_over());
-        g.forget_workers();
-        assert_eq!(g.last_taken(), None);
+        assert_eq!(g.may_serve(3), Err(Lack::OneConnection));
+        g.set_serving(2, false);
+        assert_eq!(g.may_serve(3), Ok(()));
+    }
+
+    #[test]
+    fn nobody_joins_who_has_no_multi_conn_or_who_finds_one_that_has_none() {
+        let g = GroupCore::default();
+        g.set_serving(0, true);
+        g.set_serving(1, true);
+        assert_eq!(g.may_serve(2), Ok(()));
+        g.set_apart(2, true);
+        assert_eq!(g.may_serve(2), Err(Lack::MultiConn));
+        g.set_apart(2, false);
+        g.set_apart(1, true);
+        assert_eq!(g.may_serve(2), Err(Lack::OneConnection));
+        g.set_serving(0, false);
+        assert_eq!(g.may_serve(1), Ok(()));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub trait Losses: World {
         let Some(g) = self.core().group(group) else {
             return;
         };
+        // All answers that count have come.
+        g.set_serving(channel, false);
         if g.up() == 0 {
             g.note_down(self.now_ms());
         }
@@ -61,12 +63,6 @@ pub trait Losses: World {
         }
         // A channel may have come up in between, and not have seen what was noted.
         g.note_up();
-        if g.is_single() && g.has_worked(channel) {
-            // The channels that stood by cannot flush what was written on this one.
-            note_loss(self, group);
-            look_after_loss(self, group);
-            g.forget_worker(channel);
-        }
     }
 
     /// Takes the group out of service, since its server may still carry out writes that it has not
@@ -127,10 +123,7 @@ pub trait Losses: World {
         };
         match transfer.command {
             Command::Flush => {
-                let covers_all = self
-                    .core()
-                    .group(group)
-                    .is_some_and(|g| !g.has_handed_over() && !g.is_doubted());
+                let covers_all = self.core().group(group).is_some_and(|g| !g.is_doubted());
                 if let Some(ownership) = transfer.owns_flush {
                     unflushed.end_flush(ownership, covers_all);
                 }

@@ -51,9 +51,7 @@ pub trait Route: World {
         let done_by = pdu.done_by();
         let ok = if pdu.is_claimed() {
             let readable = self.core().view().readable();
-            let ok = done_by
-                .iter()
-                .any(|g| readable.has(g) && !self.is_hollow(pdu, g));
+            let ok = done_by.iter().any(|g| readable.has(g)) && !self.is_hollow(pdu);
             self.evidence().confirm(tag, pdu.evidence(), ok);
             withdraw(self, tag);
             ok
@@ -67,14 +65,12 @@ pub trait Route: World {
         }
     }
 
-    /// Whether a flush that the group has answered may not cover all that it was to.
+    /// Whether a flush that was answered may not cover all that it was to.
     ///
     /// Nobody can tell a server that crashed from a network that was away. Who wants to go on in
     /// any case does not want to see this; who asked for errors gets one.
-    fn is_hollow(&self, pdu: &super::Pdu, group: usize) -> bool {
-        let core = self.core();
-        let hands_over = || core.group(group).is_some_and(|g| g.has_handed_over());
-        pdu.is_flush() && self.show_errs() && (pdu.has_missed_loss(core) || hands_over())
+    fn is_hollow(&self, pdu: &super::Pdu) -> bool {
+        pdu.is_flush() && self.show_errs() && pdu.has_missed_loss(self.core())
     }
 
     /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
@@ -225,7 +221,6 @@ pub trait Route: World {
             if let Some(channel) = self.pick_channel(group) {
                 match self.submit(group, channel, number, transfer) {
                     Ok(()) => {
-                        g.note_used(channel);
                         core.last_active.store(u64::from(channel));
                         return bit(channel);
                     }

@@ -82,6 +82,12 @@ impl TransmissionFlags {
         self.has(1 << 6)
     }
 
+    /// Whether a flush may cover nothing but what was written on its own connection: where there is
+    /// something to flush, and nothing else is promised.
+    pub const fn flushes_apart(self) -> bool {
+        !self.can_multi_conn() && !self.read_only()
+    }
+
     /// NBD_FLAG_CAN_MULTI_CONN: a flush on any connection covers the writes answered on all.
     pub const fn can_multi_conn(self) -> bool {
         self.has(1 << 8)

@@ -216,7 +216,7 @@ impl Mischief {
     /// One channel of several leads to another server when it connects again, if that can be known.
     fn lead_astray(&self, group: usize) -> bool {
         let world = &self.world;
-        if world.scale.channels_each < 2
+        if world.scale.serving_each() < 2
             || world.wiring[group].is_astray()
             || world.servers[group].is_replaced()
         {

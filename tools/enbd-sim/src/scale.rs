@@ -41,12 +41,24 @@ pub struct Scale {
     pub groups: usize,
     pub channels_each: usize,
     pub blocks: usize,
-    /// A server promises that a flush on one channel covers all, and keeps that; else it covers no
-    /// other one.
+    /// A server promises that a flush on one connection covers all, and keeps that; else it covers no
+    /// other one, and one connection is made at a time.
     pub multi_conn: bool,
     /// Requests fail when every group is gone.
     pub show_errs: bool,
     /// How often, in a thousand, a page of the map cannot be had.
     pub no_page: u32,
     pub trouble: Trouble,
+}
+
+impl Scale {
+    /// How many channels of a group carry requests when all is well: one where there is no
+    /// `multi_conn`, which any of them may be.
+    pub fn serving_each(&self) -> usize {
+        if self.multi_conn {
+            self.channels_each
+        } else {
+            1
+        }
+    }
 }

@@ -167,6 +167,9 @@ impl World {
         for group in 0..scale.groups {
             if let Some(g) = mirror::World::core(&*world).group(group) {
                 g.set_single(!scale.multi_conn);
+                for channel in 0..scale.groups * scale.channels_each {
+                    g.set_apart(channel as u32, !scale.multi_conn);
+                }
             }
             world.join(group).expect("the first time");
         }
@@ -227,13 +230,6 @@ impl World {
             crate::trace!(self, "group {group} alone had data that it has lost");
             self.oracle.lose();
         }
-    }
-
-    /// Whether a flush does not cover what was written on another channel of the group, as the
-    /// driver knows.
-    pub fn hands_over(&self, group: usize) -> bool {
-        let g = mirror::World::core(self).group(group);
-        g.is_some_and(|g| g.has_handed_over())
     }
 
     /// Where a connection of `group` leads.

@@ -52,7 +52,6 @@ MORE = (
     ("without trim, which is not used", {"flags": nbd.ALL_FLAGS & ~nbd.SEND_TRIM}),
     ("with smaller blocks", {"blocks": (1, 4096, 1 << 20)}),
     ("with larger requests", {"blocks": (1024, 4096, 32 << 20)}),
-    ("without CAN_MULTI_CONN", {"flags": nbd.ALL_FLAGS & ~nbd.MULTI_CONN}),
 )
 
 
