@@ -13,6 +13,7 @@ use super::{
     block::mq::{Op, Operations, Owned},
     checksum::Crc32c,
 };
+use core::mem::ManuallyDrop;
 use kernel::{
     alloc::Flags,
     page::{Page, PAGE_SIZE},
@@ -21,7 +22,9 @@ use kernel::{
 
 struct Link {
     page: Page,
-    next: Option<KBox<Link>>,
+    /// Not dropped with the link: a list of links that drop each other needs a stack as long as it is.
+    /// Who takes a link out takes this before.
+    next: ManuallyDrop<Option<KBox<Link>>>,
 }
 
 /// Pages of our own in a list, so that they change hands without memory for that.
@@ -37,7 +40,8 @@ impl PageList {
         let mut list = Self::default();
         for _ in 0..count {
             let page = Page::alloc_page(flags)?;
-            list.push(KBox::new(Link { page, next: None }, flags)?);
+            let next = ManuallyDrop::new(None);
+            list.push(KBox::new(Link { page, next }, flags)?);
         }
         Ok(list)
     }
@@ -76,7 +80,7 @@ impl PageList {
     }
 
     fn push(&mut self, mut link: KBox<Link>) {
-        link.next = self.first.take();
+        *link.next = self.first.take();
         self.first = Some(link);
         self.len = self.len.saturating_add(1);
     }
@@ -93,7 +97,6 @@ impl PageList {
 
 impl Drop for PageList {
     fn drop(&mut self) {
-        // One at a time: links that drop each other would need a stack as long as the list.
         while self.pop().is_some() {}
     }
 }

@@ -22,6 +22,7 @@ use super::{
     greet::{self, Life},
     loss::{look_after_loss, note_loss},
     proof::{self, Proof},
+    step::{self, Numbered},
     Losses, News, Probe, Route, States, World,
 };
 use crate::logic::{
@@ -70,7 +71,12 @@ pub trait Arrivals: World {
         let mut used = 0;
         self.each_waiting(group, |number| {
             if let Some(transfer) = self.take_waiting(group, number) {
-                used |= self.dispatch(group, number, transfer);
+                let waited = Numbered {
+                    group,
+                    number,
+                    transfer,
+                };
+                used |= step::send(self, waited);
             }
         });
         self.kick_all(used);

@@ -3,7 +3,10 @@
 //! The transfers of a resync: each returning group has [`COPIES_EACH`] windows, and each window one
 //! transfer at a time, a read from a group in sync or a write to the returning one.
 
-use super::{Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH, TAGS};
+use super::{
+    step::{self, Next, Numbered, Unserved},
+    Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH, TAGS,
+};
 use crate::logic::{
     group::{GroupSet, GroupState},
     wire::request::{Command, CommandFlags},
@@ -109,7 +112,10 @@ pub trait Copying: World {
         self.with_copies(|copies| copies.begin(index, Source::Any));
         let flags = CommandFlags::NONE;
         let transfer = Transfer::new(Command::Read, flags, offset, len, buffer);
-        route_copy_read(self, index, transfer)
+        match aim(self, index, transfer) {
+            Some(sent) => step::send(self, sent),
+            None => 0,
+        }
     }
 
     /// Starts to read or write `len` bytes at `offset` of the returning group itself.
@@ -140,65 +146,92 @@ pub trait Copying: World {
     fn copy_outcome(&self, target: usize, copy: usize) -> CopyOutcome {
         self.with_copies(|copies| copies.get(index_of(target, copy)))
     }
+}
 
-    /// A window's transfer came back.
-    fn copy_done(
-        &self,
-        group: usize,
-        number: u32,
-        mut transfer: Transfer<Self::Buffer>,
-        outcome: Outcome,
-    ) {
-        let index = number.saturating_sub(TAGS) as usize;
-        match outcome {
-            Outcome::Done if self.may_be_stale(group, &transfer) => {
-                self.kick_all(route_copy_read(self, index, transfer));
+impl<W: World> Copying for W {}
+
+/// A window's transfer came back.
+pub(super) fn done<W: World>(
+    w: &W,
+    group: usize,
+    number: u32,
+    mut transfer: Transfer<W::Buffer>,
+    outcome: Outcome,
+) -> Next<W::Buffer> {
+    let index = number.saturating_sub(TAGS) as usize;
+    match outcome {
+        Outcome::Done if w.may_be_stale(group, &transfer) => Next::CopyAgain { index, transfer },
+        Outcome::Done => {
+            w.note_done(group, &transfer);
+            end(w, index, CopyOutcome::Done)
+        }
+        Outcome::Refused(_) if transfer.command == Command::Read => {
+            w.with_copies(|copies| copies.note_refusal(index, group));
+            Next::CopyAgain { index, transfer }
+        }
+        Outcome::Refused(_) => {
+            if transfer.command == Command::Flush {
+                // Before the resync hears of it, and faults the group for that.
+                w.flush_refused(group, &mut transfer);
             }
-            Outcome::Done => {
-                self.note_done(group, &transfer);
-                end_copy(self, index, CopyOutcome::Done);
-            }
-            Outcome::Refused(_) if transfer.command == Command::Read => {
-                self.with_copies(|copies| copies.note_refusal(index, group));
-                self.kick_all(route_copy_read(self, index, transfer));
-            }
-            Outcome::Refused(_) => {
-                if transfer.command == Command::Flush {
-                    // Before the resync hears of it, and faults the group for that.
-                    self.flush_refused(group, &mut transfer);
+            let next = end(w, index, CopyOutcome::Failed);
+            w.mark_unflushed_of_faulty(group);
+            next
+        }
+        Outcome::Lost(fence) => {
+            w.flush_failed(group, &mut transfer);
+            match transfer.command {
+                Command::Read => Next::CopyAgain { index, transfer },
+                _ if fence == Fence::Fenced
+                    && w.core().view().state(group) == GroupState::Resyncing
+                    && !w.core().is_failing() =>
+                {
+                    Next::Send(Numbered {
+                        group,
+                        number,
+                        transfer,
+                    })
                 }
-                end_copy(self, index, CopyOutcome::Failed);
-                self.mark_unflushed_of_faulty(group);
-            }
-            Outcome::Lost(fence) => {
-                self.flush_failed(group, &mut transfer);
-                match transfer.command {
-                    Command::Read => self.kick_all(route_copy_read(self, index, transfer)),
-                    _ if fence == Fence::Fenced
-                        && self.core().view().state(group) == GroupState::Resyncing
-                        && !self.core().is_failing() =>
-                    {
-                        let used = self.dispatch(group, number, transfer);
-                        self.kick_all(used);
-                    }
-                    _ => end_copy(self, index, CopyOutcome::Failed),
-                }
+                _ => end(w, index, CopyOutcome::Failed),
             }
         }
     }
 }
 
-impl<W: World> Copying for W {}
+/// A window's transfer found no channel, and does not wait for one.
+pub(super) fn unserved<W: World>(
+    w: &W,
+    why: Unserved,
+    index: usize,
+    transfer: Transfer<W::Buffer>,
+) -> Next<W::Buffer> {
+    if why == Unserved::GroupIsOut && transfer.command == Command::Read {
+        Next::CopyAgain { index, transfer }
+    } else {
+        // The resync of a group that is out of service has ended.
+        end(w, index, CopyOutcome::Failed)
+    }
+}
 
 /// Sends a window's transfer to the returning group.
 fn send_copy<W: World>(w: &W, target: usize, copy: usize, transfer: Transfer<W::Buffer>) -> u32 {
     let index = index_of(target, copy);
     w.with_copies(|copies| copies.begin(index, Source::Own));
-    w.dispatch(target, TAGS + index as u32, transfer)
+    let sent = Numbered {
+        group: target,
+        number: TAGS + index as u32,
+        transfer,
+    };
+    step::send(w, sent)
 }
 
-/// Sends a window's read to a group in sync that has not refused it.
-fn route_copy_read<W: World>(w: &W, index: usize, mut transfer: Transfer<W::Buffer>) -> u32 {
+/// Where a window's read goes now: to a group in sync that has not refused it. If there is none the
+/// window's transfer has failed.
+pub(super) fn aim<W: World>(
+    w: &W,
+    index: usize,
+    mut transfer: Transfer<W::Buffer>,
+) -> Option<Numbered<W::Buffer>> {
     let view = w.core().view();
     transfer.in_sync_at = Some(view.epoch());
     let candidates = w.with_copies(|copies| copies.sources(index, view.readable()));
@@ -206,12 +239,21 @@ fn route_copy_read<W: World>(w: &W, index: usize, mut transfer: Transfer<W::Buff
         .least_loaded(candidates)
         .or_else(|| candidates.iter().next());
     match source {
-        Some(group) if !w.core().is_failing() => w.dispatch(group, TAGS + index as u32, transfer),
+        Some(group) if !w.core().is_failing() => Some(Numbered {
+            group,
+            number: TAGS + index as u32,
+            transfer,
+        }),
         _ => {
             end_copy(w, index, CopyOutcome::Failed);
-            0
+            None
         }
     }
+}
+
+fn end<W: World>(w: &W, index: usize, outcome: CopyOutcome) -> Next<W::Buffer> {
+    end_copy(w, index, outcome);
+    Next::Done
 }
 
 fn end_copy<W: World>(w: &W, index: usize, outcome: CopyOutcome) {

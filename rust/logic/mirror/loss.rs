@@ -9,7 +9,10 @@
 //! there is no such connection, or none that answers, the server is *lost*: what was not flushed is
 //! marked, and copied to it before it is read.
 
-use super::{News, Outcomes, Route, States, Transfer, World, COPIES, TAGS};
+use super::{
+    step::{self, Next},
+    News, Outcomes, Route, States, Transfer, World,
+};
 use crate::logic::{
     barrier::Span,
     group::{GroupFault, GroupSet, GroupState, Refusal},
@@ -231,25 +234,14 @@ pub trait Losses: World {
             // It never had a channel.
             return;
         }
-        for number in 0..TAGS + COPIES as u32 {
+        for number in 0..step::NUMBERS {
             f(number);
         }
     }
 
-    /// Gives back the transfers that wait for a channel of `group`.
+    /// Gives back the transfers that wait for a channel of `group`, which is out of service.
     fn return_waiting(&self, group: usize) {
-        self.each_waiting(group, |number| {
-            if let Some(transfer) = self.take_waiting(group, number) {
-                self.not_served(group, number, transfer);
-            }
-        });
-    }
-
-    /// Fails the transfers that wait for a channel, of all groups.
-    fn fail_waiting(&self) {
-        for group in 0..MAX_GROUPS {
-            self.return_waiting(group);
-        }
+        self.kick_all(step::run(self, Next::ReturnWaiting(group)));
     }
 }
 

@@ -11,6 +11,7 @@
 //! | [`route`] | a request's way to the groups |
 //! | [`outcome`] | what the end of a transfer means |
 //! | [`hear`] | what connections tell |
+//! | [`step`] | what comes next for a transfer that did not go the ordinary way |
 //! | [`arrive`] | a connection that was made, and is about to carry requests |
 //! | [`greet`] | what a new connection asks the older ones |
 //! | [`proof`] | whether a connection leads to the data of its group |
@@ -43,6 +44,7 @@ pub mod pdu;
 pub mod proof;
 pub mod route;
 pub mod state;
+pub mod step;
 pub mod twins;
 pub mod world;
 

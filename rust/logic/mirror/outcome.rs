@@ -3,12 +3,16 @@
 //! What the end of a transfer means.
 
 use super::{
-    greet, pdu::EIO, route::sectors_of, Carrier, Copying, Fence, Losses, News, Op, Outcome,
-    Request, Route, States, Transfer, World, TAGS,
+    copy, greet,
+    pdu::EIO,
+    route::sectors_of,
+    step::{self, Next, Numbered, Unserved},
+    Carrier, Fence, Losses, News, Op, Outcome, Request, Route, States, Transfer, World, TAGS,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
     wire::{reply::NbdError, request::Command},
+    MAX_GROUPS,
 };
 
 /// What follows from the ends of transfers.
@@ -18,63 +22,48 @@ pub trait Outcomes: World {
         if number >= greet::FIRST {
             return greet::answered(self, group, transfer.question, outcome);
         }
-        if number >= TAGS {
-            return self.copy_done(group, number, transfer, outcome);
-        }
-        let Some(rq) = transfer.buffer.request() else {
-            return;
-        };
-        match outcome {
-            Outcome::Done if self.may_be_stale(group, &transfer) => read_again(self, transfer),
-            Outcome::Done => {
-                self.note_done(group, &transfer);
-                if is_write(rq) && has_been_faulted(self, group, rq) {
-                    mark_missed(self, group, rq);
-                }
-                rq.pdu().set_done_by(group);
-                if self.core().is_trying() {
-                    self.wake();
-                }
+        let next = if number >= TAGS {
+            copy::done(self, group, number, transfer, outcome)
+        } else {
+            match outcome {
+                Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),
+                Outcome::Done => return done(self, group, &transfer),
+                Outcome::Refused(error) => refused(self, group, transfer, error),
+                Outcome::Lost(fence) => lost(self, group, number, transfer, fence),
             }
-            Outcome::Refused(error) => refused(self, group, transfer, error),
-            Outcome::Lost(fence) => lost(self, group, number, transfer, fence),
-        }
-    }
-
-    /// A transfer found no channel, and its group is out of service.
-    #[inline(never)] // Rare. Also, rustc 1.85 cannot decide by itself in this circle of calls.
-    fn not_served(&self, group: usize, number: u32, mut transfer: Transfer<Self::Buffer>) {
-        if number >= TAGS {
-            return self.copy_done(group, number, transfer, Outcome::Lost(Fence::Fenced));
-        }
-        self.flush_failed(group, &mut transfer);
-        let Some(rq) = transfer.buffer.request() else {
-            return;
         };
-        rq.pdu().fail(EIO);
-        if transfer.command != Command::Read {
-            write_failed(self, group, rq, GroupFault::NoChannel);
-        } else if !self.core().is_failing() {
-            lost(self, group, number, transfer, Fence::Fenced);
+        if !matches!(next, Next::Done) {
+            self.kick_all(step::run(self, next));
         }
     }
 
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: usize) {
+        let mut used = 0;
         self.each_waiting(group, |number| {
-            let Some(mut transfer) = self.take_waiting(group, number) else {
-                return;
-            };
-            self.flush_failed(group, &mut transfer);
-            let Some(rq) = transfer.buffer.request() else {
-                let error = Outcome::Refused(NbdError::Io);
-                return self.copy_done(group, number, transfer, error);
-            };
-            rq.pdu().fail(EIO);
-            if transfer.command != Command::Read {
-                write_failed(self, group, rq, GroupFault::NoChannel);
+            if let Some(transfer) = self.take_waiting(group, number) {
+                used |= step::run(self, fail(self, group, number, transfer));
             }
         });
+        self.kick_all(used);
+    }
+
+    /// Fails what waits for a channel, of all groups: see [`States::set_failing`].
+    fn fail_waiting(&self) {
+        let mut used = 0;
+        for group in 0..MAX_GROUPS {
+            self.each_waiting(group, |number| {
+                if let Some(transfer) = self.take_waiting(group, number) {
+                    let back = Numbered {
+                        group,
+                        number,
+                        transfer,
+                    };
+                    used |= step::run(self, Next::Unserved(Unserved::MayNotWait, back));
+                }
+            });
+        }
+        self.kick_all(used);
     }
 }
 
@@ -82,15 +71,76 @@ impl<W: World> Outcomes for W {}
 
 type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
-/// Sends a read once more, to whichever group it may go to now.
-fn read_again<W: World>(w: &W, transfer: Transfer<W::Buffer>) {
-    if let Some(rq) = transfer.buffer.into_request() {
-        w.kick_all(w.route_read(rq));
+/// A group has done it.
+fn done<W: World>(w: &W, group: usize, transfer: &Transfer<W::Buffer>) {
+    let Some(rq) = transfer.buffer.request() else {
+        return;
+    };
+    w.note_done(group, transfer);
+    if is_write(rq) && has_been_faulted(w, group, rq) {
+        mark_missed(w, group, rq);
+    }
+    rq.pdu().set_done_by(group);
+    if w.core().is_trying() {
+        w.wake();
+    }
+}
+
+/// Sends a read once more.
+fn read_again<B: Carrier>(transfer: Transfer<B>) -> Next<B> {
+    transfer
+        .buffer
+        .into_request()
+        .map_or(Next::Done, Next::ReadAgain)
+}
+
+/// A transfer found no channel, and does not wait for one.
+pub(super) fn unserved<W: World>(
+    w: &W,
+    why: Unserved,
+    group: usize,
+    transfer: Transfer<W::Buffer>,
+) -> Next<W::Buffer> {
+    let Some(rq) = transfer.buffer.request() else {
+        return Next::Done;
+    };
+    rq.pdu().fail(EIO);
+    if transfer.command != Command::Read {
+        return write_failed(w, group, rq, GroupFault::NoChannel);
+    }
+    if why == Unserved::GroupIsOut && !w.core().is_failing() {
+        read_again(transfer)
+    } else {
+        Next::Done
+    }
+}
+
+/// A transfer that waits for a channel of the last group fails.
+fn fail<W: World>(
+    w: &W,
+    group: usize,
+    number: u32,
+    mut transfer: Transfer<W::Buffer>,
+) -> Next<W::Buffer> {
+    w.flush_failed(group, &mut transfer);
+    let Some(rq) = transfer.buffer.request() else {
+        let error = Outcome::Refused(NbdError::Io);
+        return copy::done(w, group, number, transfer, error);
+    };
+    rq.pdu().fail(EIO);
+    match transfer.command {
+        Command::Read => Next::Done,
+        _ => write_failed(w, group, rq, GroupFault::NoChannel),
     }
 }
 
 /// The server refused a transfer.
-fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, error: NbdError) {
+fn refused<W: World>(
+    w: &W,
+    group: usize,
+    mut transfer: Transfer<W::Buffer>,
+    error: NbdError,
+) -> Next<W::Buffer> {
     tell_refused(w, group, &transfer, error);
     if transfer.command == Command::Flush {
         w.flush_refused(group, &mut transfer);
@@ -102,21 +152,34 @@ fn refused<W: World>(w: &W, group: usize, mut transfer: Transfer<W::Buffer>, err
         error => error.errno(),
     };
     let Some(rq) = transfer.buffer.request() else {
-        return;
+        return Next::Done;
     };
     rq.pdu().fail(errno);
     if transfer.command == Command::Read {
         rq.pdu().set_refused_by(group);
-        return read_again(w, transfer);
+        return read_again(transfer);
     }
-    write_failed(w, group, rq, GroupFault::Refused(error.errno()));
+    let next = write_failed(w, group, rq, GroupFault::Refused(error.errno()));
     w.mark_unflushed_of_faulty(group);
+    next
 }
 
 /// A group did not carry out a write or a flush, and is not asked again.
-fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFault) {
-    match w.fault(group, why) {
-        Ok(()) | Err(Refusal::AlreadyFaulty) => mark_missed(w, group, rq),
+fn write_failed<W: World>(
+    w: &W,
+    group: usize,
+    rq: &RequestOf<W>,
+    why: GroupFault,
+) -> Next<W::Buffer> {
+    match w.take_out(group, why) {
+        Ok(()) => {
+            mark_missed(w, group, rq);
+            Next::ReturnWaiting(group)
+        }
+        Err(Refusal::AlreadyFaulty) => {
+            mark_missed(w, group, rq);
+            Next::Done
+        }
         // It was the last group in sync, so the request fails, and nobody knows what that group has
         // now. Any other one may have taken the write, be it that it was in sync then.
         Err(_) => {
@@ -129,6 +192,7 @@ fn write_failed<W: World>(w: &W, group: usize, rq: &RequestOf<W>, why: GroupFaul
                 let answered = matches!(why, GroupFault::Refused(_));
                 w.note_perhaps_done(group, first, sectors, answered);
             }
+            Next::Done
         }
     }
 }
@@ -143,25 +207,29 @@ fn lost<W: World>(
     number: u32,
     mut transfer: Transfer<W::Buffer>,
     fence: Fence,
-) {
+) -> Next<W::Buffer> {
     w.flush_failed(group, &mut transfer);
     if w.core().is_failing() {
-        return w.not_served(group, number, transfer);
+        return unserved(w, Unserved::MayNotWait, group, transfer);
     }
     if transfer.command == Command::Read {
-        return read_again(w, transfer);
+        return read_again(transfer);
     }
     match w.core().view().state(group) {
         GroupState::InSync | GroupState::Resyncing if fence == Fence::Fenced => {
-            let used = w.dispatch(group, number, transfer);
-            w.kick_all(used);
+            Next::Send(Numbered {
+                group,
+                number,
+                transfer,
+            })
         }
-        _ => {
-            if let Some(rq) = transfer.buffer.request() {
+        _ => match transfer.buffer.request() {
+            Some(rq) => {
                 rq.pdu().fail(EIO);
-                write_failed(w, group, rq, GroupFault::WriteLost);
+                write_failed(w, group, rq, GroupFault::WriteLost)
             }
-        }
+            None => Next::Done,
+        },
     }
 }
 

@@ -8,9 +8,9 @@
 //! that failed was faulted, and its map marked, before that.
 
 use super::{
-    core::bit,
     pdu::{EIO, EOPNOTSUPP},
-    twins, Balance, Carrier, Losses, Op, Outcomes, Request, Transfer, World,
+    step::{self, Numbered},
+    twins, Balance, Carrier, Op, Request, Transfer, World,
 };
 use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
@@ -75,20 +75,10 @@ pub trait Route: World {
 
     /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
     fn route_read(&self, rq: RequestOf<Self>) -> u32 {
-        let view = self.core().view();
-        let candidates = view.readable().without(rq.pdu().refused_by());
-        let best = self
-            .least_loaded(candidates)
-            .or_else(|| candidates.iter().next());
-        let Some(group) = best else {
-            // All refused: the request ends with what the last one said.
-            return 0;
-        };
-        let (number, offset, len) = (rq.tag(), rq.sector() << 9, rq.bytes());
-        let buffer = Self::Buffer::of(rq);
-        let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
-        transfer.in_sync_at = Some(view.epoch());
-        self.dispatch(group, number, transfer)
+        match aim(self, rq) {
+            Some(sent) => step::send(self, sent),
+            None => 0,
+        }
     }
 
     /// Whether a read that its group has answered may have missed something.
@@ -114,27 +104,36 @@ pub trait Route: World {
     }
 
     /// Sends a write, or a flush, to all groups that take writes.
-    fn route_write(&self, rq: RequestOf<Self>) -> u32 {
+    fn route_write(&self, mut rq: RequestOf<Self>) -> u32 {
         let is_flush = rq.op() == Op::Flush;
         let (first, sectors) = if is_flush { (0, 0) } else { sectors_of(&rq) };
         if is_flush {
             rq.pdu().begin_flush(self.core());
         }
         let span = Span::new(first, sectors);
-        let view = match claim(self, &rq, span) {
-            Claimed::Goes(view) => view,
-            Claimed::Held => return park(self, rq, span),
-            Claimed::Overlaps => return postpone(self, rq, span),
-        };
-        let rq = match rq.op() {
-            Op::Write => match self.copy_once(rq) {
-                Ok(rq) => rq,
-                Err(rq) => {
-                    unclaim(self, &rq);
-                    return postpone(self, rq, span);
+        // Again if it need not be put aside after all.
+        let (view, rq) = loop {
+            let back = match claim(self, &rq, span) {
+                Claimed::Goes(view) => {
+                    let copied = match rq.op() {
+                        Op::Write => self.copy_once(rq),
+                        _ => Ok(rq),
+                    };
+                    match copied {
+                        Ok(rq) => break (view, rq),
+                        Err(rq) => {
+                            unclaim(self, &rq);
+                            postpone(self, rq, span)
+                        }
+                    }
                 }
-            },
-            _ => rq,
+                Claimed::Held => park(self, rq, span),
+                Claimed::Overlaps => postpone(self, rq, span),
+            };
+            match back {
+                Some(back) => rq = back,
+                None => return 0,
+            }
         };
         if !is_flush {
             self.evidence().forget(span);
@@ -161,7 +160,14 @@ pub trait Route: World {
     /// The same, to one.
     fn send_write(&self, group: usize, rq: &RequestOf<Self>) -> u32 {
         match write_transfer(self, group, rq) {
-            Some(transfer) => self.dispatch(group, rq.tag(), transfer),
+            Some(transfer) => step::send(
+                self,
+                Numbered {
+                    group,
+                    number: rq.tag(),
+                    transfer,
+                },
+            ),
             None => 0,
         }
     }
@@ -209,56 +215,6 @@ pub trait Route: World {
         self.mark_blocks(group, start, end.saturating_sub(start));
     }
 
-    /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up;
-    /// gives the channel to be kicked, as a bit.
-    fn dispatch(&self, group: usize, number: u32, mut transfer: Transfer<Self::Buffer>) -> u32 {
-        let core = self.core();
-        let Some(g) = core.group(group) else {
-            self.not_served(group, number, transfer);
-            return 0;
-        };
-        loop {
-            if let Some(channel) = self.pick_channel(group) {
-                match self.submit(group, channel, number, transfer) {
-                    Ok(()) => {
-                        core.last_active.store(u64::from(channel));
-                        return bit(channel);
-                    }
-                    Err(back) => transfer = back,
-                }
-                g.remove_up(channel);
-                if self.is_open(channel) {
-                    // It came back in between.
-                    g.add_up(channel);
-                }
-                continue;
-            }
-            self.flush_failed(group, &mut transfer);
-            if let Err(back) = self.put_waiting(group, number, transfer) {
-                self.not_served(group, number, back);
-                return 0;
-            }
-            // A channel that comes up, a group that is faulted, and a device that fails look for
-            // waiting transfers afterwards.
-            core.full_barrier();
-            let serves = matches!(
-                core.view().state(group),
-                GroupState::InSync | GroupState::Resyncing
-            ) && !core.is_failing();
-            if serves && g.up() == 0 {
-                return 0;
-            }
-            match self.take_waiting(group, number) {
-                Some(back) if serves => transfer = back,
-                Some(back) => {
-                    self.not_served(group, number, back);
-                    return 0;
-                }
-                None => return 0,
-            }
-        }
-    }
-
     /// Keeps in mind which channels, one bit each, are to be kicked when the batch is whole.
     fn add_unkicked(&self, used: u32) {
         let unkicked = &self.core().unkicked;
@@ -286,6 +242,26 @@ pub trait Route: World {
 }
 
 impl<W: World> Route for W {}
+
+/// Where a read goes now, with its transfer: a group in sync that has not refused it yet, the one with
+/// the least to do. Nothing if all have: the request ends with what the last one said.
+#[inline]
+pub(super) fn aim<W: World>(w: &W, rq: RequestOf<W>) -> Option<Numbered<W::Buffer>> {
+    let view = w.core().view();
+    let candidates = view.readable().without(rq.pdu().refused_by());
+    let group = w
+        .least_loaded(candidates)
+        .or_else(|| candidates.iter().next())?;
+    let (number, offset, len) = (rq.tag(), rq.sector() << 9, rq.bytes());
+    let buffer = W::Buffer::of(rq);
+    let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
+    transfer.in_sync_at = Some(view.epoch());
+    Some(Numbered {
+        group,
+        number,
+        transfer,
+    })
+}
 
 /// The transfer of a write for one group; nothing if the group need not be asked.
 fn write_transfer<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> Option<Transfer<W::Buffer>> {
@@ -426,18 +402,15 @@ fn withdraw<W: World>(w: &W, tag: u32) {
     }
 }
 
-/// Puts a write aside until the windows that it overlaps are lowered.
-fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
+/// Puts a write aside until the windows that it overlaps are lowered. It comes back if it may go.
+fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> Option<RequestOf<W>> {
     // Who lowers a window looks for parked writes afterwards, under the lock.
-    match w.park_if(rq, || w.is_held(w.core().view().resyncing(), span)) {
-        None => 0,
-        Some(rq) => w.route_write(rq),
-    }
+    w.park_if(rq, || w.is_held(w.core().view().resyncing(), span))
 }
 
 /// Gives a write back until another one has ended: one that it overlaps, or that has the room for
-/// the copy of its data.
-fn postpone<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
+/// the copy of its data. It comes back if it may go.
+fn postpone<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> Option<RequestOf<W>> {
     let tag = rq.tag();
     let bytes = if rq.op() == Op::Write { rq.bytes() } else { 0 };
     let still = || {
@@ -446,8 +419,5 @@ fn postpone<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> u32 {
         w.core().postponed.swap(1);
         w.is_overlapped(tag, span) || !w.has_room(bytes)
     };
-    match w.postpone_if(rq, still) {
-        None => 0,
-        Some(rq) => w.route_write(rq),
-    }
+    w.postpone_if(rq, still)
 }

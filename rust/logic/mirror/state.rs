@@ -6,7 +6,7 @@
 //! under the old view either is found by that (transfers that wait in the table) or is waited for
 //! (claims of older epochs).
 
-use super::{Losses, News, World};
+use super::{Losses, News, Outcomes, World};
 use crate::logic::{
     barrier::{Span, MAX_AGE},
     group::{GroupEvent, GroupFault, GroupState, Refusal, View},
@@ -58,13 +58,19 @@ pub trait States: World {
 
     /// Takes a group out of service. Writes mark its map from now on.
     fn fault(&self, group: usize, fault: GroupFault) -> Result<(), Refusal> {
+        self.take_out(group, fault)?;
+        self.return_waiting(group);
+        Ok(())
+    }
+
+    /// The same; but what waits for a channel of the group is left to the caller.
+    fn take_out(&self, group: usize, fault: GroupFault) -> Result<(), Refusal> {
         change(self, |view| view.after(group, GroupEvent::Fault))?;
         if let Some(g) = self.core().group(group) {
             g.set_fault(Some(fault));
         }
         self.tell(News::Faulty { group, fault });
         self.mark_unflushed(group);
-        self.return_waiting(group);
         Ok(())
     }
 

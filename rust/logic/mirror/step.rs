@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is to be done next with transfers that did not go the ordinary way.
+//!
+//! The end of a transfer may ask for another one, which may find no channel and ask for a third; and a
+//! group that is taken out of service gives back all that waits for it. Functions that called each
+//! other for that would in the end call themselves, on a kernel's small stack. So they say what comes
+//! next ([`Next`]), and one loop, [`run`], does it:
+//!
+//! ```text
+//!   ReadAgain, CopyAgain
+//!     |       ^
+//!     v       |                 a channel took it
+//!   Send -----|----------------------------------------------> Done
+//!     |  ^    |                                                 ^
+//!     v  | a channel has come up                                |
+//!   Wait -----|------------------------------------------------>| it waits
+//!     |       |                                                 |
+//!     v       |                                                 |
+//!   Unserved -+---- it ends --> Done, or ReturnWaiting -------->+
+//! ```
+//!
+//! In `Done` the loop takes up the next transfer that waits for a group that is out of service, as
+//! `Unserved`, and ends when there is none. The ordinary way of a request does not come here:
+//! [`send`] gives it to a channel.
+//!
+//! How long the loop can go on: a transfer goes around, instead of leaving it,
+//!
+//! - from `Wait` to `Send` if a channel has come up since `Send` found none;
+//! - from `Unserved` to `ReadAgain` or `CopyAgain` if the group is out of service that was in sync
+//!   when the read was sent to it, so if somebody has changed the view since. That is asserted.
+//!
+//! And for each change of the view with which it takes a group out of service itself it looks through
+//! the table of that group once, all numbers of it. So between two changes, of the view or of the
+//! channels that are up, the laps are bounded: six or less for the transfer that it was called with,
+//! and for each number of each table that it looks through.
+
+use super::{
+    copy, core::bit, outcome, route, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS,
+};
+use crate::logic::group::GroupSet;
+use ::core::ops::Range;
+
+/// Numbers of transfers that may wait for a channel.
+pub(super) const NUMBERS: u32 = TAGS + COPIES as u32;
+
+/// A transfer, the group that it is for, and its number in the table of that.
+pub(super) struct Numbered<B> {
+    pub(super) group: usize,
+    pub(super) number: u32,
+    pub(super) transfer: Transfer<B>,
+}
+
+/// Why a transfer that found no channel does not wait for one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unserved {
+    /// Its group is out of service.
+    GroupIsOut,
+    /// Requests fail instead of waiting, or there is no place to wait.
+    MayNotWait,
+}
+
+/// What is to be done next.
+pub(super) enum Next<B: Carrier> {
+    /// Nothing with this transfer.
+    Done,
+    /// It goes to a channel of its group.
+    Send(Numbered<B>),
+    /// It has found no channel, and waits for one.
+    Wait(Numbered<B>),
+    /// It has found no channel, and does not wait.
+    Unserved(Unserved, Numbered<B>),
+    /// A read goes to whichever group it may go to now.
+    ReadAgain(B::Request),
+    /// The same for a read of a resync, in window `index`.
+    CopyAgain { index: usize, transfer: Transfer<B> },
+    /// The group is out of service: what waits for a channel of it is given back.
+    ReturnWaiting(usize),
+}
+
+/// Gives a transfer to a channel of its group, or lets it wait in the table if none is up; gives the
+/// channels to be kicked, one bit each.
+pub(super) fn send<W: World>(w: &W, sent: Numbered<W::Buffer>) -> u32 {
+    match submit(w, sent) {
+        Ok(channel) => channel,
+        Err(back) => run(w, Next::Wait(back)),
+    }
+}
+
+/// Does what comes next until nothing is left; gives the channels to be kicked, one bit each.
+#[cold]
+#[inline(never)]
+pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> u32 {
+    let mut used = 0;
+    let mut waiting = Waiting::default();
+    loop {
+        next = match next {
+            Next::Done => match waiting.take(w) {
+                Some(next) => next,
+                None => return used,
+            },
+            Next::Send(sent) => match submit(w, sent) {
+                Ok(channel) => {
+                    used |= channel;
+                    Next::Done
+                }
+                Err(back) => Next::Wait(back),
+            },
+            Next::Wait(back) => wait(w, back),
+            Next::Unserved(why, back) => unserved(w, why, back),
+            Next::ReadAgain(rq) => route::aim(w, rq).map_or(Next::Done, Next::Send),
+            Next::CopyAgain { index, transfer } => {
+                copy::aim(w, index, transfer).map_or(Next::Done, Next::Send)
+            }
+            Next::ReturnWaiting(group) => {
+                waiting.groups = waiting.groups.with(group);
+                Next::Done
+            }
+        };
+    }
+}
+
+/// Gives a transfer to a channel; gives that, as a bit. It comes back if none is up.
+#[inline(always)] // Else what may come back goes through memory each time.
+fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<u32, Numbered<W::Buffer>> {
+    let Numbered {
+        group,
+        number,
+        mut transfer,
+    } = sent;
+    let core = w.core();
+    if let Some(g) = core.group(group) {
+        while let Some(channel) = w.pick_channel(group) {
+            match w.submit(group, channel, number, transfer) {
+                Ok(()) => {
+                    core.last_active.store(u64::from(channel));
+                    return Ok(bit(channel));
+                }
+                Err(back) => transfer = back,
+            }
+            g.remove_up(channel);
+            if w.is_open(channel) {
+                // It came back in between.
+                g.add_up(channel);
+            }
+        }
+    }
+    Err(Numbered {
+        group,
+        number,
+        transfer,
+    })
+}
+
+/// Lets a transfer wait for a channel.
+fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
+    let Numbered {
+        group,
+        number,
+        mut transfer,
+    } = back;
+    let core = w.core();
+    w.flush_failed(group, &mut transfer);
+    let numbered = |transfer| Numbered {
+        group,
+        number,
+        transfer,
+    };
+    if let Err(transfer) = w.put_waiting(group, number, transfer) {
+        return Next::Unserved(Unserved::MayNotWait, numbered(transfer));
+    }
+    // A channel that comes up, a group that is faulted, and a device that fails look for waiting
+    // transfers afterwards.
+    core.full_barrier();
+    let why = if core.is_failing() {
+        Some(Unserved::MayNotWait)
+    } else if is_out(w, group) {
+        Some(Unserved::GroupIsOut)
+    } else if core.group(group).is_some_and(|g| g.up() != 0) {
+        None
+    } else {
+        return Next::Done;
+    };
+    match (w.take_waiting(group, number), why) {
+        // Somebody else has it.
+        (None, _) => Next::Done,
+        (Some(transfer), None) => Next::Send(numbered(transfer)),
+        (Some(transfer), Some(why)) => Next::Unserved(why, numbered(transfer)),
+    }
+}
+
+/// A transfer found no channel, and does not wait.
+fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
+    let Numbered {
+        group,
+        number,
+        mut transfer,
+    } = back;
+    w.flush_failed(group, &mut transfer);
+    let in_sync_at = transfer.in_sync_at;
+    let next = match number.checked_sub(TAGS) {
+        None => outcome::unserved(w, why, group, transfer),
+        Some(index) => copy::unserved(w, why, index as usize, transfer),
+    };
+    if let Next::ReadAgain(_) | Next::CopyAgain { .. } = next {
+        // Else it would be sent to the same group, again and again.
+        debug_assert_ne!(in_sync_at, Some(w.core().view().epoch()));
+    }
+    next
+}
+
+/// Whether a group is out of service.
+fn is_out<W: World>(w: &W, group: usize) -> bool {
+    !w.core().view().writable().has(group)
+}
+
+/// The groups whose waiting transfers are to be given back, since they were taken out of service, and
+/// how far that has come.
+#[derive(Default)]
+struct Waiting {
+    groups: GroupSet,
+    /// The group whose table is looked through, and the numbers that are left.
+    group: usize,
+    left: Range<u32>,
+}
+
+impl Waiting {
+    /// What is to be done with the next one.
+    fn take<W: World>(&mut self, w: &W) -> Option<Next<W::Buffer>> {
+        loop {
+            let group = self.group;
+            let taken = self
+                .left
+                .find_map(|number| Some((number, w.take_waiting(group, number)?)));
+            if let Some((number, transfer)) = taken {
+                let back = Numbered {
+                    group,
+                    number,
+                    transfer,
+                };
+                // It may be that the group is in service again.
+                return Some(if is_out(w, group) {
+                    Next::Unserved(Unserved::GroupIsOut, back)
+                } else {
+                    Next::Send(back)
+                });
+            }
+            self.group = self.groups.iter().next()?;
+            self.groups = self.groups.without(GroupSet::default().with(self.group));
+            // Nothing waits for one that never had a channel.
+            let has_table = w.unflushed(self.group).is_some();
+            self.left = 0..if has_table { NUMBERS } else { 0 };
+        }
+    }
+}
