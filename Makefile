@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -38,6 +38,9 @@ python-test: ## the tests of the Python: what makes tables of figures, and compa
 
 links: ## do all pages and files exist that texts and comments name?
 	@scripts/check links
+
+recursion: ## does no function of the module call itself, directly or through others?
+	@scripts/check recursion "$(TREE)"
 
 docs: ## the documentation as HTML, in results/docs; fetches Sphinx and graphviz the first time
 	@scripts/check docs
