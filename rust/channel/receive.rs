@@ -61,7 +61,6 @@ impl<H: Home> Served<'_, H> {
                     // It may have come up when it was told already.
                     self.channel.queue.lock().end();
                 }
-                Step::Hush => self.sock.shutdown_send(),
                 Step::Tell(event) => self.tell(event),
                 Step::Close(reason, rest) => self.close(&session, reason, rest),
                 Step::Abort => self.sock.abort(),

@@ -24,7 +24,7 @@
 //!      |                             |
 //!      | it broke, or is drained     |
 //!      v                             v
-//!   Failed --it sent nonsense--> Babble        (Hush) what comes is thrown away until it closes
+//!   Failed --it sent nonsense--> Babble        (Drain) what comes is thrown away until it closes
 //!      |                             |
 //!      v                             v
 //!   Leaving --> Lost --> Closing --> HangUp    (Tell) (Close) and what hang_up.rs says

@@ -26,7 +26,7 @@ pub const TICK_MS: u32 = 500;
 /// Replies between two looks at the time.
 const BUSY_TICK: u32 = 256;
 /// How long the server may take to answer what it has when the channel is to end, or to close after
-/// we have closed our side, in milliseconds.
+/// it has sent nonsense, in milliseconds.
 const DRAIN_MS: u64 = 5000;
 
 /// What is to be done next for a connection.
@@ -39,8 +39,6 @@ pub enum Step<B> {
     Copy,
     /// The channel takes no more transfers; those that it has are sent.
     Drain,
-    /// Send no more.
-    Hush,
     /// Tell the mirror.
     Tell(Event<B>),
     /// Say why the channel is down, see to it that nobody sends any more, and hand back what was
@@ -76,7 +74,7 @@ enum Phase {
     Failed(DownReason),
     /// What it sent made no sense, but its closing still tells when it is through with what it
     /// received.
-    Babble(DownReason, Babble),
+    Babble(DownReason, Option<u64>),
     /// It takes no more transfers.
     Leaving(DownReason, End),
     /// It has been lost.
@@ -84,13 +82,6 @@ enum Phase {
     /// Nobody is to send any more.
     Closing(DownReason, End),
     HangUp(HangUp),
-}
-
-#[derive(Clone, Copy)]
-enum Babble {
-    Leaving,
-    Hushing,
-    Until(u64),
 }
 
 /// Whether the channel is to end.
@@ -161,7 +152,7 @@ where
                     None
                 }),
                 Phase::Failed(reason) => self.failed(around, reason),
-                Phase::Babble(reason, babble) => self.babble(around, reason, babble),
+                Phase::Babble(reason, until_ms) => self.babble(around, reason, until_ms),
                 Phase::Leaving(reason, end) => {
                     self.phase = Phase::Lost(reason, end);
                     Some(Step::Tell(Event::Left))
@@ -419,7 +410,7 @@ where
             // Nothing is unanswered.
             DownReason::Removed => self.end(reason, Fence::Fenced, Rest::Silent),
             DownReason::Reply(_) | DownReason::UnknownCookie | DownReason::ServerShutdown => {
-                self.phase = Phase::Babble(reason, Babble::Leaving);
+                self.phase = Phase::Babble(reason, None);
             }
             DownReason::RequestTimeout => self.end(reason, Fence::Open, Rest::Alive),
             // The server's host does not know the connection any more, so the process that had it
@@ -434,26 +425,24 @@ where
         self.phase = Phase::Leaving(reason, End { fence, rest });
     }
 
-    /// Throws away what comes until the server closes.
+    /// Throws away what comes until the server closes. Our side stays open: the end of a server that
+    /// only answers ours is no fence (Documentation/servers.rst).
     fn babble(
         &mut self,
         around: &impl Around,
         reason: DownReason,
-        babble: Babble,
+        until_ms: Option<u64>,
     ) -> Option<Step<S::Buffer>> {
-        match babble {
-            Babble::Leaving => {
-                self.phase = Phase::Babble(reason, Babble::Hushing);
-                Some(Step::Tell(Event::Left))
-            }
-            Babble::Hushing => {
-                let until_ms = around.now_ms().saturating_add(DRAIN_MS);
-                self.phase = Phase::Babble(reason, Babble::Until(until_ms));
+        let now_ms = around.now_ms();
+        match until_ms {
+            None => {
+                let until_ms = now_ms.saturating_add(DRAIN_MS);
+                self.phase = Phase::Babble(reason, Some(until_ms));
                 self.inbox.clear();
-                Some(Step::Hush)
+                Some(Step::Drain)
             }
-            Babble::Until(until_ms) if around.now_ms() < until_ms => Some(Step::Recv),
-            Babble::Until(_) => {
+            Some(until_ms) if now_ms < until_ms => Some(Step::Recv),
+            Some(_) => {
                 self.end(reason, Fence::Open, Rest::Silent);
                 None
             }

@@ -282,7 +282,6 @@ impl Served<'_> {
                     self.tell(Event::Left);
                     channel.queue.0.lock().unwrap().end();
                 }
-                Step::Hush => self.conn.lock().unwrap().shutdown_send(),
                 Step::Tell(event) => self.tell(event),
                 Step::Close(reason, rest) => {
                     crate::trace!(
