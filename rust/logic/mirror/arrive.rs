@@ -18,11 +18,11 @@
 //! "Alone" is a group where no other one in sync has a channel to copy from.
 
 use super::{
-    core::bit,
     greet::{self, Life},
     loss::{look_after_loss, note_loss},
     proof::{self, Proof},
     step::{self, Numbered},
+    words::bit,
     Losses, News, Probe, Route, States, World,
 };
 use crate::logic::{

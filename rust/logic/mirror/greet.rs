@@ -19,7 +19,7 @@
 //! The question is a read of the smallest size. It has a slot of its own in the table for each
 //! channel that is asked, so nobody waits for room, and it is bounded as any request is.
 
-use super::{core::bit, Outcome, Place, Transfer, World, COPIES, TAGS};
+use super::{words::bit, Outcome, Place, Transfer, World, COPIES, TAGS};
 use crate::logic::{
     evidence::Sum,
     wire::request::{Command, CommandFlags},

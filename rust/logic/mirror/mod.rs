@@ -5,7 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`world`] | what the decisions need around them: channels, tables, maps, a clock |
-//! | [`core`] | the words that hold the state of a mirror and of its groups |
+//! | [`words`] | the words that hold the state of a mirror and of its groups |
 //! | [`pdu`] | the words that hold the state of a request |
 //! | [`balance`] | which channel, and which group |
 //! | [`route`] | a request's way to the groups |
@@ -35,7 +35,6 @@
 pub mod arrive;
 pub mod balance;
 pub mod copy;
-pub mod core;
 pub mod greet;
 pub mod hear;
 pub mod loss;
@@ -46,12 +45,12 @@ pub mod route;
 pub mod state;
 pub mod step;
 pub mod twins;
+pub mod words;
 pub mod world;
 
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying};
-pub use self::core::{Core, GroupCore};
 pub use self::hear::Hears;
 pub use self::loss::Losses;
 pub use self::outcome::Outcomes;
@@ -59,6 +58,7 @@ pub use self::pdu::Pdu;
 pub use self::route::Route;
 pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};
+pub use self::words::{Core, GroupCore};
 pub use self::world::{Carrier, News, Op, Place, Probe, Request, World};
 pub use super::ids::{COPIES, COPIES_EACH, TAGS};
 pub use super::session::{Fence, Outcome, Transfer};

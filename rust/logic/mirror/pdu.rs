@@ -3,7 +3,7 @@
 //! The words that hold the state of a request on its way.
 
 use super::Core;
-use crate::logic::group::GroupSet;
+use crate::logic::{group::GroupSet, word::OptWord};
 use crate::sync::Word;
 
 /// What is known of a request on its way.
@@ -16,8 +16,8 @@ pub struct Pdu {
     errno: Word,
     /// It has a claim.
     claimed: Word,
-    /// A flush: [`Core::losses`] when it began, and one more; 0 of any other request.
-    began: Word,
+    /// A flush: [`Core::losses`] when it began; nothing of any other request.
+    began: OptWord,
     /// A write: what it proposes to be remembered; 0 if it proposes nothing.
     evidence: Word,
 }
@@ -29,7 +29,7 @@ impl Default for Pdu {
             refused_by: Word::new(0),
             errno: Word::new(0),
             claimed: Word::new(0),
-            began: Word::new(0),
+            began: OptWord::default(),
             evidence: Word::new(0),
         }
     }
@@ -42,7 +42,7 @@ impl Pdu {
         self.refused_by.store(0);
         self.errno.store(0);
         self.claimed.store(0);
-        self.began.store(0);
+        self.began.clear();
         self.evidence.store(0);
     }
 
@@ -104,17 +104,18 @@ impl Pdu {
 
     /// It is a flush, and begins now.
     pub(super) fn begin_flush(&self, core: &Core) {
-        self.began.store(core.losses.load().wrapping_add(1));
+        self.began.set(core.losses.load());
     }
 
     /// Whether it is a flush.
     pub(super) fn is_flush(&self) -> bool {
-        self.began.load() != 0
+        self.began.get().is_some()
     }
 
     /// It is a flush, and what it was to make durable may have been lost since it began.
     pub(super) fn has_missed_loss(&self, core: &Core) -> bool {
-        self.is_flush() && self.began.load() != core.losses.load().wrapping_add(1)
+        let began = self.began.get();
+        began.is_some_and(|losses| losses != core.losses.load())
     }
 
     pub(super) fn is_claimed(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::logic::{
     wire::request::{Command, CommandFlags},
     word::update,
 };
-use ::core::ops::Range;
+use core::ops::Range;
 
 pub(super) type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 

@@ -36,10 +36,10 @@
 //! and for each number of each table that it looks through.
 
 use super::{
-    copy, core::bit, outcome, route, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS,
+    copy, outcome, route, words::bit, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS,
 };
 use crate::logic::group::GroupSet;
-use ::core::ops::Range;
+use core::ops::Range;
 
 /// Numbers of transfers that may wait for a channel.
 pub(super) const NUMBERS: u32 = TAGS + COPIES as u32;

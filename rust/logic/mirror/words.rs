@@ -7,7 +7,7 @@ use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
     group::{GroupFault, Refusal, View},
-    word::update,
+    word::{update, OptWord},
     MAX_GROUPS,
 };
 use crate::sync::Word;
@@ -46,8 +46,8 @@ impl Default for Core {
     fn default() -> Self {
         Self {
             view: Word::new(0),
-            groups: ::core::array::from_fn(|_| GroupCore::default()),
-            windows: ::core::array::from_fn(|_| ::core::array::from_fn(|_| Window::default())),
+            groups: core::array::from_fn(|_| GroupCore::default()),
+            windows: core::array::from_fn(|_| core::array::from_fn(|_| Window::default())),
             settling: Word::new(0),
             crowd: Crowd::default(),
             postponed: Word::new(0),
@@ -156,8 +156,8 @@ pub struct GroupCore {
     apart: Word,
     /// Not 0: there was such a channel, so a flush may cover its own connection alone.
     single: Word,
-    /// The channel that was taken last, and one more; 0 if none was.
-    taken: Word,
+    /// The channel that was taken last.
+    taken: OptWord,
     /// Requests that were refused since the group joined.
     refused: Word,
     /// Channels whose server may still carry out writes that were given back.
@@ -186,8 +186,8 @@ pub struct GroupCore {
     read: Word,
     /// How many questions have come back, answered or not.
     returned: Word,
-    /// Since when no channel is up, in milliseconds and one more; 0 while one is.
-    down_since: Word,
+    /// Since when no channel is up, in milliseconds; nothing while one is.
+    down_since: OptWord,
     /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
     fault: Word,
 }
@@ -199,7 +199,7 @@ impl Default for GroupCore {
             serving: Word::new(0),
             apart: Word::new(0),
             single: Word::new(0),
-            taken: Word::new(0),
+            taken: OptWord::default(),
             refused: Word::new(0),
             suspects: Word::new(0),
             suspect_until: Word::new(0),
@@ -214,7 +214,7 @@ impl Default for GroupCore {
             answered: Word::new(0),
             read: Word::new(0),
             returned: Word::new(0),
-            down_since: Word::new(0),
+            down_since: OptWord::default(),
             fault: Word::new(0),
         }
     }
@@ -280,13 +280,13 @@ impl GroupCore {
 
     /// The channel that was taken last.
     pub(super) fn last_taken(&self) -> Option<u32> {
-        (self.taken.load() as u32).checked_sub(1)
+        self.taken.get().map(|channel| channel as u32)
     }
 
     /// A channel is taken.
     pub(super) fn take(&self, channel: u32) {
         if self.last_taken() != Some(channel) {
-            self.taken.store(u64::from(channel).wrapping_add(1));
+            self.taken.set(u64::from(channel));
         }
     }
 
@@ -424,16 +424,12 @@ impl GroupCore {
 
     /// Notes that no channel is up, if it was not noted before; gives since when that is so.
     pub(super) fn note_down(&self, now_ms: u64) -> u64 {
-        let now = now_ms.saturating_add(1);
-        match self.down_since.compare_exchange(0, now) {
-            Ok(_) => now_ms,
-            Err(since) => since.saturating_sub(1),
-        }
+        self.down_since.get_or_set(now_ms)
     }
 
     /// A channel is up.
     pub(super) fn note_up(&self) {
-        self.down_since.swap(0);
+        self.down_since.take();
     }
 
     /// Why the group is, or was last, faulty.
