@@ -20,7 +20,9 @@ use crate::kapi::{
 use crate::logic::{
     ids::{ChannelId, GroupId, Lane, SLOTS},
     mirror::Arrival,
-    session::{serving::TICK_MS, ChannelEvent, Debt, DownReason, Event, Retry, Session, INBOX_LEN},
+    session::{
+        serving::TICK_MS, ChannelEvent, Debt, DownReason, Event, Retry, Session, Told, INBOX_LEN,
+    },
     wire::request::{self, Command, CommandFlags, REQUEST_LEN},
 };
 use kernel::{
@@ -88,6 +90,7 @@ impl<H: Home> ChannelThreads<H> {
             link.reason = None;
             link.reconnects = 0;
             link.ever_up = false;
+            link.told = Told::default();
         }
         channel.stop.store(false, Release);
         channel.queue.lock().quit(false);
@@ -155,7 +158,7 @@ impl<T: Operations> Channel<T> {
                 .connect(home, &spec)
                 .and_then(|sock| self.serve(home, lane, sock));
             match served {
-                Ok(()) => retry.was_up(),
+                Ok(lasted_ms) => retry.was_up(lasted_ms),
                 Err(reason) => {
                     drop(self.tx.lock().take());
                     self.not_up(home, lane, ChannelEvent::Failed, reason);
@@ -177,13 +180,14 @@ impl<T: Operations> Channel<T> {
         link.spec.clone()
     }
 
-    /// Carries requests until the connection ends; or says why it does not.
+    /// Carries requests until the connection ends, and gives for how many milliseconds it did; or
+    /// says why it does not.
     fn serve<H: Home<Ops = T>>(
         &self,
         home: &H,
         lane: Lane,
         sock: Arc<Socket>,
-    ) -> Result<(), DownReason> {
+    ) -> Result<u64, DownReason> {
         let failed = |e: Error| DownReason::System(e.to_errno().saturating_neg());
         let table = home.table(lane.group).ok_or(DownReason::Removed)?;
         let broken = self.prepare(lane.group, &sock).map_err(failed)?;
@@ -196,12 +200,14 @@ impl<T: Operations> Channel<T> {
             let mut link = self.link.lock();
             link.enter(ChannelEvent::Negotiated);
             link.reason = None;
+            link.told.up();
             if core::mem::replace(&mut link.ever_up, true) {
                 link.reconnects = link.reconnects.saturating_add(1);
             }
         }
         home.changed();
-        let session = Session::new(table, lane.channel, inbox, debts, home.now_ms());
+        let began_ms = home.now_ms();
+        let session = Session::new(table, lane.channel, inbox, debts, began_ms);
         let served = Served {
             channel: self,
             home,
@@ -209,9 +215,9 @@ impl<T: Operations> Channel<T> {
             sock: &sock,
             broken: &broken,
         };
-        served.run(session, incoming);
+        let lasted_ms = served.run(session, incoming).saturating_sub(began_ms);
         home.changed();
-        Ok(())
+        Ok(lasted_ms)
     }
 
     /// Lets the mirror have the connection, which has to show first where it leads to.
@@ -268,8 +274,7 @@ impl<T: Operations> Channel<T> {
         let mut link = self.link.lock();
         link.enter(event);
         link.sock = None;
-        // Trying again and again for the same reason is told once.
-        let news = link.reason != Some(reason);
+        let news = link.told.is_news(reason, home.now_ms());
         link.reason = Some(reason);
         let spec = link.spec.clone();
         drop(link);

@@ -4,7 +4,7 @@
 
 use super::Spec;
 use crate::kapi::net::Socket;
-use crate::logic::session::{ChannelEvent, ChannelState, DownReason};
+use crate::logic::session::{ChannelEvent, ChannelState, DownReason, Told};
 use crate::logic::wire::handshake::Export;
 use kernel::{
     sync::Arc,
@@ -27,6 +27,8 @@ pub(crate) struct Link {
     pub(crate) export: Option<Export>,
     pub(super) sock: Option<Arc<Socket>>,
     pub(super) ever_up: bool,
+    /// What was told of it in the log.
+    pub(super) told: Told,
 }
 
 impl Link {
@@ -41,6 +43,7 @@ impl Link {
             export: None,
             sock: None,
             ever_up: false,
+            told: Told::default(),
         }
     }
 

@@ -13,7 +13,8 @@ use crate::kapi::{
 use crate::logic::{
     ids::Lane,
     session::{
-        hang_up::Rest, Around, ChannelEvent, Debt, DownReason, Event, Received, Session, Step,
+        hang_up::Rest, Around, ChannelEvent, Debt, DownReason, Event, Probing, Received, Session,
+        Step,
     },
 };
 use kernel::{
@@ -38,13 +39,19 @@ pub(super) struct Served<'a, H: Home> {
 }
 
 impl<H: Home> Served<'_, H> {
-    /// Carries out the steps of the session until it is over.
-    pub(super) fn run(&self, mut session: Sitting<'_, H>, mut incoming: Incoming) {
+    /// Carries out the steps of the session until it is over; gives when it was lost, as
+    /// [`Home::now_ms`] does.
+    pub(super) fn run(&self, mut session: Sitting<'_, H>, mut incoming: Incoming) -> u64 {
+        let mut lost_ms = 0;
+        let mut probing = None;
         loop {
             match session.next(self) {
                 Step::Recv => {
-                    let got = self.sock.recv_some(session.room());
-                    session.received(self, received(got));
+                    let got = received(self.sock.recv_some(session.room()));
+                    if got == Received::Nothing {
+                        self.probe_when_idle(&mut probing);
+                    }
+                    session.received(self, got);
                 }
                 Step::Fill(from, to) => {
                     let got = session
@@ -62,14 +69,31 @@ impl<H: Home> Served<'_, H> {
                     self.channel.queue.lock().end();
                 }
                 Step::Tell(event) => self.tell(event),
-                Step::Close(reason, rest) => self.close(&session, reason, rest),
+                Step::Close(reason, rest) => {
+                    lost_ms = self.home.now_ms();
+                    self.close(&session, reason, rest);
+                }
                 Step::Abort => self.sock.abort(),
                 Step::Pause(ms, heeds_stop) => {
                     let mut ended = || heeds_stop && self.channel.is_stopping();
                     self.home.sleep(ms.min(PAUSE_MS), &mut ended);
                 }
-                Step::Over => return,
+                Step::Over => return lost_ms,
             }
+        }
+    }
+
+    /// Has an idle connection probed as the time limit asks for that is set now.
+    fn probe_when_idle(&self, now: &mut Option<Probing>) {
+        let timeout_s = self.home.timeout_ms() / 1000;
+        let probing = Probing::within(u32::try_from(timeout_s).unwrap_or(u32::MAX));
+        if now.replace(probing) != Some(probing) {
+            let Probing {
+                idle_s,
+                interval_s,
+                count,
+            } = probing;
+            self.sock.set_keepalive(idle_s, interval_s, count);
         }
     }
 

@@ -30,6 +30,7 @@ struct net *enbd_get_current_net(void);
 void enbd_put_net(struct net *net);
 int enbd_net_ifindex(struct net *net, const char *name);
 void enbd_sock_prepare(struct socket *sock);
+void enbd_sock_set_keepalive(struct socket *sock, int idle_s, int interval_s, int count);
 void enbd_sock_release(struct socket *sock);
 void enbd_sock_abort(struct socket *sock);
 bool enbd_sock_peer_closed(struct socket *sock);

@@ -50,8 +50,7 @@ int enbd_net_ifindex(struct net *net, const char *name)
  * Makes a fresh kernel socket fit to carry block I/O: it may dip into the reserves while memory is
  * being freed through it, it must not start I/O to get memory, and it must not use the page
  * fragment of the task that happens to send. It also holds its network namespace, since what TCP
- * does after the release still needs it. A connection without requests is asked now and then
- * whether it is there still, so that a lost server is noticed before it is needed.
+ * does after the release still needs it.
  */
 void enbd_sock_prepare(struct socket *sock)
 {
@@ -64,10 +63,21 @@ void enbd_sock_prepare(struct socket *sock)
 	if (sk_is_tcp(sk)) {
 		tcp_sock_set_nodelay(sk);
 		sock_set_keepalive(sk);
-		tcp_sock_set_keepidle(sk, 10);
-		tcp_sock_set_keepintvl(sk, 5);
-		tcp_sock_set_keepcnt(sk, 3);
 	}
+}
+
+/*
+ * A connection that has been idle for so many seconds is asked whether it is there still, again at
+ * such intervals, and is lost when so many questions were not answered. The other side's kernel
+ * answers. Nothing is asked over a Unix socket.
+ */
+void enbd_sock_set_keepalive(struct socket *sock, int idle_s, int interval_s, int count)
+{
+	if (!sk_is_tcp(sock->sk))
+		return;
+	tcp_sock_set_keepidle(sock->sk, idle_s);
+	tcp_sock_set_keepintvl(sock->sk, interval_s);
+	tcp_sock_set_keepcnt(sock->sk, count);
 }
 
 /*

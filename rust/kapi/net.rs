@@ -193,6 +193,15 @@ impl Socket {
         unsafe { bindings::enbd_sock_set_timeouts(self.0, recv_ms, send_ms) };
     }
 
+    /// How long the connection may be idle, in seconds, until the other side's kernel is asked whether
+    /// it is there still, how often it is asked, and how many questions may go unanswered. Each from 1
+    /// to 127; others change nothing. Nothing is asked over a unix socket.
+    pub(crate) fn set_keepalive(&self, idle_s: u8, interval_s: u8, count: u8) {
+        let (idle_s, interval_s, count) = (idle_s.into(), interval_s.into(), count.into());
+        // SAFETY: By the type invariant.
+        unsafe { bindings::enbd_sock_set_keepalive(self.0, idle_s, interval_s, count) };
+    }
+
     /// Connects; EINPROGRESS when the send timeout ran out before, EAFNOSUPPORT if the socket is of
     /// another family. The path of a unix socket is looked up in the root of the calling task, of
     /// a kernel thread in that of the first process.

@@ -114,6 +114,8 @@ pub enum GroupFault {
     Refused(i32),
     /// A channel was lost with writes that the server may still carry out.
     WriteLost,
+    /// Its connections ended again and again with the same write on the way.
+    Fatal,
     /// It was without a channel for too long.
     NoChannel,
     /// Its resync failed.
@@ -147,6 +149,7 @@ impl GroupFault {
             Self::Refused(1) => "the server refused a write: not permitted",
             Self::Refused(_) => "the server refused a write",
             Self::WriteLost => "a channel was lost with unanswered writes",
+            Self::Fatal => "its connections ended again and again with the same write",
             Self::NoChannel => "no channel was up for the timeout",
             Self::Resync => "the resync failed",
             Self::CacheLost => "the server was lost with writes that it had not flushed",
@@ -174,6 +177,7 @@ impl GroupFault {
             Self::Unproved => 10,
             Self::Outrun => 11,
             Self::Interrupted => 12,
+            Self::Fatal => 13,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -192,6 +196,7 @@ impl GroupFault {
             10 => Some(Self::Unproved),
             11 => Some(Self::Outrun),
             12 => Some(Self::Interrupted),
+            13 => Some(Self::Fatal),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -446,6 +451,7 @@ mod tests {
             F::Refused(28),
             F::Refused(5),
             F::WriteLost,
+            F::Fatal,
             F::NoChannel,
             F::Resync,
             F::CacheLost,

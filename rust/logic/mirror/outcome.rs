@@ -15,6 +15,9 @@ use crate::logic::{
     MAX_GROUPS,
 };
 
+/// So many connections may be lost with a transfer on the way until it is taken for what ends them.
+const MOST_LOSSES: u8 = 3;
+
 /// What follows from the ends of transfers.
 pub trait Outcomes: World {
     /// A transfer has ended. Called without locks.
@@ -171,30 +174,38 @@ fn write_failed<W: World>(
     rq: &RequestOf<W>,
     why: GroupFault,
 ) -> Next<W::Buffer> {
-    match w.take_out(group, why) {
-        Ok(()) => {
-            mark_missed(w, group, rq);
-            Next::ReturnWaiting(group)
-        }
-        Err(Refusal::AlreadyFaulty) => {
-            mark_missed(w, group, rq);
-            Next::Done
-        }
-        // It was the last group in sync, so the request fails, and nobody knows what that group has
-        // now. Any other one may have taken the write, be it that it was in sync then.
-        Err(_) => {
-            let view = w.core().view();
-            for other in view.resyncing().union(view.faulty()).iter() {
-                mark_missed(w, other, rq);
-            }
-            if is_write(rq) {
-                let (first, sectors) = sectors_of(rq);
-                let answered = matches!(why, GroupFault::Refused(_));
-                w.note_perhaps_done(group, first, sectors, answered);
-            }
-            Next::Done
-        }
+    if let Some(next) = goes_without(w, group, rq, why) {
+        return next;
     }
+    // It was the last group in sync, so the request fails, and nobody knows what that group has now.
+    // Any other one may have taken the write, be it that it was in sync then.
+    let view = w.core().view();
+    for other in view.resyncing().union(view.faulty()).iter() {
+        mark_missed(w, other, rq);
+    }
+    if is_write(rq) {
+        let (first, sectors) = sectors_of(rq);
+        let answered = matches!(why, GroupFault::Refused(_));
+        w.note_perhaps_done(group, first, sectors, answered);
+    }
+    Next::Done
+}
+
+/// A write or a flush ends without a group, which is taken out of service for that: what comes next;
+/// nothing if it is the last one in sync.
+fn goes_without<W: World>(
+    w: &W,
+    group: usize,
+    rq: &RequestOf<W>,
+    why: GroupFault,
+) -> Option<Next<W::Buffer>> {
+    let next = match w.take_out(group, why) {
+        Ok(()) => Next::ReturnWaiting(group),
+        Err(Refusal::AlreadyFaulty) => Next::Done,
+        Err(_) => return None,
+    };
+    mark_missed(w, group, rq);
+    Some(next)
 }
 
 /// A transfer's channel was lost before the answer.
@@ -217,11 +228,7 @@ fn lost<W: World>(
     }
     match w.core().view().state(group) {
         GroupState::InSync | GroupState::Resyncing if fence == Fence::Fenced => {
-            Next::Send(Numbered {
-                group,
-                number,
-                transfer,
-            })
+            again_or_not(w, group, number, transfer)
         }
         _ => match transfer.buffer.request() {
             Some(rq) => {
@@ -231,6 +238,30 @@ fn lost<W: World>(
             None => Next::Done,
         },
     }
+}
+
+/// Sends a write or a flush once more to a group whose connection was lost with it, if it was not
+/// lost so often that it may be what ends the connections: then the group is taken out of service,
+/// if another one is in sync.
+fn again_or_not<W: World>(
+    w: &W,
+    group: usize,
+    number: u32,
+    transfer: Transfer<W::Buffer>,
+) -> Next<W::Buffer> {
+    let is_fatal = transfer.losses >= MOST_LOSSES;
+    if let Some(rq) = transfer.buffer.request().filter(|_| is_fatal) {
+        if let Some(next) = goes_without(w, group, rq, GroupFault::Fatal) {
+            rq.pdu().fail(EIO);
+            return next;
+        }
+        // It is the last one in sync: its users wait.
+    }
+    Next::Send(Numbered {
+        group,
+        number,
+        transfer,
+    })
 }
 
 /// Whether the group was taken out of service while the write was on its way. If that was for a

@@ -186,11 +186,12 @@ where
         for slot in from..SLOTS as u32 {
             let wanted = |command, sent| what.includes(command, sent);
             let taken = self.table.take(slot, Some(self.channel), wanted);
-            let Some((transfer, cookie)) = taken else {
+            let Some((mut transfer, cookie)) = taken else {
                 continue;
             };
             if let Some(cookie) = cookie {
                 self.owed.note(cookie, transfer.command, transfer.len);
+                transfer.losses = transfer.losses.saturating_add(1);
             }
             // What was not sent cannot be carried out.
             let outcome = Outcome::Lost(cookie.map_or(Fence::Fenced, |_| fence));
@@ -254,14 +255,14 @@ where
             return Ok(None);
         }
         let late = self.table.finish(reply.cookie, self.channel);
-        let (slot, transfer) = late.ok_or(DownReason::UnknownCookie)?;
+        let late = late.ok_or(DownReason::UnknownCookie)?;
         // Reads were given back at once. A write that was done is done once more: it may be known
         // already that what was written on this connection is not covered by a flush on another.
         let again = Outcome::Lost(Fence::Fenced);
         let outcome = reply.error.map_or(again, Outcome::Refused);
         Ok(Some(Step::Tell(Event::Ended {
-            slot,
-            transfer,
+            slot: late.slot,
+            transfer: late.transfer,
             outcome,
         })))
     }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`state`] | the states of a channel, and why it is down |
 //! | [`retry`] | when it tries again |
+//! | [`told`] | what is told of it in the log |
 //! | [`transfer`] | what a connection carries |
 //! | [`table`] | the transfers of a group, by slot |
 //! | [`send_queue`] | what is to be sent, and by whom |
@@ -14,6 +15,7 @@
 //! | [`hang_up`] | the end: what was not answered is given back |
 //! | [`inbox`] | bytes that came and were not looked at |
 //! | [`owed`] | replies that nobody waits for any more |
+//! | [`idle`] | how an idle one is probed |
 //! | [`events`] | what it tells its mirror, and what it asks |
 //!
 //! Whoever has the socket asks a [`Session`] for the next [`Step`] again and again, and carries it
@@ -35,6 +37,7 @@
 
 pub mod events;
 pub mod hang_up;
+pub mod idle;
 mod inbox;
 mod owed;
 pub mod retry;
@@ -43,9 +46,11 @@ pub mod sending;
 pub mod serving;
 pub mod state;
 pub mod table;
+pub mod told;
 pub mod transfer;
 
 pub use self::events::{Around, Event};
+pub use self::idle::Probing;
 pub use self::inbox::INBOX_LEN;
 pub use self::owed::Debt;
 pub use self::retry::Retry;
@@ -53,6 +58,7 @@ pub use self::sending::{pump, Pipe, Queue, Sent, Stop};
 pub use self::serving::{Received, Session, Step};
 pub use self::state::{ChannelEvent, ChannelState, DownReason};
 pub use self::table::{Message, Slot, Slots, Table};
+pub use self::told::Told;
 pub use self::transfer::{is_write, Fence, Outcome, Transfer};
 
 #[cfg(test)]

@@ -2,16 +2,24 @@
 
 //! When a channel tries to connect again.
 
-/// How often in a row a channel has not come up.
+/// How long a connection has to last, in milliseconds, for what was before it to be forgotten. One
+/// that ends sooner may have ended because of what it was asked, which comes again with the next one.
+const STEADY_MS: u64 = 5000;
+
+/// How often in a row a channel has had no connection that lasted.
 #[derive(Debug, Default)]
 pub struct Retry {
     tries: u32,
 }
 
 impl Retry {
-    /// It came up, and has been lost since.
-    pub fn was_up(&mut self) {
-        self.tries = 0;
+    /// It came up, and was lost so many milliseconds later.
+    pub fn was_up(&mut self, ms: u64) {
+        if ms >= STEADY_MS {
+            self.tries = 0;
+        } else {
+            self.failed();
+        }
     }
 
     /// It did not come up.
@@ -39,6 +47,20 @@ pub fn backoff_ms(tries: u32, random: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_connection_that_lasts_makes_the_wait_short_again() {
+        let mut retry = Retry::default();
+        assert_eq!(retry.wait_ms(0), 250);
+        for wait_ms in [500, 1000, 2000] {
+            retry.was_up(100);
+            assert_eq!(retry.wait_ms(0), wait_ms);
+        }
+        retry.failed();
+        assert_eq!(retry.wait_ms(0), 4000);
+        retry.was_up(STEADY_MS);
+        assert_eq!(retry.wait_ms(0), 250);
+    }
 
     #[test]
     fn backoff_grows_and_is_bounded() {

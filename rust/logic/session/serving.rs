@@ -2,13 +2,20 @@
 
 //! Replies, one after the other, and what they are to.
 //!
-//! Every [`TICK_MS`] of silence, and every [`BUSY_TICK`] replies, it is looked whether a request has
-//! gone unanswered for too long.
+//! Every [`TICK_MS`] of silence, and every [`BUSY_TICK`] replies, it is looked whether the server is
+//! still there. How long a request takes says little: where many are asked for over a slow line, the
+//! last one is answered long after the first one, however steadily the data flows. So the connection
+//! is given up where something is owed and
+//!
+//! - *nothing* has come for the patience that the mirror has, or
+//! - something was answered that was asked so much later than what is owed: that was passed over, or
+//! - the data of one read has been coming for [`TRICKLE`] times as long.
 
 use super::{
     hang_up::{End, HangUp, Rest},
     inbox::Inbox,
     owed::Owed,
+    table::Finished,
     Around, Debt, DownReason, Event, Fence, Outcome, Slots, Table, Transfer,
 };
 use crate::logic::{
@@ -28,6 +35,9 @@ const BUSY_TICK: u32 = 256;
 /// How long the server may take to answer what it has when the channel is to end, or to close after
 /// it has sent nonsense, in milliseconds.
 const DRAIN_MS: u64 = 5000;
+
+/// So many times the patience may the data of one read take to come.
+const TRICKLE: u64 = 4;
 
 /// What is to be done next for a connection.
 pub enum Step<B> {
@@ -98,8 +108,6 @@ struct Arriving<B> {
     transfer: Transfer<B>,
     got: usize,
     since_ms: u64,
-    /// What came with the header was taken.
-    copied: bool,
 }
 
 /// A connection that carries transfers, until all that it had was given back.
@@ -114,6 +122,10 @@ pub struct Session<'a, S: Slots, V, D> {
     /// Replies until the next look at the clock.
     until_tick: u32,
     last_tick_ms: u64,
+    /// When something came last.
+    last_came_ms: u64,
+    /// When the youngest of the transfers was sent that were answered.
+    answered_ms: u64,
     /// Bytes of a read's data that nobody wants any more.
     pub(super) unwanted: usize,
 }
@@ -139,6 +151,8 @@ where
             arriving: None,
             until_tick: BUSY_TICK,
             last_tick_ms: now_ms,
+            last_came_ms: now_ms,
+            answered_ms: 0,
             unwanted: 0,
         }
     }
@@ -201,7 +215,6 @@ where
         };
         let here = self.inbox.take(data.transfer.len as usize);
         data.got = here.len();
-        data.copied = true;
         if !here.is_empty() && !copy(&data.transfer.buffer, here) {
             self.phase = Phase::Failed(DownReason::Cut);
         }
@@ -237,12 +250,11 @@ where
     /// A message that was not sent as a whole, by its cookie: it is never carried out, and never
     /// answered.
     pub fn never_sent(&self, cookie: u64) -> Option<Event<S::Buffer>> {
-        let (slot, transfer) = self.table.finish(cookie, self.channel)?;
-        let outcome = Outcome::Lost(Fence::Fenced);
+        let never = self.table.finish(cookie, self.channel)?;
         Some(Event::Ended {
-            slot,
-            transfer,
-            outcome,
+            slot: never.slot,
+            transfer: never.transfer,
+            outcome: Outcome::Lost(Fence::Fenced),
         })
     }
 
@@ -251,8 +263,8 @@ where
             self.drain = Drain::Since(around.now_ms());
             return Ok(Some(Step::Drain));
         }
-        if let Some(data) = self.arriving.take() {
-            return Ok(Some(self.arrive(data)));
+        if let Some(step) = self.arrive() {
+            return Ok(Some(step));
         }
         if self.until_tick == 0 || around.is_stopping() {
             self.tick(around)?;
@@ -266,19 +278,16 @@ where
         }
     }
 
-    /// Goes on with the data of a read.
-    fn arrive(&mut self, data: Arriving<S::Buffer>) -> Step<S::Buffer> {
+    /// Goes on with the data of a read, if there is one.
+    fn arrive(&mut self) -> Option<Step<S::Buffer>> {
+        // Looked at where it is: it is too large to be moved each time.
+        let data = self.arriving.as_ref()?;
         let len = data.transfer.len as usize;
-        let (got, copied) = (data.got, data.copied);
-        if copied && got >= len {
-            return self.ended(data.slot, data.transfer, Outcome::Done);
+        if data.got < len {
+            return Some(Step::Fill(data.got, len));
         }
-        self.arriving = Some(data);
-        if copied {
-            Step::Fill(got, len)
-        } else {
-            Step::Copy
-        }
+        let data = self.arriving.take()?;
+        Some(self.ended(data.slot, data.transfer, Outcome::Done))
     }
 
     /// Takes one reply.
@@ -288,10 +297,15 @@ where
         header: &[u8; REPLY_LEN],
     ) -> Result<Option<Step<S::Buffer>>, DownReason> {
         let reply = reply::parse(header).map_err(DownReason::Reply)?;
-        let (slot, transfer) = self
+        let Finished {
+            slot,
+            transfer,
+            sent_ms,
+        } = self
             .table
             .finish(reply.cookie, self.channel)
             .ok_or(DownReason::UnknownCookie)?;
+        self.answered_ms = self.answered_ms.max(sent_ms);
         let outcome = match reply.error {
             None if transfer.command == Command::Read => {
                 self.inbox.expect_like(transfer.len);
@@ -300,9 +314,8 @@ where
                     transfer,
                     got: 0,
                     since_ms: around.now_ms(),
-                    copied: false,
                 });
-                return Ok(None);
+                return Ok(Some(Step::Copy));
             }
             None => Outcome::Done,
             Some(NbdError::Shutdown) => {
@@ -342,7 +355,8 @@ where
             Received::Nothing => self.tick(around),
             // A server that sends a byte now and then must not keep us from looking at the clock.
             Received::Bytes(_) => {
-                let since_ms = around.now_ms().saturating_sub(self.last_tick_ms);
+                self.last_came_ms = around.now_ms();
+                let since_ms = self.last_came_ms.saturating_sub(self.last_tick_ms);
                 if since_ms < u64::from(TICK_MS) {
                     return Ok(());
                 }
@@ -362,13 +376,25 @@ where
         if around.is_stopping() {
             return self.drain(now_ms);
         }
-        let longest = self.table.longest_wait_ms(self.channel, now_ms);
-        let arriving = self.arriving.as_ref();
-        let data = arriving.map_or(0, |data| now_ms.saturating_sub(data.since_ms));
-        if longest.max(data) >= around.patience_ms() {
+        if self.has_fallen_silent(now_ms, around.patience_ms()) {
             return Err(DownReason::RequestTimeout);
         }
         Ok(())
+    }
+
+    /// Whether the server has left unanswered what is owed, see the head of the file.
+    fn has_fallen_silent(&self, now_ms: u64, patience_ms: u64) -> bool {
+        let oldest_ms = self.table.oldest_ms(self.channel);
+        let arriving_ms = self.arriving.as_ref().map(|data| data.since_ms);
+        let Some(owed_ms) = oldest_ms.into_iter().chain(arriving_ms).min() else {
+            return false;
+        };
+        let silent_ms = now_ms.saturating_sub(owed_ms.max(self.last_came_ms));
+        let passed_ms = oldest_ms.map_or(0, |sent_ms| self.answered_ms.saturating_sub(sent_ms));
+        let trickling_ms = arriving_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
+        silent_ms >= patience_ms
+            || passed_ms >= patience_ms
+            || trickling_ms >= patience_ms.saturating_mul(TRICKLE)
     }
 
     /// The channel is to end: it takes no more requests, and ends when those that it has are

@@ -80,6 +80,16 @@ impl<B> Message<B> {
     }
 }
 
+/// What a reply is for.
+pub struct Finished<B> {
+    /// The slot in which it was.
+    pub slot: u32,
+    /// The transfer.
+    pub transfer: Transfer<B>,
+    /// When it was sent.
+    pub sent_ms: u64,
+}
+
 /// The transfers of a group.
 pub struct Table<S>(S);
 
@@ -161,15 +171,20 @@ impl<S: Slots> Table<S> {
         self.0.with(number, start)?
     }
 
-    /// Takes out the transfer that a reply on `channel` is for; gives its number too.
-    pub fn finish(&self, cookie: u64, channel: ChannelId) -> Option<(u32, Transfer<S::Buffer>)> {
+    /// Takes out the transfer that a reply on `channel` is for.
+    pub fn finish(&self, cookie: u64, channel: ChannelId) -> Option<Finished<S::Buffer>> {
         let number = cookie as u32;
         let finish = |slot: &mut Slot<S::Buffer>| {
             if u64::from(slot.uses) != cookie >> 32 {
                 return None;
             }
             let is_it = |b: &mut Busy<_>| b.channel == Some(channel) && b.sent_ms.is_some();
-            Some((number, slot.busy.take_if(is_it)?.transfer))
+            let busy = slot.busy.take_if(is_it)?;
+            Some(Finished {
+                slot: number,
+                transfer: busy.transfer,
+                sent_ms: busy.sent_ms?,
+            })
         };
         self.0.with(number, finish)?
     }
@@ -212,14 +227,13 @@ impl<S: Slots> Table<S> {
         (0..SLOTS as u32).any(|number| self.0.with(number, is_it) == Some(true))
     }
 
-    /// For how many milliseconds the oldest unanswered transfer of `channel` has been on its way.
-    pub fn longest_wait_ms(&self, channel: ChannelId, now_ms: u64) -> u64 {
-        let wait = |slot: &mut Slot<S::Buffer>| {
+    /// When the oldest unanswered transfer of `channel` was sent, if there is one.
+    pub fn oldest_ms(&self, channel: ChannelId) -> Option<u64> {
+        let sent_ms = |slot: &mut Slot<S::Buffer>| {
             let busy = slot.busy.as_ref()?;
-            let sent_ms = busy.sent_ms.filter(|_| busy.channel == Some(channel))?;
-            Some(now_ms.saturating_sub(sent_ms))
+            busy.sent_ms.filter(|_| busy.channel == Some(channel))
         };
-        let waits = (0..SLOTS as u32).filter_map(|number| self.0.with(number, wait)?);
-        waits.max().unwrap_or(0)
+        let sent = (0..SLOTS as u32).filter_map(|number| self.0.with(number, sent_ms)?);
+        sent.min()
     }
 }

@@ -329,16 +329,58 @@ fn a_request_that_is_not_answered_ends_the_connection() {
 }
 
 #[test]
-fn data_that_comes_byte_by_byte_does_not_keep_the_clock_from_being_looked_at() {
+fn a_slow_server_is_not_a_silent_one() {
+    let bed = Bed {
+        closes_ms: Some(40_000),
+        ..Bed::new()
+    };
+    for slot in 0..60 {
+        bed.send(slot, Command::Read, 512);
+    }
+    // The last one is answered after five times the time limit.
+    (0..60).for_each(|n| bed.reply(500 * (n as u64 + 1), n, 0, 512));
+    let did = bed.run_untimed();
+    let done = |slot| Ended(slot, Outcome::Done);
+    assert!((0..60).all(|slot| did.contains(&done(slot))), "{did:?}");
+}
+
+#[test]
+fn what_was_idle_before_does_not_count() {
+    let bed = Bed {
+        closes_ms: Some(50_000),
+        ..Bed::new()
+    };
+    bed.now_ms.set(20_000);
+    bed.send(0, Command::Read, 512);
+    bed.now_ms.set(0);
+    bed.reply(25_000, 0, 0, 512);
+    assert!(bed.run().contains(&(25_000, Ended(0, Outcome::Done))));
+}
+
+#[test]
+fn a_request_that_is_passed_over_ends_the_connection() {
+    let bed = Bed::new();
+    bed.send(0, Command::Write, 512);
+    for n in 1..100 {
+        bed.now_ms.set(500 * n);
+        bed.send(n as u32, Command::Write, 512);
+    }
+    bed.now_ms.set(0);
+    (1..100).for_each(|n| bed.reply(500 * n as u64 + 100, n, 0, 0));
+    let did = bed.run();
+    let closed = did.iter().find(|d| matches!(d.1, Closed(_)));
+    let (at_ms, _) = *closed.unwrap();
+    assert!((TIMEOUT_MS..TIMEOUT_MS + 1500).contains(&at_ms), "{did:?}");
+}
+
+#[test]
+fn the_data_of_one_read_may_not_trickle_for_ever() {
     let bed = Bed::new();
     bed.send(0, Command::Read, 1 << 20);
     bed.reply(0, 0, 0, 0);
-    (0..100).for_each(|n| bed.comes(n * 300, &[1]));
-    let did = bed.run();
-    assert!(
-        did.contains(&(TIMEOUT_MS, Closed(DownReason::RequestTimeout))),
-        "{did:?}"
-    );
+    (0..1000).for_each(|n| bed.comes(n * 300, &[1]));
+    let timeout = Closed(DownReason::RequestTimeout);
+    assert!(bed.run().contains(&(4 * TIMEOUT_MS, timeout)));
 }
 
 #[test]

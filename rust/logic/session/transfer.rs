@@ -28,6 +28,8 @@ pub struct Transfer<B> {
     pub question: u64,
     /// A read of what is in sync: the epoch of the view by which its group was.
     pub in_sync_at: Option<u32>,
+    /// How many connections were lost with it on the way.
+    pub losses: u8,
 }
 
 impl<B> Transfer<B> {
@@ -42,6 +44,7 @@ impl<B> Transfer<B> {
             owns_flush: None,
             question: 0,
             in_sync_at: None,
+            losses: 0,
         }
     }
 

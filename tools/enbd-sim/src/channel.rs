@@ -183,17 +183,16 @@ impl Channel {
                 let is_over = || world.is_ending() || !server.is_cut();
                 world.clock.wait(CONNECT_MS, is_over);
             }
-            let was_up = server.connect().is_some_and(|conn| {
+            let was_up = server.connect().and_then(|conn| {
                 let mut trip = self.trip.lock().unwrap();
                 let number = trip.number + 1;
                 *trip = Trip { number, goal };
                 drop(trip);
                 self.serve(world, server, &conn)
             });
-            if was_up {
-                retry.was_up();
-            } else {
-                retry.failed();
+            match was_up {
+                Some(ms) => retry.was_up(ms),
+                None => retry.failed(),
             }
             self.rest(world, u64::from(retry.wait_ms(thread_rng().gen())));
         }
@@ -206,8 +205,9 @@ impl Channel {
         }
     }
 
-    /// Carries requests until the connection ends; false if it does not come to that.
-    fn serve(&self, world: &World, server: &Server, conn: &SharedConn) -> bool {
+    /// Carries requests until the connection ends, and gives for how many milliseconds it did, if it
+    /// comes to that.
+    fn serve(&self, world: &World, server: &Server, conn: &SharedConn) -> Option<u64> {
         let broken = Arc::new(AtomicBool::new(false));
         let sending = Sending::new(conn, &world.clock, &broken);
         *self.sending.lock().unwrap() = Some(sending);
@@ -215,8 +215,9 @@ impl Channel {
         let ending = || world.is_ending();
         let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
         let arrival = world.came_up(self.index(), self.group, &ending, &mut ask);
-        let is_up = arrival == Arrival::Up;
-        if is_up {
+        let began_ms = world.clock.now_ms();
+        let mut lasted_ms = None;
+        if arrival == Arrival::Up {
             let mut served = Served {
                 channel: self,
                 world,
@@ -226,14 +227,14 @@ impl Channel {
                 data: Vec::new(),
                 is_reset: false,
             };
-            served.run();
+            lasted_ms = Some(served.run().saturating_sub(began_ms));
         } else {
             crate::trace!(world, "channel {}: {arrival:?}", self.index());
             *self.sending.lock().unwrap() = None;
         }
         server.abort(conn);
         world.clock.happened();
-        is_up
+        lasted_ms
     }
 }
 
@@ -250,8 +251,9 @@ struct Served<'a> {
 }
 
 impl Served<'_> {
-    fn run(&mut self) {
+    fn run(&mut self) -> u64 {
         let (world, channel) = (self.world, self.channel);
+        let mut lost_ms = 0;
         let table = &world.tables[channel.group];
         let inbox = vec![0u8; INBOX_LEN];
         let debts = vec![Debt::NONE; SLOTS];
@@ -284,6 +286,7 @@ impl Served<'_> {
                 }
                 Step::Tell(event) => self.tell(event),
                 Step::Close(reason, rest) => {
+                    lost_ms = world.clock.now_ms();
                     crate::trace!(
                         world,
                         "channel {} of group {}: {reason:?} {rest:?}",
@@ -310,7 +313,7 @@ impl Served<'_> {
                 Step::Pause(ms, _) => {
                     world.clock.wait(u64::from(ms.min(100)), || false);
                 }
-                Step::Over => return,
+                Step::Over => return lost_ms,
             }
         }
     }
