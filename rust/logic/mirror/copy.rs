@@ -10,6 +10,7 @@ use super::{
 use crate::logic::{
     group::{GroupSet, GroupState},
     wire::request::{Command, CommandFlags},
+    MAX_GROUPS,
 };
 
 /// What became of a window's transfer.
@@ -69,6 +70,13 @@ impl Copies {
     fn end(&mut self, index: usize, outcome: CopyOutcome) {
         if let Some(copy) = self.0.get_mut(index) {
             copy.outcome = outcome;
+        }
+    }
+
+    /// It goes to no group any more.
+    fn give_up(&mut self, index: usize) {
+        if let Some(copy) = self.0.get_mut(index) {
+            copy.source = Source::Own;
         }
     }
 
@@ -140,6 +148,19 @@ pub trait Copying: World {
         let owns = self.unflushed(target)?.begin_flush();
         let transfer = Transfer::flush(owns, buffer);
         Some(send_copy(self, target, copy, transfer))
+    }
+
+    /// Nobody wants the window's transfer any more: it is not sent again, and ends now if it waits for
+    /// a channel. To be asked until it has ended, as one that is being given back may wait a moment
+    /// later.
+    fn give_up_copy(&self, target: usize, copy: usize) {
+        let index = index_of(target, copy);
+        self.with_copies(|copies| copies.give_up(index));
+        for group in 0..MAX_GROUPS {
+            if self.take_waiting(group, TAGS + index as u32).is_some() {
+                end_copy(self, index, CopyOutcome::Failed);
+            }
+        }
     }
 
     /// How the window's transfer stands.

@@ -560,7 +560,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     }
 
     /// Lowers all barriers, and waits for the transfers that are on their way: their slots are used
-    /// by the next resync.
+    /// by the next resync. What waits for a channel of a source that is gone is not waited for.
     fn abandon(&mut self) {
         self.site.kick_all(core::mem::take(&mut self.unkicked));
         for index in 0..COPIES_EACH {
@@ -570,6 +570,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             let ended = || self.site.copy_outcome(self.group, index) != CopyOutcome::Going;
             // The channel's own time limit bounds this.
             while !ended() {
+                self.site.give_up_copy(self.group, index);
                 let _ = self.site.wait_resync(TICK_MS, ended);
             }
         }
