@@ -25,9 +25,10 @@ use kernel::{
     sync::{atomic::ordering::Relaxed, new_mutex, Arc, Mutex},
 };
 
-/// The largest request to write zeroes or to discard, in bytes: it fits the length of an NBD
-/// request with room to spare.
-const MAX_ZEROES: u32 = 1 << 30;
+/// The largest request to write zeroes or to discard, in bytes. Many servers have to write them, and
+/// a request of many of these is sent all at once, so that the first answer comes when nearly all are
+/// written.
+const MAX_ZEROES: u32 = 32 << 20;
 /// The most blocks of a device: the dirty map of a group takes 16 bytes of memory for each 32768 of
 /// them, 32 MiB, whatever size a server claims to have.
 const MAX_BLOCKS: u64 = 1 << 36;
@@ -336,6 +337,12 @@ impl Common {
             max_bytes: promise.max_bytes,
             max_segments: MAX_SEGMENTS,
             max_zeroes_bytes: if promise.zeroes { MAX_ZEROES } else { 0 },
+            // It is sent as zeroes, which a server without TRIM would have to write.
+            max_discard_bytes: if promise.zeroes && flags.trim() {
+                MAX_ZEROES
+            } else {
+                0
+            },
             write_cache: promise.flush,
             fua: promise.fua,
             rotational: flags.rotational(),
@@ -354,6 +361,7 @@ impl Common {
             max_bytes: l.max_bytes.min(m.max_bytes),
             max_segments: MAX_SEGMENTS,
             max_zeroes_bytes: l.max_zeroes_bytes.min(m.max_zeroes_bytes),
+            max_discard_bytes: l.max_discard_bytes.min(m.max_discard_bytes),
             write_cache: l.write_cache || m.write_cache,
             fua: promise.fua,
             rotational: l.rotational || m.rotational,

@@ -17,8 +17,10 @@ pub(crate) struct Limits {
     pub(crate) max_bytes: u32,
     /// The most pieces of memory in one request.
     pub(crate) max_segments: u16,
-    /// The largest request to write zeroes or to discard; 0 if there is none.
+    /// The largest request to write zeroes; 0 if there is none.
     pub(crate) max_zeroes_bytes: u32,
+    /// The largest request to discard; 0 if there is none.
+    pub(crate) max_discard_bytes: u32,
     /// There is a cache that FLUSH empties.
     pub(crate) write_cache: bool,
     /// Writes can be made durable one by one.
@@ -40,9 +42,9 @@ impl Limits {
         raw.max_segment_size = u32::MAX;
         raw.max_write_zeroes_sectors = self.max_zeroes_bytes / SECTOR;
         raw.max_hw_wzeroes_unmap_sectors = self.max_zeroes_bytes / SECTOR;
-        raw.max_hw_discard_sectors = self.max_zeroes_bytes / SECTOR;
+        raw.max_hw_discard_sectors = self.max_discard_bytes / SECTOR;
         raw.max_discard_segments = 1;
-        if self.max_zeroes_bytes > 0 {
+        if self.max_discard_bytes > 0 {
             raw.discard_granularity = self.physical_block;
         }
         // Not for the data, which is copied before it is sent. Who waits until a page is written
