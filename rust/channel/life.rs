@@ -199,7 +199,6 @@ impl<T: Operations> Channel<T> {
         {
             let mut link = self.link.lock();
             link.enter(ChannelEvent::Negotiated);
-            link.reason = None;
             link.told.up();
             if core::mem::replace(&mut link.ever_up, true) {
                 link.reconnects = link.reconnects.saturating_add(1);

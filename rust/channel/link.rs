@@ -19,7 +19,7 @@ pub(crate) struct Link {
     pub(crate) since: Instant<Monotonic>,
     /// Where it leads; set while it belongs to a group.
     pub(crate) spec: Option<Arc<Spec>>,
-    /// Why it was last down or could not come up.
+    /// Why it was last down or could not come up; kept when it is up again.
     pub(crate) reason: Option<DownReason>,
     /// How often it came up again.
     pub(crate) reconnects: u64,

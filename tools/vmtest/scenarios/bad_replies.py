@@ -4,6 +4,7 @@ each of their fields. Whoever uses the device sees none of it, since another gro
 channel and reason; the channel comes back; in the end both groups hold the same."""
 
 import os
+import re
 import struct
 
 from lib import check, nbd
@@ -187,7 +188,11 @@ def run():
             for command, what, act, phrase in CASES:
                 what = f"{what}, {nbd.NAMES[command]}"
                 with case(what, lambda: mend(mirror, trap)):
-                    meet(mirror, kmsg, trap, command, what, act, phrase)
+                    meet(mirror, trap, command, what, act, phrase)
+            for phrase in {phrase for *_, phrase in CASES}:
+                # Each reason once a minute.
+                lines = kmsg.lines(rf"\[a\] group 0 channel [01] \(tcp .* impostor\): .*({phrase})")
+                check.that(lines, f"the log tells {phrase!r}")
             mirror.disable()
             store = mirror.servers[1].store.read(0, SIZE)
             check.that(store == bytes(impostor.data), "both groups hold the same in the end")
@@ -219,11 +224,17 @@ def wait_well(mirror, what):
     mirror.wait_until(lambda s: s.is_clean() and all(c.is_up for c in s.channels), 40, f"all is well again, {what}")
 
 
-def meet(mirror, kmsg, trap, command, what, act, phrase):
+def is_told(channel, phrase, before):
+    """Whether the status says this of a channel that was lost since then."""
+    was_lost = not channel.is_up or channel.reconnects > before[channel.index]
+    return was_lost and re.search(phrase, channel.last_error or "")
+
+
+def meet(mirror, trap, command, what, act, phrase):
     """Uses the device until the trap has closed, and sees to it that all becomes good again."""
-    kmsg.forget()
     data = os.urandom(128 * KIB)
     mirror.disk.write(256 * KIB, data)
+    before = {channel.index: channel.reconnects for channel in mirror.status().of_group(0)}
     trap.set(command, act)
     with mirror.disk.open() as disk:
 
@@ -235,7 +246,9 @@ def meet(mirror, kmsg, trap, command, what, act, phrase):
                 disk.flush()
 
         trap.spring(use, what)
-    kmsg.wait_for(rf"\[a\] group 0 channel [01] \(tcp .* impostor\): .*({phrase})", 10)
+    mirror.wait_until(
+        lambda s: any(is_told(channel, phrase, before) for channel in s.of_group(0)), 10, f"the status says why, {what}"
+    )
     if act is silence and command == nbd.WRITE:
         end_silence(mirror)
     wait_well(mirror, what)
