@@ -76,7 +76,7 @@ impl Device {
         self.mirror.view().state(group) == GroupState::Faulty
             && g.up() != 0
             && !g.is_suspect(self.mirror.now_ms())
-            && !g.is_unmarked()
+            && !g.health().is_unmarked()
             // It has none for a moment when it is faulted just as a resync has ended.
             && g.fault().is_none_or(|fault| fault.is_own())
     }

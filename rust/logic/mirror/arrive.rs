@@ -23,7 +23,7 @@ use super::{
     proof::{self, Proof},
     step::{self, Numbered},
     words::bit,
-    Losses, News, Probe, Route, States, World,
+    GroupCore, HealthEvent, Losses, News, Probe, Route, States, World,
 };
 use crate::logic::{
     export::Lack,
@@ -120,7 +120,7 @@ fn arrive<W: World>(
     }
     look_after_loss(w, group);
     // Not before: who has chosen the channel when it was last up may still come with a transfer.
-    g.note_other(false);
+    g.happened(HealthEvent::ConnectionTaken);
     g.set_serving(channel, true);
     w.open(channel);
     g.add_up(channel);
@@ -152,7 +152,8 @@ fn joins_another<W: World>(
 
 /// A connection leads to other data. It is tried again, and told once.
 fn other_data<W: World>(w: &W, group: usize, offset: u64) -> Arrival {
-    if w.core().group(group).is_some_and(|g| !g.note_other(true)) {
+    let is_told = |g: &GroupCore| g.happened(HealthEvent::OtherData).is_told();
+    if w.core().group(group).is_some_and(|g| !is_told(g)) {
         w.tell(News::OtherData { group, offset });
     }
     Arrival::OtherData
@@ -174,7 +175,7 @@ fn returns<W: World>(
     };
     let fault = match proof {
         Proof::Same => {
-            g.set_unproved(false);
+            g.happened(HealthEvent::Proved);
             return None;
         }
         Proof::Broken => return Some(Arrival::Broken),
@@ -182,7 +183,7 @@ fn returns<W: World>(
         Proof::Other(_) => GroupFault::Differs,
     };
     // Before it is faulted, so before it can be brought back.
-    g.set_unproved(true);
+    g.happened(HealthEvent::Unproved);
     if !is_alone(w, group, fault) {
         return None;
     }

@@ -10,8 +10,9 @@
 //! marked, and copied to it before it is read.
 
 use super::{
+    health::Record,
     step::{self, Next},
-    News, Outcomes, Route, States, Transfer, World,
+    HealthEvent, News, Outcomes, Route, States, Transfer, World,
 };
 use crate::logic::{
     barrier::Span,
@@ -82,7 +83,11 @@ pub trait Losses: World {
     /// back.
     fn suspect(&self, group: usize, suspect: bool) {
         if let Some(g) = self.core().group(group) {
-            g.suspect(suspect);
+            g.happened(if suspect {
+                HealthEvent::SuspectBegan
+            } else {
+                HealthEvent::SuspectEnded
+            });
         }
     }
 
@@ -126,7 +131,10 @@ pub trait Losses: World {
         };
         match transfer.command {
             Command::Flush => {
-                let covers_all = self.core().group(group).is_some_and(|g| !g.is_doubted());
+                let covers_all = self
+                    .core()
+                    .group(group)
+                    .is_some_and(|g| !g.health().is_doubted());
                 if let Some(ownership) = transfer.owns_flush {
                     unflushed.end_flush(ownership, covers_all);
                 }
@@ -168,8 +176,8 @@ pub trait Losses: World {
     /// Whoever faults the group afterwards marks it.
     fn flush_refused(&self, group: usize, transfer: &mut Transfer<Self::Buffer>) {
         if let Some(g) = self.core().group(group) {
-            g.doubt();
-            g.set_lost();
+            g.happened(HealthEvent::FlushVoid);
+            g.happened(HealthEvent::ServerLost);
         }
         // Not before: the next owner must find the doubt.
         self.flush_failed(group, transfer);
@@ -182,7 +190,7 @@ pub trait Losses: World {
     /// the other.
     fn renew_doubted(&self) {
         let core = self.core();
-        let is_doubted = |group: usize| core.group(group).is_some_and(|g| g.is_doubted());
+        let is_doubted = |group: usize| core.group(group).is_some_and(|g| g.health().is_doubted());
         let serves = |group: usize| core.group(group).is_some_and(|g| g.up() != 0);
         for group in core.view().readable().iter().filter(|&g| is_doubted(g)) {
             let mut others = core.view().readable().iter().filter(|&g| g != group);
@@ -204,12 +212,12 @@ pub trait Losses: World {
         let Some(unflushed) = self.unflushed(group) else {
             return;
         };
-        g.marking(true);
-        if g.is_lost() || g.is_doubted() {
+        g.happened(HealthEvent::MarkingBegan);
+        if g.health().record() != Record::Sound {
             // Before the loss is taken: whoever sees that it was may let a channel carry requests.
             unflushed.disown();
         }
-        if g.take_lost() | g.take_doubt() {
+        if g.happened(HealthEvent::RecordTaken).record() != Record::Sound {
             let shift = region_shift(sectors);
             unflushed.lose(|first, regions| {
                 let first = first << shift;
@@ -217,7 +225,7 @@ pub trait Losses: World {
                 self.mark(group, first, len);
             });
         }
-        g.marking(false);
+        g.happened(HealthEvent::MarkingEnded);
     }
 
     /// The same if the group is faulty, as it may have been before it was lost; otherwise whoever
@@ -259,7 +267,7 @@ fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, first: u64, se
 fn doubt_ended_connections<W: World>(w: &W, group: usize) {
     if let Some(g) = w.core().group(group) {
         if g.is_single() && !w.is_volatile(group) {
-            g.doubt();
+            g.happened(HealthEvent::FlushVoid);
         }
     }
 }
@@ -268,7 +276,7 @@ fn doubt_ended_connections<W: World>(w: &W, group: usize) {
 pub(super) fn note_loss<W: World>(w: &W, group: usize) {
     if let (Some(g), Some(unflushed)) = (w.core().group(group), w.unflushed(group)) {
         if !unflushed.is_clear() {
-            g.set_lost();
+            g.happened(HealthEvent::ServerLost);
         }
     }
 }
@@ -288,7 +296,7 @@ pub(super) fn look_after_loss<W: World>(w: &W, group: usize) {
             GroupState::Faulty => return w.mark_unflushed(group),
             GroupState::InSync | GroupState::Resyncing => {}
         }
-        if !g.is_lost() || unflushed.is_clear() {
+        if !g.health().is_lost() || unflushed.is_clear() {
             return;
         }
         let serves = |other: usize| core.group(other).is_some_and(|g| g.up() != 0);
@@ -317,11 +325,13 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
     };
     // No other one may be brought back before it is marked; and then this one cannot be faulted.
     let others = || (0..MAX_GROUPS).filter(move |&other| other != group);
-    let marking = |marking: bool| {
+    let each = |event: HealthEvent| {
         let groups = others().filter_map(|other| core.group(other));
-        groups.for_each(|g| g.marking(marking));
+        for g in groups {
+            g.happened(event);
+        }
     };
-    marking(true);
+    each(HealthEvent::MarkingBegan);
     while let Some(other) = others().find(|&g| core.view().writable().has(g)) {
         // Marks what that one may have lost, too.
         if w.fault(other, GroupFault::Outrun) == Err(Refusal::LastInSync) {
@@ -331,12 +341,12 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
     if core.view().writable() != GroupSet::default().with(group)
         || core.view().state(group) != GroupState::InSync
     {
-        marking(false);
+        each(HealthEvent::MarkingEnded);
         return false;
     }
     doubt_ended_connections(w, group);
     unflushed.disown();
-    g.take_lost();
+    g.happened(HealthEvent::LossAccepted);
     let shift = region_shift(core.last_sectors());
     let mut regions = 0u64;
     unflushed.lose(|first, n| {
@@ -352,7 +362,7 @@ fn accept_loss<W: World>(w: &W, group: usize) -> bool {
         // If the server did not crash it has them still, and they are as volatile as before.
         unflushed.note(first, first.saturating_add(n).saturating_sub(1));
     });
-    marking(false);
+    each(HealthEvent::MarkingEnded);
     if regions > 0 {
         // Before a channel carries flushes that waited: they cover nothing of it.
         core.losses.fetch_add(1);

@@ -16,6 +16,7 @@
 //! | [`greet`] | what a new connection asks the older ones |
 //! | [`proof`] | whether a connection leads to the data of its group |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
+//! | [`health`] | what a group may have lost, and whether its server is the right one |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
 //! | [`twins`] | two groups that lead to one store |
@@ -36,6 +37,7 @@ pub mod arrive;
 pub mod balance;
 pub mod copy;
 pub mod greet;
+pub mod health;
 pub mod hear;
 pub mod loss;
 pub mod outcome;
@@ -51,6 +53,7 @@ pub mod world;
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying};
+pub use self::health::{Health, HealthEvent};
 pub use self::hear::Hears;
 pub use self::loss::Losses;
 pub use self::outcome::Outcomes;

@@ -340,7 +340,7 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
 /// The groups whose map takes a write: those that are faulty, and those that get it, but may be
 /// another server than the one that the map is for.
 fn missing<W: World>(w: &W, view: View) -> GroupSet {
-    let is_checking = |&g: &usize| w.core().group(g).is_some_and(|g| g.is_checking());
+    let is_checking = |&g: &usize| w.core().group(g).is_some_and(|g| g.health().is_checking());
     let checking = view.resyncing().iter().filter(is_checking);
     checking.fold(view.faulty(), GroupSet::with)
 }

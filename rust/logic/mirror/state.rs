@@ -6,7 +6,7 @@
 //! under the old view either is found by that (transfers that wait in the table) or is waited for
 //! (claims of older epochs).
 
-use super::{Losses, News, Outcomes, World};
+use super::{HealthEvent, Losses, News, Outcomes, World};
 use crate::logic::{
     barrier::{Span, MAX_AGE},
     group::{GroupEvent, GroupFault, GroupState, Refusal, View},
@@ -40,9 +40,7 @@ pub trait States: World {
                 self.mark_all(group);
             }
             // Whatever was lost in an earlier life, it is marked, or was before the first write.
-            g.take_lost();
-            g.take_doubt();
-            g.set_unproved(false);
+            g.happened(HealthEvent::Joined);
             if let Some(unflushed) = self.unflushed(group) {
                 unflushed.lose(|_, _| ());
             }
@@ -106,12 +104,12 @@ pub trait States: World {
         let g = self.core().group(group).ok_or(Refusal::NoGroup)?;
         // Before the first write is sent to it. It is harmless to one that is resyncing already, but
         // that marks more than it misses.
-        g.set_checking(true);
+        g.happened(HealthEvent::CheckBegan);
         let view = change(self, |view| view.after(group, GroupEvent::HotAdd))?;
         // Looked at under the new state: a channel that is lost from now on faults the group.
         let refusal = if g.is_suspect(self.now_ms()) {
             Refusal::Suspect
-        } else if g.is_unmarked() {
+        } else if g.health().is_unmarked() {
             Refusal::Unmarked
         } else if g.up() == 0 {
             Refusal::NoChannel
@@ -148,8 +146,7 @@ pub trait States: World {
         change(self, |view| view.after(group, GroupEvent::Synced))?;
         if let Some(g) = self.core().group(group) {
             g.set_fault(None);
-            g.set_unproved(false);
-            g.set_checking(false);
+            g.happened(HealthEvent::Synced);
         }
         self.renew_doubted();
         Ok(())

@@ -2,7 +2,10 @@
 
 //! The words that hold the state of a mirror and of its groups. Those of its requests: [`super::pdu`].
 
-use super::COPIES_EACH;
+use super::{
+    health::{Health, HealthEvent},
+    COPIES_EACH,
+};
 use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
@@ -160,22 +163,11 @@ pub struct GroupCore {
     taken: OptWord,
     /// Requests that were refused since the group joined.
     refused: Word,
-    /// Channels whose server may still carry out writes that were given back.
-    suspects: Word,
-    /// Until when, in milliseconds, the server may still do so for a channel that was removed.
+    /// What it may have lost, and whether its server is the right one.
+    health: Word,
+    /// Until when, in milliseconds, the server may still carry out writes that were given back, for a
+    /// channel that was removed.
     suspect_until: Word,
-    /// The server was lost, and what it had not made durable is not marked yet.
-    lost: Word,
-    /// Not 0: of what is noted as unflushed there is something that no flush will make durable.
-    doubted: Word,
-    /// How many threads mark what the group may have lost, or never got.
-    marking: Word,
-    /// Not 0: all connections were lost, and nothing has shown since that the server is the same.
-    unproved: Word,
-    /// Not 0: it was told that a connection leads to other data, and none was taken since.
-    told_other: Word,
-    /// Not 0: it is resyncing, and whether its server is the right one is being found out.
-    checking: Word,
     /// A channel is coming up.
     greeting: Word,
     /// The last question that was put to the channels of the group.
@@ -201,14 +193,8 @@ impl Default for GroupCore {
             single: Word::new(0),
             taken: OptWord::default(),
             refused: Word::new(0),
-            suspects: Word::new(0),
+            health: Word::new(0),
             suspect_until: Word::new(0),
-            lost: Word::new(0),
-            doubted: Word::new(0),
-            marking: Word::new(0),
-            unproved: Word::new(0),
-            told_other: Word::new(0),
-            checking: Word::new(0),
             greeting: Word::new(0),
             asked: Word::new(0),
             answered: Word::new(0),
@@ -296,85 +282,33 @@ impl GroupCore {
         self.refused.fetch_add(1).wrapping_add(1).is_power_of_two()
     }
 
-    /// Whether the server may still carry out writes that were given back.
-    pub fn is_suspect(&self, now_ms: u64) -> bool {
-        self.suspects.load() != 0 || now_ms < self.suspect_until.load()
+    /// What it may have lost, and whether its server is the right one.
+    pub fn health(&self) -> Health {
+        Health::from_bits(self.health.load())
     }
 
-    pub(super) fn suspect(&self, suspect: bool) {
-        self.suspects.fetch_add(if suspect { 1 } else { u64::MAX });
+    /// Something happened to that; gives what it was before. Full barrier.
+    pub(in crate::logic) fn happened(&self, event: HealthEvent) -> Health {
+        let mut old = self.health.load();
+        loop {
+            let before = Health::from_bits(old);
+            match self
+                .health
+                .compare_exchange(old, before.after(event).bits())
+            {
+                Ok(_) => return before,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Whether the server may still carry out writes that were given back.
+    pub fn is_suspect(&self, now_ms: u64) -> bool {
+        self.health().is_suspect() || now_ms < self.suspect_until.load()
     }
 
     pub(super) fn suspect_until(&self, ms: u64) {
         update(&self.suspect_until, |old| old.max(ms));
-    }
-
-    /// The server may have lost what was not flushed.
-    pub(super) fn set_lost(&self) {
-        self.lost.swap(1);
-    }
-
-    pub(super) fn is_lost(&self) -> bool {
-        self.lost.load() != 0
-    }
-
-    /// Whether the server was lost since this was last asked.
-    pub(super) fn take_lost(&self) -> bool {
-        self.lost.load() != 0 && self.lost.swap(0) != 0
-    }
-
-    /// No flush makes durable all that is noted as unflushed: one was refused, or nobody is left
-    /// whose flush would cover it.
-    pub(super) fn doubt(&self) {
-        self.doubted.swap(1);
-    }
-
-    /// Whether no flush makes durable all that is noted as unflushed.
-    pub fn is_doubted(&self) -> bool {
-        self.doubted.load() != 0
-    }
-
-    /// The same, for who is about to take out all that is noted.
-    pub(super) fn take_doubt(&self) -> bool {
-        self.doubted.load() != 0 && self.doubted.swap(0) != 0
-    }
-
-    /// Somebody marks, or no longer, blocks of the group that no request covers.
-    pub(super) fn marking(&self, marking: bool) {
-        self.marking.fetch_add(if marking { 1 } else { u64::MAX });
-    }
-
-    /// Whether the map may lack blocks that the group has lost.
-    pub fn is_unmarked(&self) -> bool {
-        // In this order: who marks counts itself before it takes the loss, or the doubt.
-        self.is_lost() || self.is_doubted() || self.marking.load() != 0
-    }
-
-    /// All connections were lost, and nothing shows that the server is the same; or something has
-    /// shown it, or made it equal.
-    pub(super) fn set_unproved(&self, unproved: bool) {
-        self.unproved.store(u64::from(unproved));
-    }
-
-    /// Whether nothing shows that the server is the one that was lost.
-    pub fn is_unproved(&self) -> bool {
-        self.unproved.load() != 0
-    }
-
-    /// A connection leads to other data (`other`), or one was taken. Whether the last time it was the
-    /// former.
-    pub(super) fn note_other(&self, other: bool) -> bool {
-        self.told_other.swap(u64::from(other)) != 0
-    }
-
-    /// The resync finds out whether the server is the right one, or has done so. Full barrier.
-    pub(in crate::logic) fn set_checking(&self, checking: bool) {
-        self.checking.swap(u64::from(checking));
-    }
-
-    /// Whether what is written to the group now may go to the wrong server.
-    pub(super) fn is_checking(&self) -> bool {
-        self.checking.load() != 0
     }
 
     /// Lets one channel at a time come up: false if another one is about to.

@@ -51,7 +51,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         self.compare_runs(&mut (0..samples).map(within))?;
         let is_unproved = || {
             let g = site.core().group(group);
-            g.is_some_and(|g| g.is_unproved())
+            g.is_some_and(|g| g.health().is_unproved())
         };
         if self.shown > 0 || !is_unproved() {
             return Ok(());

@@ -17,7 +17,7 @@ use crate::logic::{
     barrier::Span,
     bitmap::Run,
     group::{GroupFault, GroupState},
-    mirror::{CopyOutcome, Copying, Route, States, World, COPIES_EACH},
+    mirror::{CopyOutcome, Copying, HealthEvent, Route, States, World, COPIES_EACH},
     wire::request::Command,
 };
 
@@ -145,7 +145,7 @@ pub fn walk<W: Site>(
     let result = walk.settle().and_then(|()| walk.compare_samples());
     if let (Ok(()), Some(g)) = (result, site.core().group(group)) {
         // What was written meanwhile is marked, and copied once more.
-        g.set_checking(false);
+        g.happened(HealthEvent::CheckEnded);
     }
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();

@@ -79,7 +79,7 @@ impl Control {
             && core.group(group).is_some_and(|g| {
                 g.up() != 0
                     && !g.is_suspect(self.world.now_ms())
-                    && !g.is_unmarked()
+                    && !g.health().is_unmarked()
                     && g.fault().is_some_and(GroupFault::is_own)
             })
     }

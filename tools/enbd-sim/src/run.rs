@@ -154,7 +154,7 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
             let up = group.map_or(0, |g| g.up().count_ones());
             view.state(g) == GroupState::InSync
                 && world.dirty(g) == 0
-                && !group.is_some_and(|g| g.is_doubted())
+                && !group.is_some_and(|g| g.health().is_doubted())
                 && up as usize == world.scale.serving_each()
                 && world.servers[g].knows_all()
                 && world.wiring[g].stray().knows_all()
