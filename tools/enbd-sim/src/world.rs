@@ -367,7 +367,7 @@ impl mirror::World for World {
     }
 
     fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer>> {
-        let taken = self.tables[group].take(number, None, |_, _| true);
+        let taken = self.tables.get(group)?.take(number, None, |_, _| true);
         Some(taken?.0)
     }
 

@@ -12,7 +12,7 @@ import tempfile
 import time
 import traceback
 
-from lib import account, cases, check, module, nbdinfo
+from lib import account, afresh, cases, check, module, nbdinfo
 from lib.kmsg import Kmsg
 from lib.program import attempt
 
@@ -46,17 +46,11 @@ def run_one(name):
             print("--- the kernel log\n" + "\n".join(kmsg.lines()[-TAIL:]))
             print("=== " + cases.reason_of(error), flush=True)
             # A thread of this process may wait for I/O that is held, and could not be killed.
-            release_held()
+            afresh.release_held()
             os._exit(1)
     sys.stdout.flush()
     # Threads of servers in this process may still wait for something.
     os._exit(0)
-
-
-def release_held():
-    """Lets requests that wait for a server end."""
-    for letter in nbdinfo.devices() if module.is_loaded() else ():
-        nbdinfo.command(f"show_errs[{letter}]=1", f"timeout[{letter}]=1", f"connect_timeout[{letter}]=1")
 
 
 class Scenario:
@@ -149,14 +143,14 @@ class Scenario:
     def _clean_up(self):
         """Ends what was left, whatever state it is in."""
         _write(f"{CGROUP}/cgroup.kill", "1")
-        release_held()
+        afresh.release_held()
         try:
             check.until(lambda: not _members(), 60, f"the processes of {self.name} end")
         except check.Failure as failure:
             self.fail(str(failure), self._stacks())
         self._unmount()
         try:
-            self._reset()
+            afresh.reset_all()
             module.unload()
         except (check.Failure, OSError) as error:
             self.fail(f"clean-up: {error}", self._stacks())
@@ -167,10 +161,6 @@ class Scenario:
             places = [line.split()[1] for line in file if self.directory in line]
         for place in reversed(places):
             attempt("umount", place, limit=60)
-
-    def _reset(self):
-        for letter in nbdinfo.devices() if module.is_loaded() else ():
-            check.until(lambda device=letter: _try_reset(device), 30, f"device {letter} can be reset")
 
     def _compare(self, before):
         sockets, namespaces = before
@@ -196,14 +186,6 @@ def _settled_namespaces():
     with contextlib.suppress(check.Failure):
         check.until(lambda: account.namespaces() <= 1, 3, "network namespaces end", 0.05)
     return max(1, account.namespaces())
-
-
-def _try_reset(letter):
-    try:
-        nbdinfo.command(f"reset[{letter}]=1")
-    except OSError:
-        return False
-    return True
 
 
 def _members():

@@ -8,6 +8,8 @@ import os
 import socket
 
 from lib import check, nbd
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import MIB, Mirror
@@ -27,13 +29,14 @@ CHANNELS, LOST = 3, 5
 
 def run():
     for kinds in ([Nbdkit, QemuNbd], [Nbdkit, QemuNbd, Nbdkit]):
-        with Mirror(kinds=kinds, size=SIZE) as mirror:
+        with case(f"{len(kinds)} groups", reset_all), Mirror(kinds=kinds, size=SIZE) as mirror:
             for length, start, end in AREAS:
                 write(mirror, length, start, end)
             write_mapped(mirror, *MAPPED)
             mirror.disable()
             check_areas([*differing_blocks(mirror.stores)], f"{len(kinds)} groups")
-    sent_again()
+    with case("writes that are sent again", reset_all):
+        sent_again()
 
 
 def write(mirror, length, start, end):

@@ -4,6 +4,7 @@ smaller blocks. What can do less is refused: the channel does not come up, the l
 faulted, and when the old export is there again all becomes good."""
 
 from lib import check, nbd
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -66,14 +67,16 @@ def run():
             # From here on the group is added by hand: the keeper would be ever more patient.
             mirror.command("autoadd=0")
             for what, change, phrase in LESS:
-                come_back_with_less(mirror, kmsg, script, what, change, phrase)
-                traffic.wait_for(20, 20, f"after the export came back {what}")
+                with case(f"comes back {what}", lambda: mend(mirror, script)):
+                    come_back_with_less(mirror, kmsg, script, what, change, phrase)
+                    traffic.wait_for(20, 20, f"after the export came back {what}")
             for what, change in MORE:
-                come_back_with_more(mirror, what, change)
-                add_back(mirror)
-                traffic.wait_for(20, 20, f"while the export is {what}")
-                come_back_with_more(mirror, "old", {})
-                add_back(mirror)
+                with case(f"comes back {what}", lambda: mend(mirror, script)):
+                    come_back_with_more(mirror, what, change)
+                    add_back(mirror)
+                    traffic.wait_for(20, 20, f"while the export is {what}")
+                    come_back_with_more(mirror, "old", {})
+                    add_back(mirror)
             add_another(mirror, impostor)
         traffic.verify()
         mirror.disable()
@@ -84,6 +87,13 @@ def change_to(impostor, change):
     """What the server offers from now on."""
     for name, value in {**OLD, **change}.items():
         setattr(impostor, name, value)
+
+
+def mend(mirror, script):
+    """After a case that went wrong: the old export, and all channels."""
+    script.is_known = True
+    come_back_with_more(mirror, "old", {})
+    add_back(mirror)
 
 
 def come_back_with_less(mirror, kmsg, script, what, change, phrase):

@@ -3,6 +3,8 @@
 host looks the same, so the channel that connects again asks over the one that is left; it answers, and the group stays in sync."""
 
 from lib import check
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.program import attempt
@@ -14,7 +16,7 @@ TIMES = 4
 
 def run():
     for kind in (Nbdkit, NbdServer, QemuNbd):
-        with Mirror(kinds=[kind, Nbdkit], channels=2) as mirror, Kmsg() as kmsg:
+        with case(kind.__name__, reset_all), Mirror(kinds=[kind, Nbdkit], channels=2) as mirror, Kmsg() as kmsg:
             for number in range(TIMES):
                 # Past the page cache, and with no flush: what a crash would take.
                 mirror.disk.write(number * BLOCK, bytes([number + 1]) * BLOCK)

@@ -6,6 +6,8 @@ import os
 import signal
 
 from lib import check
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -23,7 +25,8 @@ def run():
     used_alike()
     read_alike()
     for how, kind in ((cut_at_server, lambda store: Impostor()), (kill_process, NbdServer), (cut_by_ss, Nbdkit)):
-        lose_one(how, kind)
+        with case(how.__name__, reset_all):
+            lose_one(how, kind)
     lose_all()
 
 

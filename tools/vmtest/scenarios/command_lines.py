@@ -5,6 +5,7 @@ changes nothing at all; one that cannot be obeyed ends the write, and what came 
 import os
 
 from lib import check, nbdinfo
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.refusal import Refusals
@@ -24,7 +25,8 @@ def run():
         with Mirror() as mirror:
             refusals = Refusals(kmsg)
             for text, number in MIXED:
-                refusals.expect(text, number, text[-40:])
+                with case(text[-40:]):
+                    refusals.expect(text, number, text[-40:])
             half_obeyed(mirror, kmsg)
             longest(refusals)
         all_at_once()
@@ -45,7 +47,9 @@ def longest(refusals):
     nbdinfo.raw(b"timeout[a]=9\n" * 315 + b"\n")
     nbdinfo.raw(b"\n" * 4096)
     for data in (b"timeout[a]=9\n" * 315 + b"\n\n", b"x" * 4097, b"\0" * 4097, b"y" * 1000000):
-        refusals.expect(data, E2BIG, f"{data[:20]!r} ({len(data)} bytes)", told=False)
+        what = f"{data[:20]!r} ({len(data)} bytes)"
+        with case(what):
+            refusals.expect(data, E2BIG, what, told=False)
 
 
 def all_at_once():

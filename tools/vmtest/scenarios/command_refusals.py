@@ -5,6 +5,8 @@ last error in the status, nothing changed, the device as good as before."""
 import os
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.program import run as run_program
@@ -33,7 +35,8 @@ def run():
 def without_device(refusals):
     """Commands that make no device, for one that there is not."""
     for line in ("enable[a]=1", "enable[a]=0", "setfaulty[a]=0", "hotadd[a]=0", "hotremove[a]=0", "disconnect[a]=0", "reset[a]=1"):
-        refusals.expect(line, ENODEV, told=False)
+        with case(f"{line}, no device", reset_all):
+            refusals.expect(line, ENODEV, told=False)
     check.equal(nbdinfo.devices(), [], "devices")
 
 
@@ -44,7 +47,8 @@ def disabled(refusals):
     refusals.expect("enable[a]=0", ENODEV)
     refusals.expect("disconnect[a]=0", ENOENT)
     for line in ("setfaulty[a]=0", "hotadd[a]=0", "hotremove[a]=0"):
-        refusals.expect(line, ENOENT)
+        with case(f"{line}, no disk"):
+            refusals.expect(line, ENOENT)
     nbdinfo.command("reset[a]=1")
     with Mirror(enable=False, size=(4 << 20) + 1024, settings=["blocksize=1024"]) as mirror:
         refusals.expect("blocksize[a]=4096", EINVAL)
@@ -59,7 +63,8 @@ def in_sync(refusals, mirror):
     refusals.expect("blocksize[a]=1024", EBUSY, "the same block size while enabled")
     for group in (2, 7):
         for verb in ("setfaulty", "hotadd", "hotremove", "disconnect"):
-            refusals.expect(f"{verb}[a]={group}", ENOENT)
+            with case(f"{verb}[a]={group}, no group"):
+                refusals.expect(f"{verb}[a]={group}", ENOENT)
     refusals.expect("hotadd[a]=0", EBUSY)
     refusals.expect("hotadd[a]=1 full", EBUSY)
     refusals.expect("hotremove[a]=1", EBUSY)
@@ -120,7 +125,7 @@ def while_open(refusals, mirror):
 def other_servers(refusals, mirror):
     """Servers that do not fit: another size for the group, too small for the device, odd; and too many channels."""
     for size, group, number in (((8 << 20), 1, EINVAL), (2 << 20, 2, EFBIG), ((4 << 20) + 512, 2, EINVAL)):
-        with Nbdkit(Store(f"of{size}", size)) as server:
+        with case(f"connect of {size} bytes"), Nbdkit(Store(f"of{size}", size)) as server:
             refusals.expect(
                 f"connect[a]={group} {server.endpoint} name={server.export}", number, phrase=r".*connect refused"
             )

@@ -5,6 +5,8 @@ import os
 import re
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.endpoint import Endpoint
 from lib.mirror import Mirror
 from lib.program import run as run_program
@@ -39,14 +41,20 @@ def spellings():
     nbdinfo.raw(b"\n \n")
 
 
+def nothing():
+    """There is nothing to mend: the next setting is not bound to this one."""
+
+
 def settings_and_blocksize():
     """Each setting takes its bounds; the block size shows."""
     with Mirror(enable=False) as mirror:
         for setting in SETTINGS:
-            mirror.command(setting)
+            with case(setting, nothing):
+                mirror.command(setting)
         for size in (512, 1024, 65536, 4096):
-            mirror.command(f"blocksize={size}")
-            check.equal(mirror.status().blocksize, size, "block size")
+            with case(f"blocksize={size}", nothing):
+                mirror.command(f"blocksize={size}")
+                check.equal(mirror.status().blocksize, size, "block size")
         mirror.command("blocksize=512", "enable=1")
         check.equal(mirror.status().blocks, (4 << 20) // 512, "blocks of 512")
 
@@ -118,7 +126,7 @@ def short_addresses():
         endpoint = Endpoint("tcp6" if ":" in host else "tcp4")
         endpoint.port = 10809
         store = Store("default", 1 << 20)
-        with Nbdkit(store, endpoint, plugin=["file", store.path]):
+        with case(address, reset_all), Nbdkit(store, endpoint, plugin=["file", store.path]):
             nbdinfo.command(f"connect[c]=7 {address}", "enable[c]=1")
             channel, = nbdinfo.status("c").channels
             shown = (channel.group, channel.addr, channel.name)

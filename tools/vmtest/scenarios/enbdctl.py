@@ -8,6 +8,7 @@ import shutil
 import subprocess
 
 from lib import check, module, nbdinfo
+from lib.cases import case
 from lib.mirror import Mirror
 from lib.program import attempt
 from lib.program import run as run_program
@@ -108,9 +109,10 @@ def bad_files():
         (b'device = "a"\n', "there is no group"),
         (good.replace(b"nbd:", b"nbds:"), "no TLS"),
     ):
-        with open(f"{ETC}/data.toml", "wb") as file:
-            file.write(text)
-        ctl("up data", status=USAGE, says=says)
+        with case(f"a file: {says}"):
+            with open(f"{ETC}/data.toml", "wb") as file:
+                file.write(text)
+            ctl("up data", status=USAGE, says=says)
     # A byte order mark is none of the text.
     with open(f"{ETC}/data.toml", "wb") as file:
         file.write("\ufeff".encode() + good)
@@ -120,7 +122,8 @@ def bad_files():
     ctl("up --all", status=USAGE, says='both have device = "a"')
     wrong = ("fail a 8", "fail a", "up", "set a", "connect a 0 127.0.0.1", "up data --all", "up data --source 0 --assume-equal")
     for line in wrong:
-        ctl(line, status=USAGE)
+        with case(line):
+            ctl(line, status=USAGE)
     check.equal(nbdinfo.devices(), [], "devices")
     forget()
 

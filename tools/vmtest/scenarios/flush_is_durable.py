@@ -5,6 +5,7 @@ stores of both groups, replayed up to each moment. Servers with FUA and without,
 import random
 
 from lib import check
+from lib.cases import case
 from lib.logged_store import LoggedStore, make_disks, remove_disks
 from lib.mirror import Mirror
 from lib.server import Nbdkit, NbdServer, QemuNbd
@@ -41,9 +42,10 @@ PAIRS = ((nbdkit, direct_qemu), (caching_nbdkit, plain_nbd_server))
 
 def run():
     for pair in PAIRS:
-        make_disks()
-        prove(pair)
-        remove_disks()
+        with case(" and ".join(make.__name__ for make in pair)):
+            make_disks()
+            prove(pair)
+            remove_disks()
 
 
 def prove(pair):

@@ -5,6 +5,7 @@ behind the address is replaced while another address stays up. One that leads to
 import os
 
 from lib import check
+from lib.cases import case
 from lib.endpoint import Endpoint
 from lib.kmsg import Kmsg
 from lib.loss import emptied, foreign
@@ -36,12 +37,13 @@ def addresses(mirror, kmsg, when):
     for lose in (foreign, emptied):
         store = Store(mirror.stores[0].name, SIZE)
         lose(store, None)
-        with Nbdkit(store) as stranger:
-            refused(mirror, kmsg, stranger, f"an address of a server that is {lose.__name__}, {when}")
+        what = f"an address of a server that is {lose.__name__}, {when}"
+        with case(what), Nbdkit(store) as stranger:
+            refused(mirror, kmsg, stranger, what)
     for transport in ("tcp4", "unix"):
-        with Nbdkit(mirror.stores[0], Endpoint(transport)) as twin:
+        what = f"an address of the same data by {transport} is taken, {when}"
+        with case(what), Nbdkit(mirror.stores[0], Endpoint(transport)) as twin:
             mirror.connect(0, channels=1, server=twin)
-            what = f"an address of the same data by {transport} is taken, {when}"
             check.that(all(c.is_up for c in mirror.status().channels), what)
             mirror.command(f"disconnect=0 {twin.endpoint}")
 

@@ -8,6 +8,7 @@ import random
 import struct
 
 from lib import check
+from lib.cases import case
 from lib.disk import Opened
 from lib.logged_store import LoggedStore, make_disks, remove_disks
 from lib.mirror import Mirror
@@ -32,9 +33,10 @@ def nbd_server(store):
 
 def run():
     for pair, has_fua in (((caching_nbdkit, nbd_server), True), ((caching_nbdkit, plain_nbd_server), False)):
-        make_disks()
-        prove(pair, has_fua)
-        remove_disks()
+        with case(" and ".join(make.__name__ for make in pair)):
+            make_disks()
+            prove(pair, has_fua)
+            remove_disks()
 
 
 def prove(pair, has_fua):

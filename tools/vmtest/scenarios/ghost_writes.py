@@ -5,6 +5,7 @@ it out then: at once, or while its group is away. When the group is in sync agai
 import os
 
 from lib import check
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -22,7 +23,8 @@ def run():
     impostor = Impostor(sloth, size=SIZE)
     with Mirror(kinds=[Nbdkit, lambda store: impostor], size=SIZE, settings=["timeout=3"]) as mirror, Kmsg() as kmsg:
         for when in ("at once", "when the group is faulty", "after more writes"):
-            haunt(mirror, kmsg, sloth, when)
+            with case(f"a ghost {when}"):
+                haunt(mirror, kmsg, sloth, when)
         mirror.disable()
         check.that(mirror.servers[0].store.read(0, SIZE) == bytes(impostor.data), "both groups hold the same in the end")
 

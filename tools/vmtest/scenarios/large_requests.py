@@ -5,6 +5,8 @@ is what it said that it takes."""
 import random
 
 from lib import check, nbd
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.mirror import Mirror
 from lib.server import KINDS
@@ -16,7 +18,7 @@ MIB = 1 << 20
 def run():
     data = random.Random(3).randbytes(32 * MIB)
     for kind in KINDS:
-        with Mirror(kinds=[kind], size=36 * MIB) as mirror, mirror.disk.open() as disk:
+        with case(kind.__name__, reset_all), Mirror(kinds=[kind], size=36 * MIB) as mirror, mirror.disk.open() as disk:
             for size in (1, 4, 32):
                 offset = MIB + 512 * size
                 disk.write(offset, data[-size * MIB:])

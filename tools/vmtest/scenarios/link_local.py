@@ -5,6 +5,7 @@ command, and is looked up at each connect, so that the channels come back when t
 import os
 
 from lib import check, nbdinfo
+from lib.cases import case
 from lib.disk import Disk
 from lib.endpoint import Endpoint
 from lib.kmsg import Kmsg
@@ -63,9 +64,10 @@ def refusals(mirror, endpoint):
         ("%far0", ENODEV, "no such network interface"),
         ("%0123456789abcdef", EINVAL, "malformed interface name"),
     ):
-        with check.refused(number, f"connect to fe80::2{zone}"):
-            mirror.command(f"connect=2 [fe80::2{zone}]:{endpoint.port} name={name}")
-        check.that(reason in mirror.status().error, f"the error says why: {mirror.status().error!r}")
+        with case(f"connect to fe80::2{zone}"):
+            with check.refused(number, f"connect to fe80::2{zone}"):
+                mirror.command(f"connect=2 [fe80::2{zone}]:{endpoint.port} name={name}")
+            check.that(reason in mirror.status().error, f"the error says why: {mirror.status().error!r}")
 
 
 def come_and_go(mirror, kmsg):

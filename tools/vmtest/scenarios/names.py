@@ -5,6 +5,8 @@ escapes, the status and the log show it so that it can be typed back, and a bad 
 import os
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.disk import Disk
 from lib.endpoint import Endpoint
 from lib.kmsg import Kmsg
@@ -39,10 +41,11 @@ def exports():
             file.write(bytes([number]) * SIZE)
     with Nbdkit(store) as server, Kmsg() as kmsg:
         for number, name in enumerate(NAMES):
-            nbdinfo.command(f"connect[a]=0 {server.endpoint} name={spell(name)}", "enable[a]=1")
-            check.equal(nbdinfo.status().channels[0].name, spell(name), f"the export {name!r} as shown")
-            check.equal(Disk("a").read(0, 4096), bytes([number]) * 4096, f"what the export {name!r} holds")
-            nbdinfo.command("enable[a]=0", "reset[a]=1")
+            with case(f"the export {name!r}", reset_all):
+                nbdinfo.command(f"connect[a]=0 {server.endpoint} name={spell(name)}", "enable[a]=1")
+                check.equal(nbdinfo.status().channels[0].name, spell(name), f"the export {name!r} as shown")
+                check.equal(Disk("a").read(0, 4096), bytes([number]) * 4096, f"what the export {name!r} holds")
+                nbdinfo.command("enable[a]=0", "reset[a]=1")
         needless = "".join(f"\\{byte:03o}" for byte in b"disk")
         nbdinfo.command(f"connect[a]=0 {server.endpoint} name={needless}")
         check.equal(nbdinfo.status().channels[0].name, "disk", "an export in needless escapes as shown")
@@ -55,7 +58,7 @@ def refusals(server):
     """What is no spelling."""
     line = f"connect[b]=0 {server.endpoint} name="
     for bad in ("VM\\ disk", "a\\", "\\04", "\\000", "\\400", "\\x41", "\\\\"):
-        with check.refused(EINVAL, f"name={bad}"):
+        with case(f"name={bad}", reset_all), check.refused(EINVAL, f"name={bad}"):
             nbdinfo.command(line + bad)
     with check.refused(EINVAL, "a blank"):
         nbdinfo.command(line + "VM disk 1")

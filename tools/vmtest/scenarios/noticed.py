@@ -6,6 +6,7 @@ import random
 
 from lib import check
 from lib.book import Book, spread
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.loss import emptied, quarter_emptied, rolled_back
 from lib.mirror import MIB, Mirror
@@ -25,13 +26,12 @@ def run():
     with Mirror(size=SIZE) as mirror, Kmsg() as kmsg:
         book = Book(mirror.disk)
         book.write(*spread(SIZE, PLACES))
-        noticed = {}
         for lose, last in KINDS:
-            name = f"{lose.__name__}, {last} writes before" if last else lose.__name__
-            noticed[name] = sum(draw(mirror, kmsg, book, lose, dice.sample(range(SIZE // BLOCK), last)) for _ in range(DRAWS))
+            with case(f"{lose.__name__}, {last} writes before", mirror.wait_in_sync):
+                noticed = [draw(mirror, kmsg, book, lose, dice.sample(range(SIZE // BLOCK), last)) for _ in range(DRAWS)]
+                check.that(all(noticed), f"the loss was noticed in each draw: {noticed}")
         book.verify("in the end")
         mirror.check_same()
-    check.equal(noticed, dict.fromkeys(noticed, DRAWS), "draws in which the loss was noticed")
 
 
 def draw(mirror, kmsg, book, lose, last):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 
 from lib import check, nbdinfo
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.program import attempt
@@ -57,15 +58,17 @@ def run():
             (EACCES, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"),
         ):
             what = " ".join(words)
-            result = attempt(*words, "python3", "-c", WRITER, nbdinfo.PATH, *LINES)
-            check.equal(result.returncode, 0, f"{what}: {result.stderr}")
-            check.equal([int(word) for word in result.stdout.split()], [number] * len(LINES), f"errnos, {what}")
-            check.equal(snapshot(), before, f"status, {what}")
-            check.equal(mirror.status().last_error, 0, f"last error, {what}")
-            check.equal(kmsg.lines("enbd:"), [], f"lines of the log, {what}")
+            with case(what):
+                result = attempt(*words, "python3", "-c", WRITER, nbdinfo.PATH, *LINES)
+                check.equal(result.returncode, 0, f"{what}: {result.stderr}")
+                check.equal([int(word) for word in result.stdout.split()], [number] * len(LINES), f"errnos, {what}")
+                check.equal(snapshot(), before, f"status, {what}")
+                check.equal(mirror.status().last_error, 0, f"last error, {what}")
+                check.equal(kmsg.lines("enbd:"), [], f"lines of the log, {what}")
         for words in NO_ADMINS:
-            opened_by_others(words, before)
-            written_by_others(words, before)
+            with case("a file passed on, " + " ".join(words)):
+                opened_by_others(words, before)
+                written_by_others(words, before)
         check.equal(kmsg.lines("enbd:"), [], "lines of the log, files that were passed on")
         opened_by_root(mirror)
         mirror.disk.write(0, b"p" * 65536)

@@ -3,6 +3,8 @@
 rotation; 512-byte blocks where a server says nothing; never more than 4 MiB; stable pages always."""
 
 from lib import check, nbd, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.disk import Disk
 from lib.impostor import Impostor
 
@@ -31,7 +33,8 @@ CASES = (
 
 def run():
     for groups, limits in CASES:
-        see_limits(groups, limits)
+        with case(f"flags and blocks {groups}", reset_all):
+            see_limits(groups, limits)
     zeroes_are_offered()
 
 

@@ -4,6 +4,8 @@
 import os
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.disk import Disk
 from lib.mirror import Mirror
 from lib.server import KINDS, Nbdkit
@@ -12,8 +14,10 @@ from lib.store import Store
 
 def run():
     for kind in KINDS:
-        serve(kind)
-    beside_writable()
+        with case(kind.__name__, reset_all):
+            serve(kind)
+    with case("beside a writable one", reset_all):
+        beside_writable()
 
 
 def serve(kind):

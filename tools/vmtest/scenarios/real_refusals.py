@@ -2,6 +2,8 @@
 """What real servers refuse: an unknown export by name, an export that needs TLS; and a server that dies while it is asked."""
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.program import run as run_program
 from lib.server import KINDS, Nbdkit
@@ -13,12 +15,13 @@ ENOENT, EACCES, EINVAL = 2, 13, 22
 def run():
     with Kmsg() as kmsg:
         for kind in KINDS:
-            with kind(Store("there", 4 << 20)) as server:
+            with case(kind.__name__, reset_all), kind(Store("there", 4 << 20)) as server:
                 # nbd-server and nbdkit may answer a name that they do not know in other words, but not by an open export.
                 refuse(kmsg, server, (ENOENT, EINVAL), "name=elsewhere", "unknown|invalid")
                 nbdinfo.command(f"connect[a]=0 {server.endpoint} name=there", "enable[a]=1")
                 nbdinfo.command("reset[a]=1")
-        needs_tls(kmsg)
+        with case("TLS", reset_all):
+            needs_tls(kmsg)
 
 
 def refuse(kmsg, server, number, words, phrase):

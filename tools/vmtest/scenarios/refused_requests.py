@@ -5,6 +5,7 @@ marked, a read is taken from the other group. With one group alone the error is 
 import os
 
 from lib import check, nbd
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -13,7 +14,7 @@ from lib.trap import Trap, refusal
 
 KIB = 1024
 SIZE = 1 << 20
-ERRORS = (nbd.EIO, nbd.ENOSPC, nbd.EPERM, nbd.EINVAL, nbd.ENOMEM, 4711)
+ERRORS = (nbd.EIO, nbd.ENOSPC, nbd.EPERM, nbd.EINVAL, nbd.ENOMEM, 4711, 0xFFFFFFFF)
 EPERM, EIO, EINVAL, ENOSPC = 1, 5, 22, 28
 
 
@@ -22,8 +23,9 @@ def run():
     with Impostor(trap, size=SIZE) as impostor, Kmsg() as kmsg:
         with Mirror(kinds=[lambda store: impostor, Nbdkit], size=SIZE, settings=["autoadd=0"]) as mirror:
             for error in ERRORS:
-                write_refused(mirror, kmsg, trap, error)
-                read_refused(mirror, trap, error)
+                with case(f"error {error}", lambda: mend(mirror, trap)):
+                    write_refused(mirror, kmsg, trap, error)
+                    read_refused(mirror, trap, error)
             zeroes_refused(mirror, trap)
             flush_refused(mirror, trap)
             resync_flush_refused(mirror, kmsg, trap)
@@ -32,6 +34,14 @@ def run():
     both_refuse()
     flush_refused_alone()
     alone()
+
+
+def mend(mirror, trap):
+    """After a case that went wrong: an honest server, whose group is in sync."""
+    trap.set(None, None)
+    if mirror.status().mark(0):
+        mirror.hotadd(0)
+    mirror.wait_in_sync()
 
 
 def write_refused(mirror, kmsg, trap, error):

@@ -5,6 +5,7 @@ leaves its blocks marked, and a later hotadd copies what is left."""
 import os
 
 from lib import check
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.server import Nbdkit
@@ -18,19 +19,25 @@ def run():
     settings = ["blocksize=1024", "autoadd=0", "timeout=3"]
     with Mirror(size=SIZE, settings=settings, kinds=[Nbdkit] * 3, channels=1) as mirror, Kmsg() as kmsg:
         for how in (by_setfaulty, by_disconnect, by_death, by_death_of_the_source):
-            with Traffic(blocks=64) as traffic:
-                start_slowly(mirror)
-                traffic.wait_for(20, 30, f"during the resync, {how.__name__}")
-                kmsg.forget()
-                how(mirror)
-                left = mirror.wait_until(lambda s: not s.resyncs and s.mark(1) == "F", 20, f"the resync ends, {how.__name__}")
-                check.between(left.dirty_columns[1], 1, SIZE // 1024, f"blocks still marked, {how.__name__}")
-                check.equal(len(kmsg.lines(r"nbd_resync of group 1 .* copied \d+ blocks")), 1, "summaries of the resync")
-                traffic.wait_for(20, 30, f"after the resync was cut short, {how.__name__}")
-                bring_back(mirror)
-            traffic.verify()
+            with case(how.__name__):
+                interrupt(mirror, kmsg, how)
         by_disable(mirror)
         mirror.check_same()
+
+
+def interrupt(mirror, kmsg, how):
+    """One way to cut a resync short, with users meanwhile."""
+    with Traffic(blocks=64) as traffic:
+        start_slowly(mirror)
+        traffic.wait_for(20, 30, f"during the resync, {how.__name__}")
+        kmsg.forget()
+        how(mirror)
+        left = mirror.wait_until(lambda s: not s.resyncs and s.mark(1) == "F", 20, f"the resync ends, {how.__name__}")
+        check.between(left.dirty_columns[1], 1, SIZE // 1024, f"blocks still marked, {how.__name__}")
+        check.equal(len(kmsg.lines(r"nbd_resync of group 1 .* copied \d+ blocks")), 1, "summaries of the resync")
+        traffic.wait_for(20, 30, f"after the resync was cut short, {how.__name__}")
+        bring_back(mirror)
+    traffic.verify()
 
 
 def start_slowly(mirror):

@@ -5,6 +5,8 @@ addresses is taken, and told of as soon as a write shows it. Two stores that hol
 import os
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.endpoint import Endpoint
 from lib.kmsg import Kmsg
 from lib.mirror import MIB, Mirror
@@ -23,7 +25,8 @@ def run():
     with Kmsg() as kmsg:
         one_address(kmsg)
         for transport in ("tcp4", "unix"):
-            two_addresses(kmsg, transport)
+            with case(f"two addresses, {transport}", reset_all):
+                two_addresses(kmsg, transport)
         two_stores(kmsg)
 
 

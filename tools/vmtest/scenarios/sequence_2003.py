@@ -7,8 +7,12 @@ import os
 import re
 
 from lib import check
+from lib.afresh import reset_all
+from lib.cases import case
+from lib.disk import Disk
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
+from lib.program import attempt
 from lib.program import run as run_program
 from lib.server import KINDS
 
@@ -17,7 +21,14 @@ LIMIT_S = 240
 
 def run():
     for kinds in itertools.combinations_with_replacement(KINDS, 2):
-        replay(kinds)
+        with case(" and ".join(kind.__name__ for kind in kinds), mend):
+            replay(kinds)
+
+
+def mend():
+    """After a case that went wrong: no mount, and no device."""
+    attempt("umount", Disk("b").path)
+    reset_all()
 
 
 def replay(kinds):

@@ -3,6 +3,7 @@
 by itself, and all of it is compared. What is equal is not written; what somebody else has written there is gone afterwards."""
 
 from lib import check, nbd
+from lib.cases import case
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import MIB, Mirror
@@ -19,7 +20,8 @@ def run():
     impostor = Impostor(size=SIZE)
     with Mirror(kinds=[Nbdkit, lambda store: impostor], size=SIZE) as mirror, Kmsg() as kmsg:
         for odd in (b"", b"odd" * 1024):
-            come_back(mirror, kmsg, impostor, odd)
+            with case(f"{len(odd)} odd bytes"):
+                come_back(mirror, kmsg, impostor, odd)
         mirror.disable()
         check.that(mirror.servers[0].store.snapshot() == bytes(impostor.data), "both groups hold the same")
 

@@ -4,6 +4,7 @@
 
 from lib import check
 from lib.book import Book, spread
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.loss import emptied, foreign, rolled_back
 from lib.mirror import MIB, Mirror
@@ -31,7 +32,8 @@ def lost(how, losses):
         if how is at_once:
             nothing_lost(mirror, kmsg, book)
         for lose in losses:
-            come_back(mirror, kmsg, book, how, lose)
+            with case(f"{lose.__name__}, {how.__name__}"):
+                come_back(mirror, kmsg, book, how, lose)
         book.verify("in the end")
         mirror.check_same()
 

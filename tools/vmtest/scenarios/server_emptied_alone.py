@@ -4,6 +4,7 @@ channel comes up, the status and the log say why, requests are held. When the ri
 
 from lib import check
 from lib.book import Book, spread
+from lib.cases import case
 from lib.errand import Errand
 from lib.kmsg import Kmsg
 from lib.loss import emptied, foreign, rolled_back
@@ -31,7 +32,9 @@ def only_group(kind):
         book = Book(mirror.disk)
         book.write(*spread(SIZE, 8))
         for lose in LOSSES:
-            stand_in(mirror, kmsg, book, f"{lose.__name__}, the only group, {kind.__name__}", lose)
+            what = f"{lose.__name__}, the only group, {kind.__name__}"
+            with case(what):
+                stand_in(mirror, kmsg, book, what, lose)
 
 
 def last_in_sync():

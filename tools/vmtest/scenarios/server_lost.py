@@ -5,6 +5,8 @@ missed marked, and is brought back by itself, or by the administrator where auto
 import itertools
 
 from lib import check
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
 from lib.server import KINDS, Nbdkit
@@ -15,7 +17,8 @@ LIMIT_S = 240
 
 def run():
     for kind, autoadd in itertools.chain(((kind, 1) for kind in KINDS), [(Nbdkit, 0)]):
-        die(kind, autoadd)
+        with case(f"{kind.__name__}, autoadd {autoadd}", reset_all):
+            die(kind, autoadd)
     stop_answering()
 
 

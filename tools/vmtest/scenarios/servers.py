@@ -6,6 +6,8 @@ import os
 import random
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.disk import Disk
 from lib.endpoint import TRANSPORTS, Endpoint
 from lib.server import KINDS
@@ -19,7 +21,8 @@ SIZE = 4 * MIB
 def run():
     for kind in KINDS:
         for transport in TRANSPORTS:
-            serve_over(kind, transport)
+            with case(f"{kind.__name__} over {transport}", reset_all):
+                serve_over(kind, transport)
 
 
 def serve_over(kind, transport):

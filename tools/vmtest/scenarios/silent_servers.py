@@ -10,6 +10,7 @@ import time
 
 from lib import check, nbd, nbdinfo
 from lib.bystander import Bystander
+from lib.cases import case
 from lib.endpoint import Endpoint
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
@@ -57,13 +58,19 @@ SCRIPTS = (
 def run():
     with Bystander() as bystander, Kmsg() as kmsg:
         for what, script in SCRIPTS:
-            with Impostor(script) as server:
+            with case(what, forget_device), Impostor(script) as server:
                 time_out(kmsg, server.endpoint, what)
         not_accepting(kmsg)
         black_hole(kmsg)
         one_too_many(kmsg)
         while_waiting(bystander)
         unix_not_accepting()
+
+
+def forget_device():
+    """After a case that went wrong: there is no device b."""
+    if nbdinfo.status("b"):
+        nbdinfo.command("reset[b]=1")
 
 
 def time_out(kmsg, endpoint, what, name="x", channels=2):

@@ -5,6 +5,8 @@ block size has the blocks that it should; the last block can be read and written
 import os
 
 from lib import check, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.mirror import Mirror
 from lib.server import Nbdkit
 from lib.store import Store, check_same
@@ -16,7 +18,8 @@ MOST_BLOCKS = 1 << 36
 
 def run():
     for sizes, block in (((4096, 3072, 5120), 4096), ((100, 100), 512), ((8, 64), 4096), ((128, 65536), 65536), ((4096,), 65536)):
-        over(sizes, block)
+        with case(f"stores of {sizes} KiB with blocks of {block}", reset_all):
+            over(sizes, block)
     smaller_than_a_block()
     too_many_blocks()
 
@@ -57,7 +60,9 @@ def smaller_than_a_block():
 def too_many_blocks():
     """A server that claims to have more blocks than a device may have; larger blocks help, and the most that there may be do."""
     for size, block in ((MOST_BLOCKS * 512 + 1024, 1024), (MOST_BLOCKS * 512, 512)):
-        with Nbdkit(Store("huge", 512), plugin=["memory", f"size={size}"]) as server:
+        with case(f"{size} bytes, blocks of {block}", reset_all), Nbdkit(
+            Store("huge", 512), plugin=["memory", f"size={size}"]
+        ) as server:
             nbdinfo.command("blocksize[a]=512", f"connect[a]=0 {server.endpoint}")
             if size > MOST_BLOCKS * 512:
                 with check.refused(EFBIG, "more blocks than there may be"):

@@ -5,6 +5,8 @@ servers that lack FUA, WRITE_ZEROES or FLUSH, for which the module has to make u
 import os
 
 from lib import check, module, nbd, nbdinfo
+from lib.afresh import reset_all
+from lib.cases import case
 from lib.disk import Disk
 from lib.impostor import Impostor
 
@@ -21,10 +23,11 @@ def run():
         (nbd.SEND_TRIM, {"fua": forced, "zero": ["write_zeroes"], "flush": ["flush"]}),
         (nbd.SEND_FLUSH | nbd.SEND_FUA, {"fua": ["write"], "zero": ["write_zeroes"], "flush": []}),
     ):
-        with Impostor(flags=nbd.ALL_FLAGS & ~missing) as server:
+        what = f"a server without {missing:#x}"
+        with case(what, reset_all), Impostor(flags=nbd.ALL_FLAGS & ~missing) as server:
             nbdinfo.command(f"connect[a]=0 {server.endpoint} name={server.export}", "enable[a]=1")
             module.wait_looked_at()
-            see_commands(server, expected, f"server without {missing:#x}")
+            see_commands(server, expected, what)
             nbdinfo.command("enable[a]=0", "reset[a]=1")
 
 
