@@ -159,6 +159,20 @@ impl Health {
         matches!(self.record(), Record::Doubted | Record::Both)
     }
 
+    /// Whether a flush that has ended makes durable all that was noted as unflushed before it began.
+    ///
+    /// While somebody marks, none does. He has taken the record already, so that what happens from
+    /// then on counts anew, and takes out what is noted afterwards. A flush that began in between
+    /// could clear what it does not cover before he comes to it:
+    ///
+    /// ```text
+    /// marks   disown()            takes the record                  takes out what is noted: nothing
+    /// flush              begins                      ends, clears
+    /// ```
+    pub fn is_flushed_by_one(self) -> bool {
+        !self.is_doubted() && self.0 & MARKING == 0
+    }
+
     /// Whether the map may lack blocks that the group has lost.
     pub fn is_unmarked(self) -> bool {
         self.record() != Record::Sound || self.0 & MARKING != 0

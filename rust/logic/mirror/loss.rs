@@ -134,7 +134,7 @@ pub trait Losses: World {
                 let covers_all = self
                     .core()
                     .group(group)
-                    .is_some_and(|g| !g.health().is_doubted());
+                    .is_some_and(|g| g.health().is_flushed_by_one());
                 if let Some(ownership) = transfer.owns_flush {
                     unflushed.end_flush(ownership, covers_all);
                 }

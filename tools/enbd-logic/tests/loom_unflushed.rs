@@ -14,7 +14,10 @@
 mod loom_common;
 
 use enbd_logic::{
-    logic::unflushed::{Ownership, Unflushed, WORDS},
+    logic::{
+        mirror::{Health, HealthEvent},
+        unflushed::{Ownership, Unflushed, WORDS},
+    },
     sync::Word,
 };
 use loom::{sync::Arc, thread};
@@ -194,4 +197,70 @@ fn a_flush_clears_nothing_of_the_next_one() {
             assert_eq!(lose(regions), [3]);
         },
     );
+}
+
+/// A group that is doubted: no FLUSH covers what is noted.
+struct Group {
+    regions: Arc<Regions>,
+    health: Word,
+}
+
+impl Group {
+    fn happened(&self, event: HealthEvent) {
+        let mut old = self.health.load();
+        loop {
+            let new = Health::from_bits(old).after(event).bits();
+            match self.health.compare_exchange(old, new) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// As `Losses::mark_unflushed`.
+    fn mark(&self) -> Vec<u64> {
+        self.happened(HealthEvent::MarkingBegan);
+        self.regions.disown();
+        self.happened(HealthEvent::RecordTaken);
+        let lost = lose(&self.regions);
+        self.happened(HealthEvent::MarkingEnded);
+        lost
+    }
+
+    /// A FLUSH of a request that has seen the group in sync.
+    fn flush(&self) {
+        let owner = self.regions.begin_flush();
+        let covers = Health::from_bits(self.health.load()).is_flushed_by_one();
+        end(&self.regions, owner, covers);
+    }
+}
+
+/// A FLUSH that begins and ends while a doubted group is marked clears nothing that it does not
+/// cover.
+#[test]
+fn what_no_flush_covers_is_reported_beside_one() {
+    for exchanged in [false, true] {
+        explore(Some(2), move || {
+            let group = Arc::new(Group {
+                regions: regions(),
+                health: Word::new(Health::default().after(HealthEvent::FlushVoid).bits()),
+            });
+            group.regions.note(3, 3);
+            // An earlier one that covered nothing.
+            let owner = group.regions.begin_flush();
+            end(&group.regions, owner, false);
+            let shared = group.clone();
+            let lost = if exchanged {
+                let thread = thread::spawn(move || shared.mark());
+                group.flush();
+                thread.join().unwrap()
+            } else {
+                let thread = thread::spawn(move || shared.flush());
+                let lost = group.mark();
+                thread.join().unwrap();
+                lost
+            };
+            assert!(lost.contains(&3), "a region was missed: {lost:?}");
+        });
+    }
 }
