@@ -7,10 +7,13 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture install help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
+
+install: ## enbd.ko to where modprobe finds it, for the kernel of KDIR
+	@scripts/install "$(KDIR)"
 
 clean: ## removes what was built here; the cache stays
 	@rm -rf results .tmp_versions

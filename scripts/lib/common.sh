@@ -49,7 +49,7 @@ need_space() {
 
 open_cache() {
 	mkdir -p "$ENBD_CACHE/locks" "$ENBD_CACHE/run" "$ENBD_CACHE/known" 2>/dev/null || true
-	[[ -w $ENBD_CACHE/locks ]] || die "cannot write to the cache $ENBD_CACHE (root can; another place: ENBD_CACHE=DIR)"
+	[[ -w $ENBD_CACHE/locks ]] || die "cannot write to the cache $ENBD_CACHE: try sudo $0"
 	ENBD_CACHE=$(cd "$ENBD_CACHE" && pwd -P)
 	clear_leftovers
 }

@@ -169,12 +169,19 @@ unpack_source() {
 # check_config CONFIG: can this kernel take Rust modules, and has the lab the compilers that it was built with?
 check_config() {
 	local rustc
-	grep -q '^CONFIG_RUST=y' "$1" || die "kernel $RELEASE was built without CONFIG_RUST: it cannot take a Rust module"
+	grep -q '^CONFIG_RUST=y' "$1" || no_rust "$RELEASE"
 	COMPILER=$(sed -En 's/^CONFIG_CC_VERSION_TEXT="([^ ]+) .*/\1/p' "$1")
 	in_lab which "$COMPILER" >/dev/null || die "kernel $RELEASE was built by $COMPILER, which the lab has not"
 	rustc=$(sed -En 's/^CONFIG_RUSTC_VERSION_TEXT="(.*)"/\1/p' "$1")
 	[[ $rustc == "$(in_lab rustc --version)" ]] ||
 		die "kernel $RELEASE was built by $rustc, the lab has $(in_lab rustc --version)"
+}
+
+# no_rust RELEASE: what to do then.
+no_rust() {
+	die "kernel $1 was built without CONFIG_RUST: it cannot take a Rust module. The kernel of Debian 13's backports can:"$'\n' \
+		"   echo 'deb $ENBD_MIRROR trixie-backports main' >/etc/apt/sources.list.d/backports.list"$'\n' \
+		"   apt update && apt install -t trixie-backports linux-image-amd64 && reboot"
 }
 
 # check_tree DIR: has the tree kept CONFIG_RUST, and does it export the Rust symbols that the stock kernel exports?
