@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture install help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture install deb deb-check help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -59,6 +59,12 @@ simulate: ## the decisions under faults and a seeded schedule, for STEPS=n from 
 
 enbdctl: ## the administrator's tool with manual and completions, into tools/target/enbdctl
 	@scripts/enbdctl
+
+deb: ## Debian 13 packages, into results/packages; KERNELS="RELEASE ..." for other kernels than the VM's, or "none"
+	@scripts/package $(KERNELS)
+
+deb-check: ## are they clean, reproducible, and do they work?
+	@scripts/package-check
 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test

@@ -12,6 +12,13 @@ LAB_PACKAGES=(
 # What draws the documentation, in a tree of its own: only who wants to see it pays for that.
 DOCS_PACKAGES=(python3-sphinx graphviz fonts-dejavu-core)
 
+# What makes the packages, in a tree of its own, too: the compilers of the lab, Debian's packaging tools, and what judges
+# units, rules and packages.
+DEB_PACKAGES=(
+	debhelper dh-dkms dkms lintian dpkg-dev rustc cargo bindgen libclang-19-dev gcc-14 gcc libc6-dev make
+	libelf1t64 libssl3t64 xz-utils kmod systemd udev ca-certificates
+)
+
 # What the lab takes from backports: the kernel, a QEMU whose TCG can run SMP guests, and elfutils and seabios, which
 # the former two need in matching versions. Everything else, rustc above all, is Debian 13's own.
 lab_preferences() {
@@ -59,6 +66,25 @@ ensure_docs_lab() {
 make_docs_lab() {
 	need_space 600 "the documentation's tools"
 	debian_tree "$1" "the documentation's tools" "${DOCS_PACKAGES[*]}"
+}
+
+# ensure_deb_lab: makes the tree that makes packages if needed, and sets LAB to it.
+ensure_deb_lab() {
+	local key
+	open_cache
+	key=$( (printf '%s\n' "$ENBD_MIRROR" "${DEB_PACKAGES[@]}" && lab_preferences) | sha256sum | cut -c 1-12)
+	LAB=$ENBD_CACHE/deb-$key
+	export LAB
+	[[ -d $LAB ]] || need_root
+	cached "$LAB" make_deb_lab
+}
+
+make_deb_lab() {
+	need_space 2500 "the packaging tools"
+	debian_tree "$1" "the packaging tools" "${DEB_PACKAGES[*]}" \
+		--setup-hook="mkdir -p \"\$1\"/etc/apt/preferences.d" \
+		--setup-hook="echo '$(lab_preferences)' >\"\$1\"/etc/apt/preferences.d/enbd" \
+		-- "deb $ENBD_MIRROR trixie-backports main"
 }
 
 # debian_tree DIR WHAT PACKAGES [OPTION...] [-- SOURCE...]: makes a Debian 13 tree.

@@ -47,6 +47,7 @@ make_payload() {
 	fi
 	add_module "$tree"
 	add_tool "$tree"
+	add_packages "$tree"
 	pack "$tree"
 }
 
@@ -71,6 +72,15 @@ add_module() {
 	cp "$BOOT/lib/modules/$RELEASE/"modules.{order,builtin}* "$modules/"
 	in_lab depmod -b "$1" "$RELEASE"
 	rm "$modules/kernel"
+}
+
+# add_packages TREE: what `make deb` made, if the job says that it wants it.
+add_packages() {
+	[[ -f $1/enbd/job ]] && head -n 5 "$1/enbd/job" | grep -qx '# vm: with packages' || return 0
+	mkdir -p "$1/root/packages"
+	cp "$ENBD_REPO"/results/packages/*.deb "$1/root/packages/" || die "there are no packages: make deb"
+	# Metadata for compilers, which the VM has not.
+	rm -f "$1"/root/packages/linux-rust-*.deb
 }
 
 # add_tool TREE: enbdctl where the PATH finds it, without what only a debugger reads.
