@@ -31,6 +31,10 @@ use core::ops::DerefMut;
 /// and what was on its way may take to arrive, in milliseconds.
 pub const QUARANTINE_MS: u64 = 5000;
 
+/// How long the answer to a write is waited for at most where nobody waits for it, in milliseconds. A
+/// server that has forgotten one keeps its group out of service until then.
+const FORGOTTEN_MS: u64 = 6 * 60 * 60 * 1000;
+
 /// What is left of a connection that has ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Rest {
@@ -224,8 +228,12 @@ where
             let rest = Rest::Silent;
             return (None, HangUp::NoMore(Await { rest, ..wait }));
         }
-        let waited_ms = around.now_ms().saturating_sub(wait.since_ms);
-        if !wait.given_up && waited_ms >= around.timeout_ms() {
+        let limit_ms = if wait.given_up {
+            FORGOTTEN_MS
+        } else {
+            around.timeout_ms()
+        };
+        if around.now_ms().saturating_sub(wait.since_ms) >= limit_ms {
             return (None, HangUp::no_more(wait));
         }
         match self.collect() {

@@ -454,13 +454,29 @@ fn late(bed: &Bed, at_ms: u64) {
 }
 
 #[test]
-fn with_another_group_the_answer_is_waited_for_without_limit() {
+fn with_another_group_the_answer_is_waited_for_long_after_users_have_gone_on() {
     let bed = Bed {
         spare: true,
         ..Bed::new()
     };
     late(&bed, 100_000);
     let expected = [(0, Suspect), (0, Ended(0, LOST_OPEN)), (100_000, Cleared)];
+    assert_eq!(hangs(bed), expected);
+}
+
+#[test]
+fn a_write_that_the_server_has_forgotten_does_not_keep_its_group_out_for_ever() {
+    let bed = Bed {
+        spare: true,
+        ..Bed::new()
+    };
+    let hours_ms = 6 * 60 * 60 * 1000;
+    let expected = [
+        (0, Suspect),
+        (0, Ended(0, LOST_OPEN)),
+        (hours_ms, Aborted),
+        (hours_ms + 5000, Cleared),
+    ];
     assert_eq!(hangs(bed), expected);
 }
 
