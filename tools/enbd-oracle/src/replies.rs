@@ -2,12 +2,23 @@
 
 //! Any bytes from a server in the transmission phase, cut in any way.
 //!
-//! What `rust/channel/receive.rs` does around the parser is retold with a table of requests that are
-//! on their way: cookies 1 to 16, of which the odd ones are reads.
+//! The session of a connection takes them, with requests on their way in the slots 1 to 16, of which
+//! the odd ones are reads. What it has to make of them is told a second time, in the plainest way.
 
-use enbd_logic::logic::wire::reply::{self, NbdError, Reply, ReplyReason, REPLY_LEN};
+use enbd_logic::logic::{
+    ids::{ChannelId, SLOTS},
+    session::{
+        Around, Debt, DownReason, Event, Outcome, Received, Session, Slot, Slots, Step, Table,
+        Transfer, INBOX_LEN,
+    },
+    wire::{
+        reply::{self, NbdError, Reply, ReplyReason, REPLY_LEN},
+        request::{Command, CommandFlags},
+    },
+};
+use std::cell::{Cell, RefCell};
 
-/// Cookies of requests that are on their way go from 1 to this.
+/// Slots of requests that are on their way go from 1 to this.
 pub const REQUESTS: u64 = 16;
 /// Bytes that each read asks for.
 pub const READ: usize = 32;
@@ -23,6 +34,8 @@ pub enum End {
     Reply(ReplyReason),
     /// A reply to a request that was not made, or was answered already.
     UnknownCookie,
+    /// The server says that it is shutting down.
+    Shutdown,
 }
 
 /// What came of a request.
@@ -45,8 +58,15 @@ pub struct Answer {
 pub fn check(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
     let whole = serve(stream, usize::MAX);
     assert_eq!(whole, serve(stream, cut));
+    assert_eq!(whole, sit(stream, usize::MAX));
+    assert_eq!(whole, sit(stream, cut));
     assert!(whole.0.len() as u64 <= REQUESTS);
     whole
+}
+
+/// The cookie of the request in a slot that was used once.
+pub fn cookie(slot: u64) -> u64 {
+    1 << 32 | slot
 }
 
 /// Parses a header, and reads it a second time.
@@ -108,11 +128,16 @@ fn one(stream: &mut &[u8], cut: usize, open: &mut [bool]) -> Result<Answer, End>
     let mut bytes = [0; REPLY_LEN];
     fill(stream, &mut bytes, cut)?;
     let Reply { cookie, error } = header(&bytes).map_err(End::Reply)?;
-    let index = cookie.checked_sub(1).ok_or(End::UnknownCookie)?;
+    let index = cookie
+        .checked_sub(self::cookie(1))
+        .ok_or(End::UnknownCookie)?;
     let slot = usize::try_from(index).ok().and_then(|i| open.get_mut(i));
     // A reply that comes twice is one to a request that was not asked.
     if !slot.is_some_and(std::mem::take) {
         return Err(End::UnknownCookie);
+    }
+    if error == Some(NbdError::Shutdown) {
+        return Err(End::Shutdown);
     }
     let is_read = cookie % 2 == 1;
     let mut data = vec![0; if is_read && error.is_none() { READ } else { 0 }];
@@ -137,4 +162,136 @@ fn fill(stream: &mut &[u8], mut buffer: &mut [u8], cut: usize) -> Result<(), End
         (*stream, buffer) = (rest, later);
     }
     Ok(())
+}
+
+struct OwnSlots(Vec<RefCell<Slot<()>>>);
+
+impl Slots for OwnSlots {
+    type Buffer = ();
+
+    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<()>) -> R) -> Option<R> {
+        Some(f(&mut self.0.get(number as usize)?.borrow_mut()))
+    }
+}
+
+/// A connection whose server closes at the end of the stream, in no time.
+struct Line {
+    now_ms: Cell<u64>,
+}
+
+impl Around for Line {
+    fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+    fn is_stopping(&self) -> bool {
+        false
+    }
+    fn is_broken(&self) -> bool {
+        false
+    }
+    fn has_peer_closed(&self) -> bool {
+        true
+    }
+    fn patience_ms(&self) -> u64 {
+        u64::MAX
+    }
+    fn timeout_ms(&self) -> u64 {
+        u64::MAX
+    }
+    fn is_failing(&self) -> bool {
+        false
+    }
+    fn give_up_group(&self) -> bool {
+        unreachable!("the server closes by itself")
+    }
+}
+
+/// Has a session take the stream.
+fn sit(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
+    let slots = (0..SLOTS).map(|_| RefCell::new(Slot::default()));
+    let table = Table::new(OwnSlots(slots.collect()));
+    let channel = ChannelId::new(0).expect("there are several");
+    for slot in 1..=REQUESTS as u32 {
+        let (command, len) = match slot % 2 {
+            1 => (Command::Read, READ as u32),
+            _ => (Command::Write, 512),
+        };
+        let transfer = Transfer::new(command, CommandFlags::NONE, 0, len, ());
+        assert!(table.put(slot, transfer, Some(channel)).is_ok());
+        assert!(table.start(slot, channel, 0).is_some());
+    }
+    let line = Line {
+        now_ms: Cell::new(0),
+    };
+    let (inbox, debts) = (vec![0u8; INBOX_LEN], vec![Debt::NONE; SLOTS]);
+    let mut session = Session::new(&table, channel, inbox, debts, 0);
+    let mut stream = stream;
+    let mut receive = |most: usize| {
+        let (now, later) = stream.split_at(most.min(cut).min(stream.len()));
+        stream = later;
+        let got = match now.len() {
+            0 => Received::End,
+            len => Received::Bytes(len),
+        };
+        (got, now)
+    };
+    let (mut answers, mut data, mut end) = (Vec::new(), Vec::new(), None);
+    let mut open = [true; REQUESTS as usize];
+    loop {
+        match session.next(&line) {
+            Step::Recv => {
+                let room = session.room();
+                let (got, bytes) = receive(room.len());
+                room[..bytes.len()].copy_from_slice(bytes);
+                session.received(&line, got);
+            }
+            Step::Fill(from, to) => {
+                assert_eq!(from, data.len());
+                let (got, bytes) = receive(to - from);
+                data.extend_from_slice(bytes);
+                session.received(&line, got);
+            }
+            Step::Copy => {
+                data.clear();
+                session.copy(|(), bytes| {
+                    data.extend_from_slice(bytes);
+                    true
+                });
+            }
+            Step::Tell(Event::Ended { slot, outcome, .. }) => {
+                assert!(
+                    std::mem::take(&mut open[slot as usize - 1]),
+                    "it ends twice"
+                );
+                let errno = match outcome {
+                    Outcome::Done => 0,
+                    Outcome::Refused(error) => error.errno(),
+                    Outcome::Lost(_) => continue,
+                };
+                let is_read = slot % 2 == 1 && errno == 0;
+                answers.push(Answer {
+                    cookie: cookie(u64::from(slot)),
+                    errno,
+                    data: if is_read { data.clone() } else { Vec::new() },
+                });
+            }
+            Step::Close(reason, _) => end = Some(end_of(reason)),
+            Step::Tell(_) | Step::Drain => {}
+            Step::Abort | Step::Pause(..) => unreachable!("the server closes by itself"),
+            Step::Over => break,
+        }
+    }
+    assert_eq!(open, [false; REQUESTS as usize], "all come back");
+    (answers, end.expect("it says why it ends"))
+}
+
+fn end_of(reason: DownReason) -> End {
+    match reason {
+        DownReason::Closed => End::Closed,
+        DownReason::Cut => End::Cut,
+        DownReason::Reply(reason) => End::Reply(reason),
+        DownReason::UnknownCookie => End::UnknownCookie,
+        DownReason::ServerShutdown => End::Shutdown,
+        other => panic!("{other:?}"),
+    }
 }
