@@ -15,7 +15,7 @@ use crate::kapi::{
     iovec::Incoming,
     kthread::{KThread, Main},
     net::Socket,
-    scope::noio,
+    scope::noreclaim,
 };
 use crate::logic::{
     ids::{ChannelId, GroupId, Lane, SLOTS},
@@ -50,8 +50,9 @@ struct Life<H: Home> {
 impl<H: Home> Main for Life<H> {
     fn main(self) {
         if let Some(channel) = self.home.channel(self.lane.channel) {
-            // What we allocate must not wait for what only we can bring back.
-            noio(|| channel.live(&*self.home, self.lane));
+            // What we allocate must not wait for what only we can bring back: all that could be freed
+            // may be dirty on this device, and a new connection be what that waits for.
+            noreclaim(|| channel.live(&*self.home, self.lane));
         }
     }
 }
