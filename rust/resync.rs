@@ -12,6 +12,7 @@ use crate::kapi::{
 };
 use crate::logic::{
     bitmap::Run,
+    ids::GroupId,
     mirror::{World, COPIES_EACH},
     resync::{walk, Bounds, Ended, Line, Overseer, Progress, Site, Users, Walked, WINDOW_BYTES},
 };
@@ -67,7 +68,7 @@ pub(crate) struct Resync {
 
 impl Resync {
     /// Starts to bring `group` back, which became resyncing with `epoch`.
-    pub(crate) fn start(mirror: Arc<Mirror>, group: usize, epoch: u32) -> Result<Self> {
+    pub(crate) fn start(mirror: Arc<Mirror>, group: GroupId, epoch: u32) -> Result<Self> {
         let track = Arc::pin_init(
             pin_init!(Track {
                 progress <- new_spinlock!(None, "enbd::Track::progress"),
@@ -91,12 +92,12 @@ impl Resync {
             epoch,
             pages,
         };
-        let letter = mirror.letter();
-        let name = CString::try_from_fmt(fmt!("enbd-{letter}-sync{group}"))?;
+        let (letter, number) = (mirror.letter(), group.index());
+        let name = CString::try_from_fmt(fmt!("enbd-{letter}-sync{number}"))?;
         // What comes back while others work is done in one go.
         let thread = KThread::spawn_batch(&name, errand)?;
         pr_info!(
-            "[{letter}] nbd_hotadd launched resync thread with pid {} for group {group}\n",
+            "[{letter}] nbd_hotadd launched resync thread with pid {} for group {number}\n",
             thread.pid()
         );
         Ok(Self {
@@ -124,7 +125,7 @@ impl Drop for Resync {
 struct Errand {
     mirror: Arc<Mirror>,
     track: Arc<Track>,
-    group: usize,
+    group: GroupId,
     epoch: u32,
     pages: KVec<Arc<Pages>>,
 }
@@ -157,10 +158,10 @@ impl Errand {
     }
 }
 
-fn tell_end(mirror: &Mirror, group: usize, began_ns: u64, walked: &Walked) {
-    let letter = mirror.letter();
+fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
+    let (letter, number) = (mirror.letter(), group.index());
     pr_info!(
-        "[{letter}] nbd_resync of group {group} by pid {} copied {} blocks ({} bytes) in {} ms, \
+        "[{letter}] nbd_resync of group {number} by pid {} copied {} blocks ({} bytes) in {} ms, \
          {} marked runs, {} clean runs, {} clean blocks compared\n",
         current!().pid(),
         walked.copied,
@@ -172,26 +173,24 @@ fn tell_end(mirror: &Mirror, group: usize, began_ns: u64, walked: &Walked) {
     );
     if let Some(same) = walked.same {
         pr_info!(
-            "[{letter}] nbd_resync of group {group} compared all, since nothing showed that it is the \
+            "[{letter}] nbd_resync of group {number} compared all, since nothing showed that it is the \
              same server: {same} blocks were equal\n"
         );
     }
     match walked.result {
         Ok(()) => {
-            if let Some(g) = mirror.group(group) {
-                g.map.tell_removed(letter);
-            }
-            pr_info!("[{letter}] group {group} is in sync\n");
+            mirror.group(group).map.tell_removed(letter);
+            pr_info!("[{letter}] group {number} is in sync\n");
         }
         Err(Ended::CopyFailed) => {
-            pr_info!("[{letter}] nbd_resync of group {group} failed, its blocks stay marked\n");
+            pr_info!("[{letter}] nbd_resync of group {number} failed, its blocks stay marked\n");
         }
         Err(Ended::Differs) => pr_warn!(
-            "[{letter}] nbd_resync of group {group} refused: blocks that it did not miss are not \
-             the mirror's; if it is the right server, 'hotadd[{letter}]={group} full' copies all\n"
+            "[{letter}] nbd_resync of group {number} refused: blocks that it did not miss are not \
+             the mirror's; if it is the right server, 'hotadd[{letter}]={number} full' copies all\n"
         ),
         Err(Ended::Stopped | Ended::GroupLeft) => {
-            pr_info!("[{letter}] nbd_resync of group {group} ended early\n");
+            pr_info!("[{letter}] nbd_resync of group {number} ended early\n");
         }
     }
 }
@@ -282,18 +281,16 @@ impl Site for Mirror {
         self.promised_bytes()
     }
 
-    fn dirty(&self, group: usize) -> u64 {
-        self.group(group).map_or(0, |g| g.map.dirty())
+    fn dirty(&self, group: GroupId) -> u64 {
+        self.group(group).map.dirty()
     }
 
-    fn next_dirty(&self, group: usize, from: u64, max: u64) -> Option<Run> {
-        self.group(group)?.map.next_dirty(from, max)
+    fn next_dirty(&self, group: GroupId, from: u64, max: u64) -> Option<Run> {
+        self.group(group).map.next_dirty(from, max)
     }
 
-    fn clear_blocks(&self, group: usize, run: Run, still: impl FnOnce() -> bool) {
-        if let Some(g) = self.group(group) {
-            g.map.clear(run, still);
-        }
+    fn clear_blocks(&self, group: GroupId, run: Run, still: impl FnOnce() -> bool) {
+        self.group(group).map.clear(run, still);
     }
 
     fn refill(&self, spare: &mut Option<LeafPage>, may_wait: bool) -> bool {
@@ -303,8 +300,7 @@ impl Site for Mirror {
         spare.is_some()
     }
 
-    fn refine(&self, group: usize, block: u64, spare: &mut Option<LeafPage>) -> bool {
-        self.group(group)
-            .is_none_or(|g| g.map.refine(block, spare).is_ok())
+    fn refine(&self, group: GroupId, block: u64, spare: &mut Option<LeafPage>) -> bool {
+        self.group(group).map.refine(block, spare).is_ok()
     }
 }

@@ -10,7 +10,7 @@
 //! Locks: none.
 
 use super::Device;
-use crate::logic::{mirror::Losses, MAX_GROUPS};
+use crate::logic::{ids::GroupId, mirror::Losses};
 
 /// How often it looks, in milliseconds.
 const LOOK_MS: u32 = 500;
@@ -18,7 +18,7 @@ const LOOK_MS: u32 = 500;
 /// The work of the thread.
 pub(super) fn tick(device: &Device, ended: &dyn Fn() -> bool) {
     while !ended() {
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             device.mirror.expire_if_down(group);
         }
         // Woken up only to stop.

@@ -32,10 +32,7 @@ impl Device {
         force: bool,
     ) -> Result<(), Failure> {
         let group = spec.group;
-        let g = self
-            .mirror
-            .group(group.index())
-            .ok_or(Failure::new(EINVAL, "no such group"))?;
+        let g = self.mirror.group(group);
         if control.channels.len() + usize::from(count) > MAX_CHANNELS {
             return Err(Failure::new(ENOSPC, "too many channels"));
         }
@@ -47,7 +44,7 @@ impl Device {
         let spec = Arc::new(spec, GFP_KERNEL)?;
         let mut added = KVec::with_capacity(usize::from(count), GFP_KERNEL)?;
         control.channels.reserve(usize::from(count), GFP_KERNEL)?;
-        let is_new = self.mirror.view().state(group.index()) == GroupState::Absent;
+        let is_new = self.mirror.view().state(group) == GroupState::Absent;
         let result = self
             .start_channels(control, &spec, count, &mut added)
             .and_then(|()| self.await_channels(&added))
@@ -130,9 +127,9 @@ impl Device {
     }
 
     fn join(&self, group: GroupId) -> Result<(), Failure> {
-        let group = group.index();
+        let g = self.mirror.group(group);
         let sectors = self.mirror.core().last_sectors();
-        if let (true, Some(g)) = (sectors > 0, self.mirror.group(group)) {
+        if sectors > 0 {
             g.map.set_up(self.mirror.blocks_of(sectors))?;
         }
         self.mirror.join(group)?;
@@ -140,17 +137,15 @@ impl Device {
             pr_info!(
                 "[{}] group {} joined a device that was in use: all is marked, hotadd copies it\n",
                 self.id.letter(),
-                group
+                group.index()
             );
         }
-        if let Some(g) = self.mirror.group(group) {
-            if g.is_volatile() {
-                pr_info!(
-                    "[{}] group {} is volatile: its server has no FLUSH\n",
-                    self.id.letter(),
-                    group
-                );
-            }
+        if g.is_volatile() {
+            pr_info!(
+                "[{}] group {} is volatile: its server has no FLUSH\n",
+                self.id.letter(),
+                group.index()
+            );
         }
         Ok(())
     }
@@ -161,8 +156,8 @@ impl Device {
             .channels
             .iter()
             .any(|threads| self.group_of(threads) == Some(group));
-        if let (false, Some(g)) = (is_used, self.mirror.group(group.index())) {
-            *g.export.lock() = None;
+        if !is_used {
+            *self.mirror.group(group).export.lock() = None;
         }
     }
 
@@ -202,10 +197,9 @@ impl Device {
             return Err(Failure::new(ENOENT, "no such channel"));
         }
         let enabled = control.disk.is_some();
-        let number = group.index();
         let view = self.mirror.view();
-        if meant == all && enabled && view.state(number) != GroupState::Faulty {
-            self.mirror.fault(number, GroupFault::Admin)?;
+        if meant == all && enabled && view.state(group) != GroupState::Faulty {
+            self.mirror.fault(group, GroupFault::Admin)?;
         }
         let mut gone = KVec::with_capacity(meant, GFP_KERNEL)?;
         let mut index = 0;
@@ -224,11 +218,11 @@ impl Device {
         if meant == all {
             self.forget_export(control, group);
             if self.mirror.core().last_sectors() == 0 {
-                self.mirror.clear(number);
-                self.mirror.forget(number);
-            } else if !enabled && self.mirror.view().state(number) == GroupState::InSync {
+                self.mirror.clear(group);
+                self.mirror.forget(group);
+            } else if !enabled && self.mirror.view().state(group) == GroupState::InSync {
                 // What is written without it from now on is marked. The last one stays what it is.
-                let _ = self.mirror.fault(number, GroupFault::Admin);
+                let _ = self.mirror.fault(group, GroupFault::Admin);
             }
         }
         Ok(())

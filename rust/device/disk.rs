@@ -14,9 +14,9 @@ use crate::logic::{
     barrier::MAX_SECTORS,
     export::Promise,
     group::GroupState,
+    ids::GroupId,
     mirror::{Route, States, World, TAGS},
     wire::handshake::Export,
-    MAX_GROUPS,
 };
 use crate::mirror::{Driver, Mirror, LARGEST};
 use kernel::{
@@ -47,11 +47,8 @@ impl Device {
     /// What a device over the groups that exist would be.
     fn common(&self) -> Result<Common, Failure> {
         let mut all: Option<Common> = None;
-        for group in 0..MAX_GROUPS {
-            let export = match self.mirror.group(group) {
-                Some(g) => *g.export.lock(),
-                None => None,
-            };
+        for group in GroupId::all() {
+            let export = *self.mirror.group(group).export.lock();
             let Some(export) = export else { continue };
             if self.mirror.view().state(group) == GroupState::Absent {
                 continue;
@@ -165,14 +162,12 @@ impl Device {
             return Err(Failure::new(EUCLEAN, reason));
         }
         let blocks = mirror.blocks_of(sectors);
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             let state = mirror.view().state(group);
             if state == GroupState::Absent {
                 continue;
             }
-            if let Some(g) = mirror.group(group) {
-                g.map.set_up(blocks)?;
-            }
+            mirror.group(group).map.set_up(blocks)?;
             if state == GroupState::Faulty && grown_by > 0 {
                 mirror.mark(group, last, grown_by);
             }
@@ -228,10 +223,8 @@ impl Device {
         if control.disk.is_some() {
             return Err(Failure::new(EBUSY, "the device is enabled"));
         }
-        for group in 0..MAX_GROUPS {
-            let Some(g) = self.mirror.group(group) else {
-                continue;
-            };
+        for group in GroupId::all() {
+            let g = self.mirror.group(group);
             if g.map.dirty() > 0 {
                 return Err(Failure::new(
                     EBUSY,
@@ -245,8 +238,8 @@ impl Device {
             }
         }
         // What a server loses from now on finds no map, and is remembered as all.
-        for group in (0..MAX_GROUPS).filter_map(|group| self.mirror.group(group)) {
-            group.map.drop_units();
+        for group in GroupId::all() {
+            self.mirror.group(group).map.drop_units();
         }
         self.mirror.settings.blocksize.store(bytes, Relaxed);
         Ok(())
@@ -290,7 +283,7 @@ impl Device {
         drop(control.disk.take());
         self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             self.mirror.clear(group);
             self.mirror.forget(group);
         }

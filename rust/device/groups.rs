@@ -8,7 +8,6 @@ use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
     ids::GroupId,
     mirror::{Asker, States, World},
-    MAX_GROUPS,
 };
 use crate::resync::Resync;
 use crate::wait::Woken;
@@ -20,7 +19,7 @@ const ENDING_MS: u32 = 10_000;
 impl Device {
     /// At once, whatever else is being carried out.
     pub(super) fn set_faulty(&self, group: GroupId) -> Result<(), Failure> {
-        self.mirror.set_faulty(group.index())?;
+        self.mirror.set_faulty(group)?;
         Ok(())
     }
 
@@ -31,12 +30,9 @@ impl Device {
         mode: HotAddMode,
         asker: Asker,
     ) -> Result<(), Failure> {
-        let number = group.index();
         let mirror = &self.mirror;
-        let Some(g) = mirror.core().group(number) else {
-            return Err(Failure::new(ENOENT, "no such group"));
-        };
-        if mirror.view().state(number) == GroupState::Faulty && g.up() == 0 {
+        let g = mirror.core().group(group);
+        if mirror.view().state(group) == GroupState::Faulty && g.up() == 0 {
             return Err(Refusal::NoChannel.into());
         }
         if mirror.holds_old_write() {
@@ -46,23 +42,21 @@ impl Device {
             ));
         }
         if control.disk.is_none() {
-            return self.hot_add_disabled(number, mode);
+            return self.hot_add_disabled(group, mode);
         }
-        self.await_last_resync(number)?;
+        self.await_last_resync(group)?;
         let mut resyncs = self.resyncs.lock();
-        let slot = resyncs
-            .get_mut(number)
-            .ok_or(Failure::new(ENOENT, "no such group"))?;
+        let slot = group.pick_mut(&mut resyncs);
         if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
             return Err(Refusal::IsResyncing.into());
         }
         // Joins the thread.
         drop(slot.take());
-        if mode == HotAddMode::Full && mirror.view().state(number) == GroupState::Faulty {
-            mirror.mark_all(number);
+        if mode == HotAddMode::Full && mirror.view().state(group) == GroupState::Faulty {
+            mirror.mark_all(group);
         }
-        let epoch = mirror.hot_add(number, asker)?;
-        match Resync::start(mirror.clone(), number, epoch) {
+        let epoch = mirror.hot_add(group, asker)?;
+        match Resync::start(mirror.clone(), group, epoch) {
             Ok(resync) => {
                 *slot = Some(resync);
                 Ok(())
@@ -70,7 +64,7 @@ impl Device {
             Err(e) => {
                 // Back to what it was; nothing was copied, and the map is as it was.
                 let reason = g.fault().unwrap_or(GroupFault::Resync);
-                let _ = mirror.fault(number, reason);
+                let _ = mirror.fault(group, reason);
                 Err(e.into())
             }
         }
@@ -78,10 +72,10 @@ impl Device {
 
     /// Waits until the last resync of a group that is faulty again has ended: its copies that are
     /// still on their way have to end first.
-    fn await_last_resync(&self, group: usize) -> Result<(), Failure> {
+    fn await_last_resync(&self, group: GroupId) -> Result<(), Failure> {
         let track = {
             let resyncs = self.resyncs.lock();
-            let resync = resyncs.get(group).and_then(Option::as_ref);
+            let resync = group.pick(&resyncs).as_ref();
             resync.map(|r| r.track().clone())
         };
         let Some(track) = track else { return Ok(()) };
@@ -103,7 +97,7 @@ impl Device {
     /// Before the device was ever enabled it is the administrator's word that all groups are equal.
     /// Afterwards a clean map is not enough: what both have may not be durable in this one, and
     /// whether it is still the same server is found by reading.
-    fn hot_add_disabled(&self, group: usize, mode: HotAddMode) -> Result<(), Failure> {
+    fn hot_add_disabled(&self, group: GroupId, mode: HotAddMode) -> Result<(), Failure> {
         if self.mirror.core().last_sectors() > 0 || mode == HotAddMode::Full {
             return Err(Failure::new(
                 ENODEV,
@@ -116,20 +110,20 @@ impl Device {
     }
 
     pub(super) fn hot_remove(&self, control: &mut Control, group: GroupId) -> Result<(), Failure> {
-        let number = group.index();
-        if let Some(slot) = self.resyncs.lock().get_mut(number) {
-            if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
-                return Err(Failure::new(
-                    EBUSY,
-                    "a resync of the group is running or ending",
-                ));
-            }
-            drop(slot.take());
+        let mut resyncs = self.resyncs.lock();
+        let slot = group.pick_mut(&mut resyncs);
+        if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
+            return Err(Failure::new(
+                EBUSY,
+                "a resync of the group is running or ending",
+            ));
         }
-        if self.mirror.view().state(number) != GroupState::Faulty {
+        drop(slot.take());
+        drop(resyncs);
+        if self.mirror.view().state(group) != GroupState::Faulty {
             // Says why not.
-            self.mirror.remove(number)?;
-            self.mirror.forget(number);
+            self.mirror.remove(group)?;
+            self.mirror.forget(group);
             return Ok(());
         }
         // The channels first: what they were still asked is given back while the map takes marks.
@@ -138,9 +132,9 @@ impl Device {
             _ => {}
         }
         // Without a device that is enabled the group went with its last channel.
-        match self.mirror.remove(number) {
+        match self.mirror.remove(group) {
             Ok(()) | Err(Refusal::NoGroup) => {
-                self.mirror.forget(number);
+                self.mirror.forget(group);
                 Ok(())
             }
             Err(refusal) => Err(refusal.into()),
@@ -149,9 +143,9 @@ impl Device {
 
     /// Ends all resyncs and waits for them.
     pub(super) fn end_resyncs(&self) {
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             // Waited for without the lock, so that the status can be read meanwhile.
-            let resync = self.resyncs.lock().get_mut(group).and_then(Option::take);
+            let resync = group.pick_mut(&mut self.resyncs.lock()).take();
             drop(resync);
         }
     }

@@ -27,7 +27,7 @@ const FORGIVE_MS: i64 = 60_000;
 pub(super) fn keep(device: &Device, ended: &dyn Fn() -> bool) {
     let mut tries = [const { None }; MAX_GROUPS];
     while !ended() {
-        for (group, tries) in tries.iter_mut().enumerate() {
+        for (group, tries) in GroupId::all().zip(&mut tries) {
             look_after(device, group, tries);
         }
         // Woken up only to stop: what it waits for is seen soon enough.
@@ -41,7 +41,7 @@ struct Tries {
     last: Instant<Monotonic>,
 }
 
-fn look_after(device: &Device, group: usize, tries: &mut Option<Tries>) {
+fn look_after(device: &Device, group: GroupId, tries: &mut Option<Tries>) {
     let waited_ms = tries.as_ref().map(|t| t.last.elapsed().as_millis());
     if !device.wants_back(group) {
         if waited_ms.is_some_and(|ms| ms > FORGIVE_MS) {
@@ -61,7 +61,7 @@ fn look_after(device: &Device, group: usize, tries: &mut Option<Tries>) {
         pr_info!(
             "[{}] group {} is not added yet: {}\n",
             device.id.letter(),
-            group,
+            group.index(),
             failure.reason
         );
     }
@@ -69,10 +69,8 @@ fn look_after(device: &Device, group: usize, tries: &mut Option<Tries>) {
 
 impl Device {
     /// Whether enbd itself faulted the group, and could bring it back now.
-    fn wants_back(&self, group: usize) -> bool {
-        let Some(g) = self.mirror.core().group(group) else {
-            return false;
-        };
+    fn wants_back(&self, group: GroupId) -> bool {
+        let g = self.mirror.core().group(group);
         self.mirror.view().state(group) == GroupState::Faulty
             && g.up() != 0
             && !g.is_suspect(self.mirror.now_ms())
@@ -83,13 +81,12 @@ impl Device {
 
     /// Adds the group, unless a command is being carried out or the administrator does not want
     /// that.
-    fn try_hot_add(&self, group: usize) -> Option<Result<(), Failure>> {
+    fn try_hot_add(&self, group: GroupId) -> Option<Result<(), Failure>> {
         let control = self.control.try_lock()?;
         // The administrator may have said something else before we got the lock.
         if !self.autoadd.load(Relaxed) || !self.wants_back(group) {
             return None;
         }
-        let group = GroupId::new(group)?;
         Some(self.hot_add(&control, group, HotAddMode::Dirty, Asker::Keeper))
     }
 }

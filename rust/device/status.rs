@@ -9,6 +9,7 @@ use super::Device;
 use crate::channel::{Link, Spec};
 use crate::logic::{
     group::GroupState,
+    ids::GroupId,
     mirror::World,
     session::{ChannelState, DownReason},
     status::{
@@ -109,7 +110,7 @@ impl Device {
     ) -> ChannelStatus<'a> {
         let blocks = |bytes: u64| self.mirror.blocks_of(bytes >> 9);
         let mut one = ChannelStatus {
-            group: link.spec.group.index() as u8,
+            group: link.spec.group,
             link: match link.state {
                 ChannelState::Up if link.index as u64 == self.mirror.core().last_active() => {
                     status::Link::Active
@@ -151,18 +152,16 @@ impl Device {
     fn group_statuses(&self) -> Result<KVec<GroupStatus<'static>>> {
         let mut groups = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
         let view = self.mirror.view();
-        for number in 0..MAX_GROUPS {
-            let state = view.state(number);
-            let Some(g) = self.mirror.group(number) else {
-                continue;
-            };
+        for group in GroupId::all() {
+            let state = view.state(group);
             if state == GroupState::Absent {
                 continue;
             }
-            let fault = self.mirror.core().group(number).and_then(|g| g.fault());
+            let g = self.mirror.group(group);
+            let fault = self.mirror.core().group(group).fault();
             groups.push(
                 GroupStatus {
-                    number: number as u8,
+                    group,
                     state,
                     dirty: g.map.dirty(),
                     volatile: g.is_volatile(),
@@ -177,10 +176,9 @@ impl Device {
     fn resync_statuses(&self) -> Result<KVec<ResyncStatus>> {
         let mut all = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
         let now = self.mirror.age_ns();
-        for (group, resync) in self.resyncs.lock().iter().enumerate() {
+        for (group, resync) in GroupId::all().zip(self.resyncs.lock().iter()) {
             let progress = resync.as_ref().and_then(|r| r.track().progress(now));
             if let Some((pos, max, finish_s)) = progress {
-                let group = group as u8;
                 all.push(
                     ResyncStatus {
                         group,

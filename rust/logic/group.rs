@@ -18,7 +18,7 @@
 //! A change that would leave the device without a group in sync is refused
 //! ([`Refusal::LastInSync`]): a group that missed writes must never become the source.
 
-use super::MAX_GROUPS;
+use super::{ids::GroupId, MAX_GROUPS};
 
 /// What a mirror group is to its device.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -210,8 +210,8 @@ pub struct GroupSet(u8);
 impl GroupSet {
     /// The same set with `group` in it.
     #[must_use]
-    pub fn with(self, group: usize) -> Self {
-        Self(self.0 | 1u8.checked_shl(group as u32).unwrap_or(0))
+    pub fn with(self, group: GroupId) -> Self {
+        Self(self.0 | bit(group))
     }
 
     /// The same set without the groups of `other`.
@@ -227,8 +227,8 @@ impl GroupSet {
     }
 
     /// Whether `group` is in it.
-    pub fn has(self, group: usize) -> bool {
-        self.0 & 1u8.checked_shl(group as u32).unwrap_or(0) != 0
+    pub fn has(self, group: GroupId) -> bool {
+        self.0 & bit(group) != 0
     }
 
     /// Whether nothing is in it.
@@ -252,9 +252,22 @@ impl GroupSet {
     }
 
     /// Its groups in ascending order.
-    pub fn iter(self) -> impl Iterator<Item = usize> {
-        (0..MAX_GROUPS).filter(move |&g| self.has(g))
+    pub fn iter(self) -> impl Iterator<Item = GroupId> {
+        GroupId::all().filter(move |&g| self.has(g))
     }
+}
+
+// There are no more groups than bits.
+const _: () = assert!(MAX_GROUPS <= u8::BITS as usize && 2 * MAX_GROUPS <= EPOCH_SHIFT as usize);
+
+/// A group as a set of groups.
+fn bit(group: GroupId) -> u8 {
+    1u8.wrapping_shl(group.index() as u32)
+}
+
+/// The place of a group's state in the word of a view.
+fn shift(group: GroupId) -> u32 {
+    2 * group.index() as u32
 }
 
 /// The states of all groups of a device at one moment, in one word: two bits a group from bit 0,
@@ -281,12 +294,9 @@ impl View {
         (self.0 >> EPOCH_SHIFT) as u32
     }
 
-    /// The state of one group; [`GroupState::Absent`] for a number out of range.
-    pub fn state(self, group: usize) -> GroupState {
-        if group >= MAX_GROUPS {
-            return GroupState::Absent;
-        }
-        match (self.0 >> (2 * group)) & 3 {
+    /// The state of one group.
+    pub fn state(self, group: GroupId) -> GroupState {
+        match self.0.wrapping_shr(shift(group)) & 3 {
             0 => GroupState::Absent,
             1 => GroupState::InSync,
             2 => GroupState::Faulty,
@@ -294,21 +304,21 @@ impl View {
         }
     }
 
-    fn with(self, group: usize, state: GroupState) -> Self {
+    fn with(self, group: GroupId, state: GroupState) -> Self {
         let code: u64 = match state {
             GroupState::Absent => 0,
             GroupState::InSync => 1,
             GroupState::Faulty => 2,
             GroupState::Resyncing => 3,
         };
-        let shift = 2 * group;
-        let states = (self.0 & 0xffff_ffff & !(3 << shift)) | (code << shift);
+        let shift = shift(group);
+        let states = (self.0 & 0xffff_ffff & !3u64.wrapping_shl(shift)) | code.wrapping_shl(shift);
         Self(states | (u64::from(self.epoch().wrapping_add(1)) << EPOCH_SHIFT))
     }
 
     /// The groups that are in `state`.
     pub fn groups_in(self, state: GroupState) -> GroupSet {
-        (0..MAX_GROUPS)
+        GroupId::all()
             .filter(|&g| self.state(g) == state)
             .fold(GroupSet::default(), GroupSet::with)
     }
@@ -346,12 +356,9 @@ impl View {
     }
 
     /// The view after `event` happened to `group`: the one door through which states change.
-    pub fn after(self, group: usize, event: GroupEvent) -> Result<Self, Refusal> {
+    pub fn after(self, group: GroupId, event: GroupEvent) -> Result<Self, Refusal> {
         use GroupEvent as E;
         use GroupState as S;
-        if group >= MAX_GROUPS {
-            return Err(Refusal::NoGroup);
-        }
         let next = match (self.state(group), event) {
             (S::Absent, E::JoinWhole) => S::InSync,
             (S::Absent, E::JoinStale) => S::Faulty,
@@ -371,10 +378,7 @@ impl View {
     }
 
     /// The view without any group, for a device that is taken apart.
-    pub fn cleared(self, group: usize) -> Self {
-        if group >= MAX_GROUPS {
-            return self;
-        }
+    pub fn cleared(self, group: GroupId) -> Self {
         self.with(group, GroupState::Absent)
     }
 }
@@ -384,6 +388,10 @@ mod tests {
     use super::*;
     use GroupEvent::*;
     use GroupState::*;
+
+    const G0: GroupId = GroupId::new(0).unwrap();
+    const G1: GroupId = GroupId::new(1).unwrap();
+    const G7: GroupId = GroupId::new(7).unwrap();
 
     /// The drawn table, state by state; every pair that is not here is refused.
     #[test]
@@ -400,16 +408,16 @@ mod tests {
         for from in [Absent, InSync, Faulty, Resyncing] {
             for event in [JoinWhole, JoinStale, Fault, HotAdd, Synced, Remove] {
                 // Group 7 is in sync throughout, so that group 1 is never the last.
-                let view = View::default().with(7, InSync).with(1, from);
+                let view = View::default().with(G7, InSync).with(G1, from);
                 let want = legal
                     .iter()
                     .find(|(f, e, _)| *f == from && *e == event)
                     .map(|(_, _, to)| *to);
-                let got = view.after(1, event);
-                assert_eq!(got.ok().map(|v| v.state(1)), want, "{from:?} {event:?}");
+                let got = view.after(G1, event);
+                assert_eq!(got.ok().map(|v| v.state(G1)), want, "{from:?} {event:?}");
                 if let Ok(v) = got {
                     assert_eq!(v.epoch(), view.epoch().wrapping_add(1));
-                    assert_eq!(v.state(7), InSync);
+                    assert_eq!(v.state(G7), InSync);
                 }
             }
         }
@@ -417,14 +425,14 @@ mod tests {
 
     #[test]
     fn last_in_sync_stays() {
-        let one = View::default().after(0, JoinWhole).unwrap();
-        assert_eq!(one.after(0, Fault), Err(Refusal::LastInSync));
-        let two = one.after(1, JoinStale).unwrap();
-        assert_eq!(two.after(0, Fault), Err(Refusal::LastInSync));
-        let two = two.after(1, HotAdd).unwrap();
-        assert_eq!(two.after(0, Fault), Err(Refusal::LastInSync));
-        let two = two.after(1, Synced).unwrap();
-        assert_eq!(two.after(0, Fault).unwrap().state(0), Faulty);
+        let one = View::default().after(G0, JoinWhole).unwrap();
+        assert_eq!(one.after(G0, Fault), Err(Refusal::LastInSync));
+        let two = one.after(G1, JoinStale).unwrap();
+        assert_eq!(two.after(G0, Fault), Err(Refusal::LastInSync));
+        let two = two.after(G1, HotAdd).unwrap();
+        assert_eq!(two.after(G0, Fault), Err(Refusal::LastInSync));
+        let two = two.after(G1, Synced).unwrap();
+        assert_eq!(two.after(G0, Fault).unwrap().state(G0), Faulty);
     }
 
     #[test]
@@ -465,14 +473,5 @@ mod tests {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));
         }
         assert_eq!(F::from_bits(0), None);
-    }
-
-    #[test]
-    fn out_of_range_is_harmless() {
-        let view = View::default().after(0, JoinWhole).unwrap();
-        assert_eq!(view.after(8, Fault), Err(Refusal::NoGroup));
-        assert_eq!(view.state(8), Absent);
-        assert!(!view.readable().has(200));
-        assert_eq!(view.cleared(9), view);
     }
 }

@@ -17,7 +17,7 @@ pub const SLOTS: usize = TAGS as usize + COPIES + MAX_CHANNELS;
 
 /// A mirror group of a device.
 // INVARIANT: the number is below MAX_GROUPS.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct GroupId(u8);
 
 impl GroupId {
@@ -30,9 +30,30 @@ impl GroupId {
         }
     }
 
+    /// All groups that a device may have, in ascending order.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        (0..MAX_GROUPS as u8).map(Self)
+    }
+
     /// Its number.
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// What the group has in an array with one entry a group.
+    pub fn pick<T>(self, all: &[T; MAX_GROUPS]) -> &T {
+        let [first, ..] = all;
+        // By the invariant there is one, which the compiler does not know.
+        all.get(self.index()).unwrap_or(first)
+    }
+
+    /// The same, to be changed.
+    pub fn pick_mut<T>(self, all: &mut [T; MAX_GROUPS]) -> &mut T {
+        let [first, rest @ ..] = all;
+        match self.index().checked_sub(1).map(|at| rest.get_mut(at)) {
+            Some(Some(one)) => one,
+            _ => first,
+        }
     }
 }
 
@@ -64,4 +85,21 @@ pub struct Lane {
     pub group: GroupId,
     /// The channel.
     pub channel: ChannelId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_group_picks_its_own() {
+        let mut numbers: [usize; MAX_GROUPS] = core::array::from_fn(|index| index);
+        for group in GroupId::all() {
+            assert_eq!(*group.pick(&numbers), group.index());
+            *group.pick_mut(&mut numbers) += 100;
+        }
+        assert_eq!(numbers, core::array::from_fn(|index| index + 100));
+        assert_eq!(GroupId::all().count(), MAX_GROUPS);
+        assert_eq!(GroupId::new(MAX_GROUPS), None);
+    }
 }

@@ -8,6 +8,7 @@ use super::{map::GroupMap, words, Driver, Mirror};
 use crate::channel::{table, Table};
 use crate::logic::{
     export::{may_replace, Lack},
+    ids::GroupId,
     session::DownReason,
     unflushed::{Unflushed, WORDS},
     wire::handshake::Export,
@@ -77,11 +78,11 @@ impl Mirror {
     pub(super) fn admit_export(
         &self,
         channel: u32,
-        group: usize,
+        group: GroupId,
         export: &Export,
     ) -> Result<(), DownReason> {
-        let g = self.groups.get(group).ok_or(DownReason::Removed)?;
-        let core = self.core.group(group).ok_or(DownReason::Removed)?;
+        let g = self.group(group);
+        let core = self.core.group(group);
         // What was there once must not be cut off, be the device enabled or not.
         if export.size >> 9 < self.core.last_sectors() {
             return Err(DownReason::Lacks(Lack::Size));
@@ -103,8 +104,9 @@ impl Mirror {
         drop(known);
         if core.up() == 0 && before.is_some_and(|before| before != *export) {
             pr_info!(
-                "[{}] group {group} has another export than before: what both can do is used\n",
-                self.letter
+                "[{}] group {} has another export than before: what both can do is used\n",
+                self.letter,
+                group.index()
             );
         }
         Ok(())

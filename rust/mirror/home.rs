@@ -26,7 +26,7 @@ impl Home for Mirror {
     }
 
     fn table(&self, group: GroupId) -> Option<&Table<Driver>> {
-        self.group(group.index())?.table()
+        self.group(group).table()
     }
 
     fn now_ms(&self) -> u64 {
@@ -42,7 +42,7 @@ impl Home for Mirror {
     }
 
     fn patience_ms(&self, group: GroupId) -> u64 {
-        Losses::patience_ms(self, group.index())
+        Losses::patience_ms(self, group)
     }
 
     fn is_failing(&self) -> bool {
@@ -61,17 +61,17 @@ impl Home for Mirror {
         if is_new && is_another(export, theirs) {
             return Err(DownReason::OtherExport);
         }
-        let (channel, group) = (lane.channel.index() as u32, lane.group.index());
+        let (channel, group) = (lane.channel.index() as u32, lane.group);
         self.admit_export(channel, group, export)
     }
 
     fn came_up(&self, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {
-        let (channel, group) = (lane.channel.index() as u32, lane.group.index());
+        let (channel, group) = (lane.channel.index() as u32, lane.group);
         Arrivals::came_up(self, channel, group, ended, probe)
     }
 
     fn give_up_group(&self, group: GroupId) -> bool {
-        Losses::give_up_group(self, group.index())
+        Losses::give_up_group(self, group)
     }
 
     fn tell(&self, lane: Lane, event: Event<Buffer<Driver>>) {

@@ -35,6 +35,7 @@ use crate::logic::{
     evidence::{self, Evidence},
     export::Promise,
     group::View,
+    ids::GroupId,
     mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,
     MAX_CHANNELS, MAX_GROUPS,
@@ -231,9 +232,9 @@ impl Mirror {
         self.core.view()
     }
 
-    /// Group number `group`.
-    pub(crate) fn group(&self, group: usize) -> Option<&Group> {
-        self.groups.get(group)
+    /// A group, be it absent.
+    pub(crate) fn group(&self, group: GroupId) -> &Group {
+        group.pick(&self.groups)
     }
 
     /// All channels, used or not.
@@ -270,11 +271,10 @@ impl Mirror {
     }
 
     /// Drops a group's map and export, after the group was dropped.
-    pub(crate) fn forget(&self, group: usize) {
-        if let Some(g) = self.group(group) {
-            g.map.remove();
-            *g.export.lock() = None;
-        }
+    pub(crate) fn forget(&self, group: GroupId) {
+        let g = self.group(group);
+        g.map.remove();
+        *g.export.lock() = None;
     }
 
     /// Lets nobody open the disk any more, or lets them again.

@@ -46,8 +46,8 @@ impl Carrier for Buffer<Driver> {
 }
 
 impl Mirror {
-    fn export_of(&self, group: usize) -> Option<Export> {
-        *self.group(group)?.export.lock()
+    fn export_of(&self, group: GroupId) -> Option<Export> {
+        *self.group(group).export.lock()
     }
 
     fn channel_at(&self, channel: u32) -> Option<&Channel<Driver>> {
@@ -67,8 +67,8 @@ impl World for Mirror {
         &self.claims
     }
 
-    fn unflushed(&self, group: usize) -> Option<&Unflushed<KVVec<Word>>> {
-        self.group(group)?.unflushed()
+    fn unflushed(&self, group: GroupId) -> Option<&Unflushed<KVVec<Word>>> {
+        self.group(group).unflushed()
     }
 
     fn evidence(&self) -> &Evidence<KVVec<Word>> {
@@ -109,8 +109,8 @@ impl World for Mirror {
         u64::from(self.settings.blocksize.load(Relaxed) >> 9).max(1)
     }
 
-    fn is_volatile(&self, group: usize) -> bool {
-        self.group(group).is_some_and(|g| g.is_volatile())
+    fn is_volatile(&self, group: GroupId) -> bool {
+        self.group(group).is_volatile()
     }
 
     fn load(&self, channel: u32) -> u64 {
@@ -129,16 +129,13 @@ impl World for Mirror {
 
     fn submit(
         &self,
-        group: usize,
+        group: GroupId,
         channel: u32,
         number: u32,
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
-        let table = self.group(group).and_then(|g| g.table());
-        match (self.channel_at(channel), table, GroupId::new(group)) {
-            (Some(channel), Some(table), Some(group)) => {
-                channel.submit(group, table, number, transfer)
-            }
+        match (self.channel_at(channel), self.group(group).table()) {
+            (Some(channel), Some(table)) => channel.submit(group, table, number, transfer),
             _ => Err(transfer),
         }
     }
@@ -151,11 +148,11 @@ impl World for Mirror {
 
     fn put_waiting(
         &self,
-        group: usize,
+        group: GroupId,
         number: u32,
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
-        let Some(table) = self.group(group).and_then(|g| g.table()) else {
+        let Some(table) = self.group(group).table() else {
             return Err(transfer);
         };
         let bytes = u64::from(transfer.len);
@@ -164,8 +161,8 @@ impl World for Mirror {
         Ok(())
     }
 
-    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer<Driver>>> {
-        let table = self.group(group)?.table()?;
+    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Buffer<Driver>>> {
+        let table = self.group(group).table()?;
         let (transfer, _) = table.take(number, None, |_, _| true)?;
         self.waiting.sub(u64::from(transfer.len));
         Some(transfer)
@@ -236,30 +233,24 @@ impl World for Mirror {
         f()
     }
 
-    fn mark_blocks(&self, group: usize, first: u64, len: u64) {
-        if let Some(g) = self.group(group) {
-            g.map.mark(self.letter, first, len);
-        }
+    fn mark_blocks(&self, group: GroupId, first: u64, len: u64) {
+        self.group(group).map.mark(self.letter, first, len);
     }
 
-    fn mark_all(&self, group: usize) {
-        if let Some(g) = self.group(group) {
-            g.map.mark_all();
-        }
+    fn mark_all(&self, group: GroupId) {
+        self.group(group).map.mark_all();
     }
 
-    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool {
-        let next = self
-            .group(group)
-            .and_then(|g| g.map.next_dirty(first, len.max(1)));
+    fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool {
+        let next = self.group(group).map.next_dirty(first, len.max(1));
         next.is_some_and(|run| run.first < first.saturating_add(len))
     }
 
-    fn smallest_read(&self, group: usize) -> u32 {
+    fn smallest_read(&self, group: GroupId) -> u32 {
         self.export_of(group).map_or(512, |e| e.block.min.max(512))
     }
 
-    fn export_sectors(&self, group: usize) -> u64 {
+    fn export_sectors(&self, group: GroupId) -> u64 {
         self.export_of(group).map_or(0, |e| e.size >> 9)
     }
 
@@ -291,7 +282,8 @@ impl World for Mirror {
         let letter = self.letter;
         match news {
             News::Faulty { group, fault } => {
-                pr_info!("[{letter}] group {group} is faulty: {}\n", fault.as_str());
+                let (number, why) = (group.index(), fault.as_str());
+                pr_info!("[{letter}] group {number} is faulty: {why}\n");
             }
             News::Refused {
                 group,
@@ -300,35 +292,39 @@ impl World for Mirror {
                 offset,
                 error,
             } => pr_info!(
-                "[{letter}] group {group}: {} of {len} bytes at {offset} refused: {}\n",
+                "[{letter}] group {}: {} of {len} bytes at {offset} refused: {}\n",
+                group.index(),
                 command.as_str(),
                 error.as_str()
             ),
             News::OtherData { group, offset } => pr_warn!(
-                "[{letter}] group {group}: a server does not hold the data of the group, at {offset} \
-                 for one\n"
+                "[{letter}] group {}: a server does not hold the data of the group, at {offset} \
+                 for one\n",
+                group.index()
             ),
             News::Unproved { group } => pr_warn!(
-                "[{letter}] group {group} is back as the only one, and nothing shows that it is the \
-                 same server\n"
+                "[{letter}] group {} is back as the only one, and nothing shows that it is the \
+                 same server\n",
+                group.index()
             ),
             News::Twins { groups } => pr_warn!(
                 "[{letter}] groups {} and {} lead to the same store: there is one copy of everything\n",
-                groups.0,
-                groups.1
+                groups.0.index(),
+                groups.1.index()
             ),
             News::Unequal { groups, offset } => pr_warn!(
                 "[{letter}] groups {} and {} do not hold the same, at {offset} for one\n",
-                groups.0,
-                groups.1
+                groups.0.index(),
+                groups.1.index()
             ),
             News::BackAlone {
                 group,
                 regions,
                 sectors,
             } => pr_warn!(
-                "[{letter}] group {group} is back as the only one; it may have lost writes that \
+                "[{letter}] group {} is back as the only one; it may have lost writes that \
                  were not flushed, in {regions} regions of {} KiB\n",
+                group.index(),
                 sectors / 2
             ),
         }

@@ -23,11 +23,12 @@ use super::{
     proof::{self, Proof},
     step::{self, Numbered},
     words::bit,
-    GroupCore, HealthEvent, Losses, News, Probe, Route, States, World,
+    HealthEvent, Losses, News, Probe, Route, States, World,
 };
 use crate::logic::{
     export::Lack,
     group::{GroupFault, GroupState, Refusal},
+    ids::GroupId,
 };
 
 /// What became of a connection.
@@ -55,12 +56,12 @@ pub trait Arrivals: World {
     fn came_up(
         &self,
         channel: u32,
-        group: usize,
+        group: GroupId,
         ended: &dyn Fn() -> bool,
         probe: Probe<'_>,
     ) -> Arrival {
         // One at a time: the second one can ask the first.
-        if self.core().group(group).is_none() || !greet::begin(self, group, ended) {
+        if !greet::begin(self, group, ended) {
             return Arrival::Stopped;
         }
         let arrival = arrive(self, channel, group, ended, probe);
@@ -89,13 +90,11 @@ impl<W: World> Arrivals for W {}
 fn arrive<W: World>(
     w: &W,
     channel: u32,
-    group: usize,
+    group: GroupId,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Arrival {
-    let Some(g) = w.core().group(group) else {
-        return Arrival::Stopped;
-    };
+    let g = w.core().group(group);
     // Nobody else comes up meanwhile, so this holds until it serves.
     if let Err(lack) = g.may_serve(channel) {
         return Arrival::Lacks(lack);
@@ -133,11 +132,11 @@ fn arrive<W: World>(
 fn joins_another<W: World>(
     w: &W,
     channel: u32,
-    group: usize,
+    group: GroupId,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Option<Arrival> {
-    let up = w.core().group(group).map_or(0, |g| g.up()) & !bit(channel);
+    let up = w.core().group(group).up() & !bit(channel);
     let other = (up != 0).then(|| up.trailing_zeros());
     // What a group that is faulty should hold says nothing of the server that it has now: that may be
     // a new one, which is still to be copied to.
@@ -151,9 +150,9 @@ fn joins_another<W: World>(
 }
 
 /// A connection leads to other data. It is tried again, and told once.
-fn other_data<W: World>(w: &W, group: usize, offset: u64) -> Arrival {
-    let is_told = |g: &GroupCore| g.happened(HealthEvent::OtherData).is_told();
-    if w.core().group(group).is_some_and(|g| !is_told(g)) {
+fn other_data<W: World>(w: &W, group: GroupId, offset: u64) -> Arrival {
+    let before = w.core().group(group).happened(HealthEvent::OtherData);
+    if !before.is_told() {
         w.tell(News::OtherData { group, offset });
     }
     Arrival::OtherData
@@ -162,11 +161,11 @@ fn other_data<W: World>(w: &W, group: usize, offset: u64) -> Arrival {
 /// The first connection of a group whose others were all lost: why it is not taken, if it is not.
 fn returns<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Option<Arrival> {
-    let g = w.core().group(group)?;
+    let g = w.core().group(group);
     let proof = match w.core().view().state(group) {
         GroupState::InSync | GroupState::Resyncing => {
             proof::prove(w, group, true, None, ended, probe)
@@ -198,9 +197,9 @@ fn returns<W: World>(
 
 /// Takes a group out of service whose server may be another one, if there is one to copy from; says
 /// whether there is none.
-fn is_alone<W: World>(w: &W, group: usize, fault: GroupFault) -> bool {
+fn is_alone<W: World>(w: &W, group: GroupId, fault: GroupFault) -> bool {
     let core = w.core();
-    let serves = |other: usize| core.group(other).is_some_and(|g| g.up() != 0);
+    let serves = |other: GroupId| core.group(other).up() != 0;
     // Again if the state has changed in between.
     loop {
         let state = core.view().state(group);

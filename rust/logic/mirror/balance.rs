@@ -3,7 +3,7 @@
 //! Which channel of a group, and which group.
 
 use super::World;
-use crate::logic::group::GroupSet;
+use crate::logic::{group::GroupSet, ids::GroupId};
 
 /// The channel that was taken last is taken again until it has so many bytes more than another one:
 /// what goes over one socket is sent, carried out and answered in fewer and larger pieces than what
@@ -29,9 +29,9 @@ fn place(at: u32, first: u32, count: u32, stays: bool) -> u32 {
 pub trait Balance: World {
     /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
     /// last one mostly has [`STICKY`] bytes of advantage, and among equals each in turn.
-    fn pick_channel(&self, group: usize) -> Option<u32> {
+    fn pick_channel(&self, group: GroupId) -> Option<u32> {
         let core = self.core();
-        let g = core.groups.get(group)?;
+        let g = core.group(group);
         let up = g.up();
         if up == 0 {
             return None;
@@ -64,16 +64,17 @@ pub trait Balance: World {
 
     /// The group whose next channel has the fewest bytes on it, among equals mostly the one of last
     /// time, else each in turn; nothing if none has a channel.
-    fn least_loaded(&self, groups: GroupSet) -> Option<usize> {
+    fn least_loaded(&self, groups: GroupSet) -> Option<GroupId> {
         let core = self.core();
         if groups.len() == 1 {
             let only = groups.iter().next()?;
-            return (core.groups.get(only)?.up() != 0).then_some(only);
+            return (core.group(only).up() != 0).then_some(only);
         }
         let count = groups.len().max(1);
         let turn = core.next_turn();
         let first = turn % count;
-        let current = (turn & LEAVE_IDLE != 0).then(|| core.last_read.load() as usize);
+        let last = (turn & LEAVE_IDLE != 0).then(|| core.last_read.load() as usize);
+        let current = last.and_then(GroupId::new);
         let (_, group) = groups
             .iter()
             .zip(0..count)
@@ -83,7 +84,7 @@ pub trait Balance: World {
             })
             .min()?;
         if Some(group) != current {
-            core.last_read.store(group as u64);
+            core.last_read.store(group.index() as u64);
         }
         Some(group)
     }

@@ -9,8 +9,8 @@ use super::{
 };
 use crate::logic::{
     group::{GroupSet, GroupState},
+    ids::GroupId,
     wire::request::{Command, CommandFlags},
-    MAX_GROUPS,
 };
 
 /// What became of a window's transfer.
@@ -80,7 +80,7 @@ impl Copies {
         }
     }
 
-    fn note_refusal(&mut self, index: usize, group: usize) {
+    fn note_refusal(&mut self, index: usize, group: GroupId) {
         if let Some(copy) = self.0.get_mut(index) {
             copy.refused_by = copy.refused_by.with(group);
         }
@@ -100,8 +100,8 @@ impl Copies {
     }
 }
 
-fn index_of(target: usize, copy: usize) -> usize {
-    target * COPIES_EACH + copy
+fn index_of(target: GroupId, copy: usize) -> usize {
+    target.index() * COPIES_EACH + copy
 }
 
 /// The transfers of resyncs. Those that start one give the channels that have to be kicked, one bit
@@ -110,7 +110,7 @@ pub trait Copying: World {
     /// Starts to read `len` bytes at `offset` into `buffer`, from a group in sync.
     fn copy_read(
         &self,
-        target: usize,
+        target: GroupId,
         copy: usize,
         offset: u64,
         len: u32,
@@ -130,7 +130,7 @@ pub trait Copying: World {
     fn copy_own(
         &self,
         command: Command,
-        target: usize,
+        target: GroupId,
         copy: usize,
         offset: u64,
         len: u32,
@@ -141,7 +141,7 @@ pub trait Copying: World {
     }
 
     /// Starts to make durable what the returning group was given. Nothing if its server cannot.
-    fn copy_flush(&self, target: usize, copy: usize, buffer: Self::Buffer) -> Option<u32> {
+    fn copy_flush(&self, target: GroupId, copy: usize, buffer: Self::Buffer) -> Option<u32> {
         if self.is_volatile(target) {
             return None;
         }
@@ -153,10 +153,10 @@ pub trait Copying: World {
     /// Nobody wants the window's transfer any more: it is not sent again, and ends now if it waits for
     /// a channel. To be asked until it has ended, as one that is being given back may wait a moment
     /// later.
-    fn give_up_copy(&self, target: usize, copy: usize) {
+    fn give_up_copy(&self, target: GroupId, copy: usize) {
         let index = index_of(target, copy);
         self.with_copies(|copies| copies.give_up(index));
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             if self.take_waiting(group, TAGS + index as u32).is_some() {
                 end_copy(self, index, CopyOutcome::Failed);
             }
@@ -164,7 +164,7 @@ pub trait Copying: World {
     }
 
     /// How the window's transfer stands.
-    fn copy_outcome(&self, target: usize, copy: usize) -> CopyOutcome {
+    fn copy_outcome(&self, target: GroupId, copy: usize) -> CopyOutcome {
         self.with_copies(|copies| copies.get(index_of(target, copy)))
     }
 }
@@ -174,7 +174,7 @@ impl<W: World> Copying for W {}
 /// A window's transfer came back.
 pub(super) fn done<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     number: u32,
     mut transfer: Transfer<W::Buffer>,
     outcome: Outcome,
@@ -235,7 +235,7 @@ pub(super) fn unserved<W: World>(
 }
 
 /// Sends a window's transfer to the returning group.
-fn send_copy<W: World>(w: &W, target: usize, copy: usize, transfer: Transfer<W::Buffer>) -> u32 {
+fn send_copy<W: World>(w: &W, target: GroupId, copy: usize, transfer: Transfer<W::Buffer>) -> u32 {
     let index = index_of(target, copy);
     w.with_copies(|copies| copies.begin(index, Source::Own));
     let sent = Numbered {

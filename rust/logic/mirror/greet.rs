@@ -22,6 +22,7 @@
 use super::{words::bit, Outcome, Place, Transfer, World, COPIES, TAGS};
 use crate::logic::{
     evidence::Sum,
+    ids::GroupId,
     wire::request::{Command, CommandFlags},
 };
 
@@ -40,10 +41,8 @@ pub enum Life {
 }
 
 /// Waits until no other channel of the group is coming up. False if this one has `ended` before.
-pub(super) fn begin<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> bool {
-    let Some(g) = w.core().group(group) else {
-        return false;
-    };
+pub(super) fn begin<W: World>(w: &W, group: GroupId, ended: &dyn Fn() -> bool) -> bool {
+    let g = w.core().group(group);
     loop {
         let mut begun = false;
         w.wait(TICK_MS, &mut || {
@@ -60,20 +59,21 @@ pub(super) fn begin<W: World>(w: &W, group: usize, ended: &dyn Fn() -> bool) -> 
 }
 
 /// The channel has come up, or will not: the next one may.
-pub(super) fn end<W: World>(w: &W, group: usize) {
-    if let Some(g) = w.core().group(group) {
-        g.end_greeting();
-    }
+pub(super) fn end<W: World>(w: &W, group: GroupId) {
+    w.core().group(group).end_greeting();
     w.wake();
 }
 
 /// Asks the channels of the group that are up, other than the one that asks, and waits until one
 /// has answered or none is left.
-pub(super) fn life<W: World>(w: &W, channel: u32, group: usize, ended: &dyn Fn() -> bool) -> Life {
+pub(super) fn life<W: World>(
+    w: &W,
+    channel: u32,
+    group: GroupId,
+    ended: &dyn Fn() -> bool,
+) -> Life {
     let myself = bit(channel);
-    let Some(g) = w.core().group(group) else {
-        return Life::Unknown;
-    };
+    let g = w.core().group(group);
     let question = g.next_question();
     let mut asked = 0u32;
     loop {
@@ -93,7 +93,7 @@ pub(super) fn life<W: World>(w: &W, channel: u32, group: usize, ended: &dyn Fn()
 
 /// Puts a question to these channels, one bit each; gives those to which it was put. The others
 /// have one to answer still, or are lost, or there is no memory: they are tried again.
-fn ask<W: World>(w: &W, group: usize, question: u64, mut channels: u32) -> u32 {
+fn ask<W: World>(w: &W, group: GroupId, question: u64, mut channels: u32) -> u32 {
     let mut asked = 0;
     while channels != 0 {
         let channel = channels.trailing_zeros();
@@ -112,7 +112,7 @@ fn ask<W: World>(w: &W, group: usize, question: u64, mut channels: u32) -> u32 {
 /// Puts a question to a channel; false if it has one to answer still, or is lost.
 fn put<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     question: u64,
     channel: u32,
     offset: u64,
@@ -132,12 +132,12 @@ fn put<W: World>(
 /// question to answer still, or the server refuses, or there is no memory.
 pub(super) fn read_over<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     channel: u32,
     place: &Place,
     ended: &dyn Fn() -> bool,
 ) -> Option<Sum> {
-    let g = w.core().group(group)?;
+    let g = w.core().group(group);
     let buffer = w.memory(place.len)?;
     let question = g.next_question();
     let myself = bit(channel);
@@ -161,16 +161,15 @@ pub(super) fn read_over<W: World>(
 }
 
 /// A question has come back.
-pub(super) fn answered<W: World>(w: &W, group: usize, question: u64, outcome: Outcome) {
+pub(super) fn answered<W: World>(w: &W, group: GroupId, question: u64, outcome: Outcome) {
+    let g = w.core().group(group);
+    g.note_returned();
+    if outcome == Outcome::Done {
+        g.note_read(question);
+    }
     // A server that refuses is there.
-    if let Some(g) = w.core().group(group) {
-        g.note_returned();
-        if outcome == Outcome::Done {
-            g.note_read(question);
-        }
-        if matches!(outcome, Outcome::Done | Outcome::Refused(_)) {
-            g.note_answer(question);
-        }
+    if matches!(outcome, Outcome::Done | Outcome::Refused(_)) {
+        g.note_answer(question);
     }
     w.wake();
 }

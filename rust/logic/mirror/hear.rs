@@ -9,7 +9,7 @@ use crate::logic::{ids::Lane, session::Event};
 pub trait Hears: World {
     /// The connection of a channel tells something. Called in process context, without locks.
     fn hear(&self, lane: Lane, event: Event<Self::Buffer>) {
-        let (group, channel) = (lane.group.index(), lane.channel.index() as u32);
+        let (group, channel) = (lane.group, lane.channel.index() as u32);
         match event {
             Event::Ended {
                 slot,

@@ -17,9 +17,9 @@ use super::{
 use crate::logic::{
     barrier::Span,
     group::{GroupFault, GroupSet, GroupState, Refusal},
+    ids::GroupId,
     unflushed::{region_shift, Unflushed},
     wire::request::{Command, CommandFlags},
-    MAX_GROUPS,
 };
 
 /// How long a request may go unanswered by a group that is out of service, in milliseconds: nobody
@@ -30,7 +30,7 @@ const FAULTY_PATIENCE_MS: u64 = 2000;
 pub trait Losses: World {
     /// How long a request of `group` may go unanswered, in milliseconds, before its channel is
     /// given up.
-    fn patience_ms(&self, group: usize) -> u64 {
+    fn patience_ms(&self, group: GroupId) -> u64 {
         match self.core().view().state(group) {
             GroupState::Faulty => self.timeout_ms().min(FAULTY_PATIENCE_MS),
             _ => self.timeout_ms(),
@@ -38,10 +38,8 @@ pub trait Losses: World {
     }
 
     /// A channel of `group` takes no more requests.
-    fn leave(&self, channel: u32, group: usize) {
-        if let Some(g) = self.core().group(group) {
-            g.remove_up(channel);
-        }
+    fn leave(&self, channel: u32, group: GroupId) {
+        self.core().group(group).remove_up(channel);
     }
 
     /// A channel was lost, or has ended. Its transfers come back afterwards.
@@ -49,10 +47,8 @@ pub trait Losses: World {
     /// If it was the last one, the next one that comes up knows nothing of the server's life, and
     /// accounts for what it may have lost. A group that is resyncing is taken out of service at
     /// once: nobody reads it, and users' writes would wait for it.
-    fn went_down(&self, channel: u32, group: usize) {
-        let Some(g) = self.core().group(group) else {
-            return;
-        };
+    fn went_down(&self, channel: u32, group: GroupId) {
+        let g = self.core().group(group);
         // All answers that count have come.
         g.set_serving(channel, false);
         if g.up() == 0 {
@@ -72,7 +68,7 @@ pub trait Losses: World {
     /// Takes the group out of service, since its server may still carry out writes that it has not
     /// answered. False if no other one is in sync: then those writes must not be given back before
     /// the server will not carry them out any more.
-    fn give_up_group(&self, group: usize) -> bool {
+    fn give_up_group(&self, group: GroupId) -> bool {
         matches!(
             self.fault(group, GroupFault::WriteLost),
             Ok(()) | Err(Refusal::AlreadyFaulty)
@@ -81,31 +77,26 @@ pub trait Losses: World {
 
     /// From now on, or no longer, the server of the group may carry out writes that were given
     /// back.
-    fn suspect(&self, group: usize, suspect: bool) {
-        if let Some(g) = self.core().group(group) {
-            g.happened(if suspect {
-                HealthEvent::SuspectBegan
-            } else {
-                HealthEvent::SuspectEnded
-            });
-        }
+    fn suspect(&self, group: GroupId, suspect: bool) {
+        self.core().group(group).happened(if suspect {
+            HealthEvent::SuspectBegan
+        } else {
+            HealthEvent::SuspectEnded
+        });
     }
 
     /// The server of the group may do so for so many milliseconds more, whatever becomes of the
     /// channel.
-    fn suspect_for(&self, group: usize, ms: u32) {
-        if let Some(g) = self.core().group(group) {
-            g.suspect_until(self.now_ms().saturating_add(u64::from(ms)));
-        }
+    fn suspect_for(&self, group: GroupId, ms: u32) {
+        let until = self.now_ms().saturating_add(u64::from(ms));
+        self.core().group(group).suspect_until(until);
     }
 
     /// Takes a group out of service that was without a channel for the time limit. To be asked of
     /// each group again and again while the device is enabled, by a thread that waits for nothing:
     /// a channel may hang in its next connection for longer than the time limit.
-    fn expire_if_down(&self, group: usize) {
-        let Some(g) = self.core().group(group) else {
-            return;
-        };
+    fn expire_if_down(&self, group: GroupId) {
+        let g = self.core().group(group);
         if g.up() != 0 {
             return g.note_up();
         }
@@ -125,16 +116,13 @@ pub trait Losses: World {
     }
 
     /// Notes what a transfer that the server has carried out means for its cache.
-    fn note_done(&self, group: usize, transfer: &Transfer<Self::Buffer>) {
+    fn note_done(&self, group: GroupId, transfer: &Transfer<Self::Buffer>) {
         let Some(unflushed) = self.unflushed(group) else {
             return;
         };
         match transfer.command {
             Command::Flush => {
-                let covers_all = self
-                    .core()
-                    .group(group)
-                    .is_some_and(|g| g.health().is_flushed_by_one());
+                let covers_all = self.core().group(group).health().is_flushed_by_one();
                 if let Some(ownership) = transfer.owns_flush {
                     unflushed.end_flush(ownership, covers_all);
                 }
@@ -152,7 +140,7 @@ pub trait Losses: World {
     /// A write of `sectors` sectors from `first` on has failed, and the group stays in sync: it may
     /// hold it, though nobody else will count on that. If it was not answered it may be on a
     /// connection that has ended.
-    fn note_perhaps_done(&self, group: usize, first: u64, sectors: u64, answered: bool) {
+    fn note_perhaps_done(&self, group: GroupId, first: u64, sectors: u64, answered: bool) {
         let Some(unflushed) = self.unflushed(group) else {
             return;
         };
@@ -163,7 +151,7 @@ pub trait Losses: World {
     }
 
     /// A flush has ended without success, or has to be sent again: from now on it covers nothing.
-    fn flush_failed(&self, group: usize, transfer: &mut Transfer<Self::Buffer>) {
+    fn flush_failed(&self, group: GroupId, transfer: &mut Transfer<Self::Buffer>) {
         if let (Some(ownership), Some(unflushed)) =
             (transfer.owns_flush.take(), self.unflushed(group))
         {
@@ -174,11 +162,10 @@ pub trait Losses: World {
     /// The server refused a flush: what it could not make durable it may drop at any time, or has
     /// dropped, and it may say that the next flush has succeeded, as fsync() does after an error.
     /// Whoever faults the group afterwards marks it.
-    fn flush_refused(&self, group: usize, transfer: &mut Transfer<Self::Buffer>) {
-        if let Some(g) = self.core().group(group) {
-            g.happened(HealthEvent::FlushVoid);
-            g.happened(HealthEvent::ServerLost);
-        }
+    fn flush_refused(&self, group: GroupId, transfer: &mut Transfer<Self::Buffer>) {
+        let g = self.core().group(group);
+        g.happened(HealthEvent::FlushVoid);
+        g.happened(HealthEvent::ServerLost);
         // Not before: the next owner must find the doubt.
         self.flush_failed(group, transfer);
     }
@@ -190,8 +177,8 @@ pub trait Losses: World {
     /// the other.
     fn renew_doubted(&self) {
         let core = self.core();
-        let is_doubted = |group: usize| core.group(group).is_some_and(|g| g.health().is_doubted());
-        let serves = |group: usize| core.group(group).is_some_and(|g| g.up() != 0);
+        let is_doubted = |group: GroupId| core.group(group).health().is_doubted();
+        let serves = |group: GroupId| core.group(group).up() != 0;
         for group in core.view().readable().iter().filter(|&g| is_doubted(g)) {
             let mut others = core.view().readable().iter().filter(|&g| g != group);
             if others.any(|g| serves(g) && !is_doubted(g)) {
@@ -203,12 +190,10 @@ pub trait Losses: World {
 
     /// If the group's server was lost, or will not make durable what it holds: marks that. Only for
     /// a group that is faulty, so that no resync takes the marks away.
-    fn mark_unflushed(&self, group: usize) {
+    fn mark_unflushed(&self, group: GroupId) {
         // Also of a device that is disabled now.
         let sectors = self.core().last_sectors();
-        let Some(g) = self.core().group(group) else {
-            return;
-        };
+        let g = self.core().group(group);
         let Some(unflushed) = self.unflushed(group) else {
             return;
         };
@@ -230,14 +215,14 @@ pub trait Losses: World {
 
     /// The same if the group is faulty, as it may have been before it was lost; otherwise whoever
     /// faults it does this.
-    fn mark_unflushed_of_faulty(&self, group: usize) {
+    fn mark_unflushed_of_faulty(&self, group: GroupId) {
         if self.core().view().state(group) == GroupState::Faulty {
             self.mark_unflushed(group);
         }
     }
 
     /// Calls `f` with each number that may have a transfer waiting for a channel of `group`.
-    fn each_waiting(&self, group: usize, mut f: impl FnMut(u32)) {
+    fn each_waiting(&self, group: GroupId, mut f: impl FnMut(u32)) {
         if self.unflushed(group).is_none() {
             // It never had a channel.
             return;
@@ -248,7 +233,7 @@ pub trait Losses: World {
     }
 
     /// Gives back the transfers that wait for a channel of `group`, which is out of service.
-    fn return_waiting(&self, group: usize) {
+    fn return_waiting(&self, group: GroupId) {
         self.kick_all(step::run(self, Next::ReturnWaiting(group)));
     }
 }
@@ -264,28 +249,26 @@ fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, first: u64, se
 
 /// Something that is noted was written on a connection that has ended: where a flush covers its own
 /// connection alone, none covers that any more.
-fn doubt_ended_connections<W: World>(w: &W, group: usize) {
-    if let Some(g) = w.core().group(group) {
-        if g.is_single() && !w.is_volatile(group) {
-            g.happened(HealthEvent::FlushVoid);
-        }
+fn doubt_ended_connections<W: World>(w: &W, group: GroupId) {
+    let g = w.core().group(group);
+    if g.is_single() && !w.is_volatile(group) {
+        g.happened(HealthEvent::FlushVoid);
     }
 }
 
 /// The group's server may have crashed. If nothing was unflushed until now it has lost nothing.
-pub(super) fn note_loss<W: World>(w: &W, group: usize) {
-    if let (Some(g), Some(unflushed)) = (w.core().group(group), w.unflushed(group)) {
-        if !unflushed.is_clear() {
-            g.happened(HealthEvent::ServerLost);
-        }
+pub(super) fn note_loss<W: World>(w: &W, group: GroupId) {
+    if w.unflushed(group).is_some_and(|u| !u.is_clear()) {
+        w.core().group(group).happened(HealthEvent::ServerLost);
     }
 }
 
 /// The group's server is there again, for the first time since it was lost: what it may have lost
 /// is copied to it before it is read, if there is a group to copy from.
-pub(super) fn look_after_loss<W: World>(w: &W, group: usize) {
+pub(super) fn look_after_loss<W: World>(w: &W, group: GroupId) {
     let core = w.core();
-    let (Some(g), Some(unflushed)) = (core.group(group), w.unflushed(group)) else {
+    let g = core.group(group);
+    let Some(unflushed) = w.unflushed(group) else {
         return;
     };
     // Again if the state has changed in between.
@@ -299,7 +282,7 @@ pub(super) fn look_after_loss<W: World>(w: &W, group: usize) {
         if !g.health().is_lost() || unflushed.is_clear() {
             return;
         }
-        let serves = |other: usize| core.group(other).is_some_and(|g| g.up() != 0);
+        let serves = |other: GroupId| core.group(other).up() != 0;
         let mut others = core.view().readable().iter().filter(|&g| g != group);
         if state == GroupState::Resyncing || others.any(serves) {
             match w.fault(group, GroupFault::CacheLost) {
@@ -318,17 +301,17 @@ pub(super) fn look_after_loss<W: World>(w: &W, group: usize) {
 /// The group, which is in sync, comes back before any other one that is, so it is the source from
 /// now on, whatever it has lost: what was not flushed was not promised to outlast a crash. The
 /// others are made equal to it. False if it is not to be the source after all.
-fn accept_loss<W: World>(w: &W, group: usize) -> bool {
+fn accept_loss<W: World>(w: &W, group: GroupId) -> bool {
     let core = w.core();
-    let (Some(g), Some(unflushed)) = (core.group(group), w.unflushed(group)) else {
+    let g = core.group(group);
+    let Some(unflushed) = w.unflushed(group) else {
         return true;
     };
     // No other one may be brought back before it is marked; and then this one cannot be faulted.
-    let others = || (0..MAX_GROUPS).filter(move |&other| other != group);
+    let others = || GroupId::all().filter(move |&other| other != group);
     let each = |event: HealthEvent| {
-        let groups = others().filter_map(|other| core.group(other));
-        for g in groups {
-            g.happened(event);
+        for other in others() {
+            core.group(other).happened(event);
         }
     };
     each(HealthEvent::MarkingBegan);

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
+    ids::GroupId,
     wire::{reply::NbdError, request::Command},
-    MAX_GROUPS,
 };
 
 /// So many connections may be lost with a transfer on the way until it is taken for what ends them.
@@ -21,7 +21,13 @@ const MOST_LOSSES: u8 = 3;
 /// What follows from the ends of transfers.
 pub trait Outcomes: World {
     /// A transfer has ended. Called without locks.
-    fn done(&self, group: usize, number: u32, transfer: Transfer<Self::Buffer>, outcome: Outcome) {
+    fn done(
+        &self,
+        group: GroupId,
+        number: u32,
+        transfer: Transfer<Self::Buffer>,
+        outcome: Outcome,
+    ) {
         if number >= greet::FIRST {
             return greet::answered(self, group, transfer.question, outcome);
         }
@@ -41,7 +47,7 @@ pub trait Outcomes: World {
     }
 
     /// Fails what waits for a channel of the last group: the administrator wants errors.
-    fn fail_group(&self, group: usize) {
+    fn fail_group(&self, group: GroupId) {
         let mut used = 0;
         self.each_waiting(group, |number| {
             if let Some(transfer) = self.take_waiting(group, number) {
@@ -54,7 +60,7 @@ pub trait Outcomes: World {
     /// Fails what waits for a channel, of all groups: see [`States::set_failing`].
     fn fail_waiting(&self) {
         let mut used = 0;
-        for group in 0..MAX_GROUPS {
+        for group in GroupId::all() {
             self.each_waiting(group, |number| {
                 if let Some(transfer) = self.take_waiting(group, number) {
                     let back = Numbered {
@@ -75,7 +81,7 @@ impl<W: World> Outcomes for W {}
 type RequestOf<W> = <<W as World>::Buffer as Carrier>::Request;
 
 /// A group has done it.
-fn done<W: World>(w: &W, group: usize, transfer: &Transfer<W::Buffer>) {
+fn done<W: World>(w: &W, group: GroupId, transfer: &Transfer<W::Buffer>) {
     let Some(rq) = transfer.buffer.request() else {
         return;
     };
@@ -101,7 +107,7 @@ fn read_again<B: Carrier>(transfer: Transfer<B>) -> Next<B> {
 pub(super) fn unserved<W: World>(
     w: &W,
     why: Unserved,
-    group: usize,
+    group: GroupId,
     transfer: Transfer<W::Buffer>,
 ) -> Next<W::Buffer> {
     let Some(rq) = transfer.buffer.request() else {
@@ -121,7 +127,7 @@ pub(super) fn unserved<W: World>(
 /// A transfer that waits for a channel of the last group fails.
 fn fail<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     number: u32,
     mut transfer: Transfer<W::Buffer>,
 ) -> Next<W::Buffer> {
@@ -140,7 +146,7 @@ fn fail<W: World>(
 /// The server refused a transfer.
 fn refused<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     mut transfer: Transfer<W::Buffer>,
     error: NbdError,
 ) -> Next<W::Buffer> {
@@ -170,7 +176,7 @@ fn refused<W: World>(
 /// A group did not carry out a write or a flush, and is not asked again.
 fn write_failed<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     rq: &RequestOf<W>,
     why: GroupFault,
 ) -> Next<W::Buffer> {
@@ -195,7 +201,7 @@ fn write_failed<W: World>(
 /// nothing if it is the last one in sync.
 fn goes_without<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     rq: &RequestOf<W>,
     why: GroupFault,
 ) -> Option<Next<W::Buffer>> {
@@ -214,7 +220,7 @@ fn goes_without<W: World>(
 /// and the write is marked here.
 fn lost<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     number: u32,
     mut transfer: Transfer<W::Buffer>,
     fence: Fence,
@@ -245,7 +251,7 @@ fn lost<W: World>(
 /// if another one is in sync.
 fn again_or_not<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     number: u32,
     transfer: Transfer<W::Buffer>,
 ) -> Next<W::Buffer> {
@@ -266,7 +272,7 @@ fn again_or_not<W: World>(
 
 /// Whether the group was taken out of service while the write was on its way. If that was for a
 /// flush that it refused, it may have carried the write out before, and never make it durable.
-fn has_been_faulted<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> bool {
+fn has_been_faulted<W: World>(w: &W, group: GroupId, rq: &RequestOf<W>) -> bool {
     let view = w.core().view();
     match view.state(group) {
         GroupState::InSync | GroupState::Absent => false,
@@ -283,15 +289,15 @@ fn is_write(rq: &impl Request) -> bool {
 }
 
 /// Marks what `group` did not get.
-fn mark_missed<W: World>(w: &W, group: usize, rq: &RequestOf<W>) {
+fn mark_missed<W: World>(w: &W, group: GroupId, rq: &RequestOf<W>) {
     if is_write(rq) {
         let (first, sectors) = sectors_of(rq);
         w.mark(group, first, sectors);
     }
 }
 
-fn tell_refused<W: World>(w: &W, group: usize, transfer: &Transfer<W::Buffer>, error: NbdError) {
-    if w.core().group(group).is_some_and(|g| g.count_refused()) {
+fn tell_refused<W: World>(w: &W, group: GroupId, transfer: &Transfer<W::Buffer>, error: NbdError) {
+    if w.core().group(group).count_refused() {
         w.tell(News::Refused {
             group,
             command: transfer.command,

@@ -3,7 +3,7 @@
 //! The words that hold the state of a request on its way.
 
 use super::Core;
-use crate::logic::{group::GroupSet, word::OptWord};
+use crate::logic::{group::GroupSet, ids::GroupId, word::OptWord};
 use crate::sync::Word;
 
 /// What is known of a request on its way.
@@ -58,7 +58,7 @@ impl Pdu {
     }
 
     /// A group did it. Each group says so at most once.
-    pub(super) fn set_done_by(&self, group: usize) {
+    pub(super) fn set_done_by(&self, group: GroupId) {
         let set = GroupSet::default().with(group);
         self.done_by.fetch_add(u64::from(set.bits()));
     }
@@ -67,7 +67,7 @@ impl Pdu {
         GroupSet::from_bits(self.done_by.load() as u8)
     }
 
-    pub(super) fn set_refused_by(&self, group: usize) {
+    pub(super) fn set_refused_by(&self, group: GroupId) {
         let set = self.refused_by().with(group);
         // Reads are at one group at a time, so nobody else changes it now.
         self.refused_by.store(u64::from(set.bits()));

@@ -19,6 +19,7 @@ use crate::logic::{
     barrier::{Span, CHUNK_SECTORS},
     bitmap::Run,
     evidence::{Piece, Sum, Watch, CHUNK_BYTES},
+    ids::GroupId,
     unflushed::region_shift,
 };
 
@@ -105,7 +106,7 @@ impl Exam {
 
     /// Adds at most so many places of which something is remembered that the group must have. Of
     /// those that are zeroes a few are enough.
-    fn remember<W: World>(&mut self, w: &W, group: usize, most: usize) {
+    fn remember<W: World>(&mut self, w: &W, group: GroupId, most: usize) {
         let random = w.core().next_turn();
         for piece in w.evidence().pieces(random) {
             if self.len >= most {
@@ -121,7 +122,7 @@ impl Exam {
     }
 
     /// Adds what is read over the connection `other` of the group.
-    fn ask<W: World>(&mut self, w: &W, group: usize, other: u32, ended: &dyn Fn() -> bool) {
+    fn ask<W: World>(&mut self, w: &W, group: GroupId, other: u32, ended: &dyn Fn() -> bool) {
         let chunks = w.export_sectors(group) / CHUNK_SECTORS;
         for number in 0..ASKED as u64 {
             if self.is_full() || self.telling() >= ENOUGH || ended() {
@@ -174,7 +175,7 @@ impl Exam {
 /// is one that does. `remembers` says whether what is remembered holds for the group.
 pub(super) fn prove<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     remembers: bool,
     other: Option<u32>,
     ended: &dyn Fn() -> bool,
@@ -209,7 +210,7 @@ fn release<W: World>(w: &W, ground: Ground) {
 
 /// Whether the group's server must have what is remembered of a chunk: it did not miss it, and has
 /// flushed it.
-pub fn must_hold<W: World>(w: &W, group: usize, chunk: u64) -> bool {
+pub fn must_hold<W: World>(w: &W, group: GroupId, chunk: u64) -> bool {
     let run = blocks_of_chunk(w, chunk);
     let is_unflushed = || {
         let first = chunk.saturating_mul(CHUNK_SECTORS);
@@ -230,7 +231,7 @@ pub fn blocks_of_chunk<W: World>(w: &W, chunk: u64) -> Run {
 }
 
 /// What is read to see a chunk.
-fn place_of<W: World>(w: &W, group: usize, chunk: u64) -> Place {
+fn place_of<W: World>(w: &W, group: GroupId, chunk: u64) -> Place {
     let len = w.smallest_read(group).max(CHUNK_BYTES);
     let at = chunk.saturating_mul(u64::from(CHUNK_BYTES));
     let from = at.checked_rem(u64::from(len)).unwrap_or(0);
@@ -284,11 +285,11 @@ pub(super) fn learn<W: World>(w: &W, number: u64, ended: &dyn Fn() -> bool) {
 /// [`read_over`](greet::read_over).
 pub(super) fn read<W: World>(
     w: &W,
-    group: usize,
+    group: GroupId,
     chunk: u64,
     ended: &dyn Fn() -> bool,
 ) -> Option<Sum> {
-    let up = w.core().group(group).map_or(0, |g| g.up());
+    let up = w.core().group(group).up();
     if up == 0 {
         return None;
     }
@@ -298,9 +299,9 @@ pub(super) fn read<W: World>(
 
 /// The checksum of a chunk that is watched, if all groups in sync that can be read now agree.
 fn read_alike<W: World>(w: &W, chunk: u64, watch: Watch, ended: &dyn Fn() -> bool) -> Option<Sum> {
-    let mut first: Option<(usize, Sum)> = None;
+    let mut first: Option<(GroupId, Sum)> = None;
     for group in w.core().view().readable().iter() {
-        let is_up = w.core().group(group).is_some_and(|g| g.up() != 0);
+        let is_up = w.core().group(group).up() != 0;
         if !is_up {
             continue;
         }

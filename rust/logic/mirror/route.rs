@@ -16,6 +16,7 @@ use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
     evidence::Sum,
     group::{GroupSet, GroupState, View},
+    ids::GroupId,
     wire::request::{Command, CommandFlags},
     word::update,
 };
@@ -94,7 +95,7 @@ pub trait Route: World {
     /// If the group has been in sync throughout there was no such loss, or it is the source by now.
     /// It cannot be faulted, resynced and in sync again in less than [`ROUND_TRIP`] changes of the
     /// view.
-    fn may_be_stale(&self, group: usize, transfer: &Transfer<Self::Buffer>) -> bool {
+    fn may_be_stale(&self, group: GroupId, transfer: &Transfer<Self::Buffer>) -> bool {
         let Some(epoch) = transfer.in_sync_at else {
             return false;
         };
@@ -158,7 +159,7 @@ pub trait Route: World {
     }
 
     /// The same, to one.
-    fn send_write(&self, group: usize, rq: &RequestOf<Self>) -> u32 {
+    fn send_write(&self, group: GroupId, rq: &RequestOf<Self>) -> u32 {
         match write_transfer(self, group, rq) {
             Some(transfer) => step::send(
                 self,
@@ -175,10 +176,8 @@ pub trait Route: World {
     /// Whether a window of a resync holds up writes of `span`.
     fn is_held(&self, resyncing: GroupSet, span: Span) -> bool {
         resyncing.iter().any(|g| {
-            self.core()
-                .windows
-                .get(g)
-                .is_some_and(|windows| windows.iter().any(|w| w.holds(span)))
+            let windows = g.pick(&self.core().windows);
+            windows.iter().any(|window| window.holds(span))
         })
     }
 
@@ -208,7 +207,7 @@ pub trait Route: World {
     }
 
     /// Marks the blocks that `sectors` sectors from `first` touch.
-    fn mark(&self, group: usize, first: u64, sectors: u64) {
+    fn mark(&self, group: GroupId, first: u64, sectors: u64) {
         let unit = self.block_sectors().max(1);
         let end = first.saturating_add(sectors).div_ceil(unit);
         let start = first / unit;
@@ -264,7 +263,11 @@ pub(super) fn aim<W: World>(w: &W, rq: RequestOf<W>) -> Option<Numbered<W::Buffe
 }
 
 /// The transfer of a write for one group; nothing if the group need not be asked.
-fn write_transfer<W: World>(w: &W, group: usize, rq: &RequestOf<W>) -> Option<Transfer<W::Buffer>> {
+fn write_transfer<W: World>(
+    w: &W,
+    group: GroupId,
+    rq: &RequestOf<W>,
+) -> Option<Transfer<W::Buffer>> {
     let mut flags = CommandFlags::NONE;
     if rq.fua() {
         flags = flags.with(CommandFlags::FUA);
@@ -340,7 +343,7 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
 /// The groups whose map takes a write: those that are faulty, and those that get it, but may be
 /// another server than the one that the map is for.
 fn missing<W: World>(w: &W, view: View) -> GroupSet {
-    let is_checking = |&g: &usize| w.core().group(g).is_some_and(|g| g.health().is_checking());
+    let is_checking = |&g: &GroupId| w.core().group(g).health().is_checking();
     let checking = view.resyncing().iter().filter(is_checking);
     checking.fold(view.faulty(), GroupSet::with)
 }

@@ -10,8 +10,8 @@ use super::{HealthEvent, Losses, News, Outcomes, World};
 use crate::logic::{
     barrier::{Span, MAX_AGE},
     group::{GroupEvent, GroupFault, GroupState, Refusal, View},
+    ids::GroupId,
     unflushed::REGIONS,
-    MAX_GROUPS,
 };
 
 /// Who brings a group back.
@@ -27,7 +27,7 @@ pub enum Asker {
 pub trait States: World {
     /// Adds a group: in sync while the device was never enabled, since then it is the
     /// administrator's word that all are equal; and faulty with everything marked afterwards.
-    fn join(&self, group: usize) -> Result<(), Refusal> {
+    fn join(&self, group: GroupId) -> Result<(), Refusal> {
         let core = self.core();
         let stale = core.last_sectors() > 0 && !core.view().readable().is_empty();
         let event = if stale {
@@ -35,17 +35,16 @@ pub trait States: World {
         } else {
             GroupEvent::JoinWhole
         };
-        if let Some(g) = core.group(group) {
-            if stale {
-                self.mark_all(group);
-            }
-            // Whatever was lost in an earlier life, it is marked, or was before the first write.
-            g.happened(HealthEvent::Joined);
-            if let Some(unflushed) = self.unflushed(group) {
-                unflushed.lose(|_, _| ());
-            }
-            g.set_fault(stale.then_some(GroupFault::Joined));
+        let g = core.group(group);
+        if stale {
+            self.mark_all(group);
         }
+        // Whatever was lost in an earlier life, it is marked, or was before the first write.
+        g.happened(HealthEvent::Joined);
+        if let Some(unflushed) = self.unflushed(group) {
+            unflushed.lose(|_, _| ());
+        }
+        g.set_fault(stale.then_some(GroupFault::Joined));
         if !stale {
             // What was remembered was that of groups that are gone.
             self.evidence().clear(core.last_sectors());
@@ -55,18 +54,16 @@ pub trait States: World {
     }
 
     /// Takes a group out of service. Writes mark its map from now on.
-    fn fault(&self, group: usize, fault: GroupFault) -> Result<(), Refusal> {
+    fn fault(&self, group: GroupId, fault: GroupFault) -> Result<(), Refusal> {
         self.take_out(group, fault)?;
         self.return_waiting(group);
         Ok(())
     }
 
     /// The same; but what waits for a channel of the group is left to the caller.
-    fn take_out(&self, group: usize, fault: GroupFault) -> Result<(), Refusal> {
+    fn take_out(&self, group: GroupId, fault: GroupFault) -> Result<(), Refusal> {
         change(self, |view| view.after(group, GroupEvent::Fault))?;
-        if let Some(g) = self.core().group(group) {
-            g.set_fault(Some(fault));
-        }
+        self.core().group(group).set_fault(Some(fault));
         self.tell(News::Faulty { group, fault });
         self.mark_unflushed(group);
         Ok(())
@@ -74,13 +71,14 @@ pub trait States: World {
 
     /// Takes a group out of service at the administrator's word. One that is out of service already
     /// is his from now on, whatever it was faulted for, and does not come back by itself.
-    fn set_faulty(&self, group: usize) -> Result<(), Refusal> {
+    fn set_faulty(&self, group: GroupId) -> Result<(), Refusal> {
         let fault = GroupFault::Admin;
+        let g = self.core().group(group);
         loop {
             let result = self.fault(group, fault);
-            let (Err(Refusal::AlreadyFaulty), Some(g)) = (result, self.core().group(group)) else {
+            if result != Err(Refusal::AlreadyFaulty) {
                 return result;
-            };
+            }
             if g.fault() != Some(fault) {
                 g.set_fault(Some(fault));
                 self.tell(News::Faulty { group, fault });
@@ -100,8 +98,8 @@ pub trait States: World {
 
     /// Starts to bring a faulty group back: from now on it gets new writes. The map may be read
     /// when [`States::is_settled`] says so of the epoch that this gives.
-    fn hot_add(&self, group: usize, asker: Asker) -> Result<u32, Refusal> {
-        let g = self.core().group(group).ok_or(Refusal::NoGroup)?;
+    fn hot_add(&self, group: GroupId, asker: Asker) -> Result<u32, Refusal> {
+        let g = self.core().group(group);
         // Before the first write is sent to it. It is harmless to one that is resyncing already, but
         // that marks more than it misses.
         g.happened(HealthEvent::CheckBegan);
@@ -142,25 +140,24 @@ pub trait States: World {
     }
 
     /// The resync of a group has ended: it is in sync.
-    fn synced(&self, group: usize) -> Result<(), Refusal> {
+    fn synced(&self, group: GroupId) -> Result<(), Refusal> {
         change(self, |view| view.after(group, GroupEvent::Synced))?;
-        if let Some(g) = self.core().group(group) {
-            g.set_fault(None);
-            g.happened(HealthEvent::Synced);
-        }
+        let g = self.core().group(group);
+        g.set_fault(None);
+        g.happened(HealthEvent::Synced);
         self.renew_doubted();
         Ok(())
     }
 
     /// Drops a faulty group.
-    fn remove(&self, group: usize) -> Result<(), Refusal> {
+    fn remove(&self, group: GroupId) -> Result<(), Refusal> {
         change(self, |view| view.after(group, GroupEvent::Remove))?;
         forget(self, group);
         Ok(())
     }
 
     /// Drops a group whatever its state: the device is being taken apart.
-    fn clear(&self, group: usize) {
+    fn clear(&self, group: GroupId) {
         // Never refused.
         let _ = change(self, |view| Ok(view.cleared(group)));
         self.return_waiting(group);
@@ -176,7 +173,7 @@ pub trait States: World {
         }
         self.evidence().clear(sectors);
         // What was noted before was in regions of another size.
-        for unflushed in (0..MAX_GROUPS).filter_map(|group| self.unflushed(group)) {
+        for unflushed in GroupId::all().filter_map(|group| self.unflushed(group)) {
             let mut noted = false;
             unflushed.lose(|_, _| noted = true);
             if noted {
@@ -207,9 +204,8 @@ fn change<W: World>(
     Ok(view)
 }
 
-fn forget<W: World>(w: &W, group: usize) {
-    if let Some(g) = w.core().group(group) {
-        g.set_fault(None);
-        g.note_up();
-    }
+fn forget<W: World>(w: &W, group: GroupId) {
+    let g = w.core().group(group);
+    g.set_fault(None);
+    g.note_up();
 }

@@ -38,7 +38,7 @@
 use super::{
     copy, outcome, route, words::bit, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS,
 };
-use crate::logic::group::GroupSet;
+use crate::logic::{group::GroupSet, ids::GroupId};
 use core::ops::Range;
 
 /// Numbers of transfers that may wait for a channel.
@@ -46,7 +46,7 @@ pub(super) const NUMBERS: u32 = TAGS + COPIES as u32;
 
 /// A transfer, the group that it is for, and its number in the table of that.
 pub(super) struct Numbered<B> {
-    pub(super) group: usize,
+    pub(super) group: GroupId,
     pub(super) number: u32,
     pub(super) transfer: Transfer<B>,
 }
@@ -75,7 +75,7 @@ pub(super) enum Next<B: Carrier> {
     /// The same for a read of a resync, in window `index`.
     CopyAgain { index: usize, transfer: Transfer<B> },
     /// The group is out of service: what waits for a channel of it is given back.
-    ReturnWaiting(usize),
+    ReturnWaiting(GroupId),
 }
 
 /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up; gives the
@@ -129,20 +129,19 @@ fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<u32, Numbered<W:
         mut transfer,
     } = sent;
     let core = w.core();
-    if let Some(g) = core.group(group) {
-        while let Some(channel) = w.pick_channel(group) {
-            match w.submit(group, channel, number, transfer) {
-                Ok(()) => {
-                    core.last_active.store(u64::from(channel));
-                    return Ok(bit(channel));
-                }
-                Err(back) => transfer = back,
+    while let Some(channel) = w.pick_channel(group) {
+        match w.submit(group, channel, number, transfer) {
+            Ok(()) => {
+                core.last_active.store(u64::from(channel));
+                return Ok(bit(channel));
             }
-            g.remove_up(channel);
-            if w.is_open(channel) {
-                // It came back in between.
-                g.add_up(channel);
-            }
+            Err(back) => transfer = back,
+        }
+        let g = core.group(group);
+        g.remove_up(channel);
+        if w.is_open(channel) {
+            // It came back in between.
+            g.add_up(channel);
         }
     }
     Err(Numbered {
@@ -176,7 +175,7 @@ fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
         Some(Unserved::MayNotWait)
     } else if is_out(w, group) {
         Some(Unserved::GroupIsOut)
-    } else if core.group(group).is_some_and(|g| g.up() != 0) {
+    } else if core.group(group).up() != 0 {
         None
     } else {
         return Next::Done;
@@ -210,7 +209,7 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
 }
 
 /// Whether a group is out of service.
-fn is_out<W: World>(w: &W, group: usize) -> bool {
+fn is_out<W: World>(w: &W, group: GroupId) -> bool {
     !w.core().view().writable().has(group)
 }
 
@@ -220,19 +219,18 @@ fn is_out<W: World>(w: &W, group: usize) -> bool {
 struct Waiting {
     groups: GroupSet,
     /// The group whose table is looked through, and the numbers that are left.
-    group: usize,
-    left: Range<u32>,
+    looked_through: Option<(GroupId, Range<u32>)>,
 }
 
 impl Waiting {
     /// What is to be done with the next one.
     fn take<W: World>(&mut self, w: &W) -> Option<Next<W::Buffer>> {
         loop {
-            let group = self.group;
-            let taken = self
-                .left
-                .find_map(|number| Some((number, w.take_waiting(group, number)?)));
-            if let Some((number, transfer)) = taken {
+            let taken = self.looked_through.as_mut().and_then(|(group, left)| {
+                let group = *group;
+                left.find_map(|number| Some((group, number, w.take_waiting(group, number)?)))
+            });
+            if let Some((group, number, transfer)) = taken {
                 let back = Numbered {
                     group,
                     number,
@@ -245,11 +243,11 @@ impl Waiting {
                     Next::Send(back)
                 });
             }
-            self.group = self.groups.iter().next()?;
-            self.groups = self.groups.without(GroupSet::default().with(self.group));
+            let group = self.groups.iter().next()?;
+            self.groups = self.groups.without(GroupSet::default().with(group));
             // Nothing waits for one that never had a channel.
-            let has_table = w.unflushed(self.group).is_some();
-            self.left = 0..if has_table { NUMBERS } else { 0 };
+            let has_table = w.unflushed(group).is_some();
+            self.looked_through = Some((group, 0..if has_table { NUMBERS } else { 0 }));
         }
     }
 }

@@ -23,6 +23,7 @@ use super::{
 use crate::logic::{
     evidence::Sum,
     group::{GroupSet, GroupState},
+    ids::GroupId,
     MAX_GROUPS,
 };
 
@@ -122,16 +123,14 @@ fn try_write<W: World>(
         send(w, rq, groups);
         return false;
     };
-    let read = |group: usize| proof::read(w, group, chunk, ended);
+    let read = |group: GroupId| proof::read(w, group, chunk, ended);
     let in_sync = w.core().view().readable();
     let mut before = [None; MAX_GROUPS];
     for group in groups.iter().filter(|&g| in_sync.has(g)) {
-        if let Some(sum) = before.get_mut(group) {
-            *sum = read(group);
-        }
+        *group.pick_mut(&mut before) = read(group);
     }
-    let differs = |group: usize| {
-        let sum: Option<Sum> = before.get(group).copied().flatten();
+    let differs = |group: GroupId| {
+        let sum: &Option<Sum> = group.pick(&before);
         sum.is_some_and(|sum| sum != new)
     };
     // Groups that it can be told of; the others get the write in the end.
@@ -165,7 +164,12 @@ fn try_write<W: World>(
 
 /// Sends a write to a group and waits until it is done. False if it has failed, if the group is not in
 /// sync any more, or if nobody waits: then its end comes as that of any other write.
-fn send_alone<W: World>(w: &W, rq: &RequestOf<W>, group: usize, ended: &dyn Fn() -> bool) -> bool {
+fn send_alone<W: World>(
+    w: &W,
+    rq: &RequestOf<W>,
+    group: GroupId,
+    ended: &dyn Fn() -> bool,
+) -> bool {
     w.kick_all(w.send_write(group, rq));
     let is_done = || rq.pdu().done_by().has(group);
     let is_over = || {

@@ -10,6 +10,7 @@ use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
     group::{GroupFault, Refusal, View},
+    ids::GroupId,
     word::{update, OptWord},
     MAX_GROUPS,
 };
@@ -18,7 +19,7 @@ use crate::sync::Word;
 /// The state of a mirror, apart from what its locks protect.
 pub struct Core {
     pub(super) view: Word,
-    pub(super) groups: [GroupCore; MAX_GROUPS],
+    groups: [GroupCore; MAX_GROUPS],
     pub(super) windows: [[Window; COPIES_EACH]; MAX_GROUPS],
     /// Resyncs that wait for claims of any range.
     pub(super) settling: Word,
@@ -88,14 +89,14 @@ impl Core {
         }
     }
 
-    /// What is known of group number `group`.
-    pub fn group(&self, group: usize) -> Option<&GroupCore> {
-        self.groups.get(group)
+    /// What is known of a group.
+    pub fn group(&self, group: GroupId) -> &GroupCore {
+        group.pick(&self.groups)
     }
 
     /// Window number `copy` of the resync of `target`.
-    pub fn window(&self, target: usize, copy: usize) -> Option<&Window> {
-        self.windows.get(target)?.get(copy)
+    pub fn window(&self, target: GroupId, copy: usize) -> Option<&Window> {
+        target.pick(&self.windows).get(copy)
     }
 
     /// The channel that was the last to be active.

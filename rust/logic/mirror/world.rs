@@ -7,6 +7,7 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum},
     group::GroupFault,
+    ids::GroupId,
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -69,7 +70,7 @@ pub enum News {
     /// A group is out of service.
     Faulty {
         /// Which.
-        group: usize,
+        group: GroupId,
         /// Why.
         fault: GroupFault,
     },
@@ -77,7 +78,7 @@ pub enum News {
     /// a power of two.
     Refused {
         /// Which.
-        group: usize,
+        group: GroupId,
         /// What it was asked.
         command: Command,
         /// Bytes.
@@ -91,7 +92,7 @@ pub enum News {
     /// flushed.
     BackAlone {
         /// Which.
-        group: usize,
+        group: GroupId,
         /// How many regions it may have lost writes in.
         regions: u64,
         /// Sectors of a region.
@@ -100,24 +101,24 @@ pub enum News {
     /// A connection leads to a server that does not hold what the group does.
     OtherData {
         /// Which.
-        group: usize,
+        group: GroupId,
         /// Where, in bytes.
         offset: u64,
     },
     /// The group is back, no other one is there, and nothing shows that its server is the same.
     Unproved {
         /// Which.
-        group: usize,
+        group: GroupId,
     },
     /// What was written to one group was found in another one, to which it was not sent.
     Twins {
         /// Which.
-        groups: (usize, usize),
+        groups: (GroupId, GroupId),
     },
     /// Two groups that are in sync do not hold the same.
     Unequal {
         /// Which.
-        groups: (usize, usize),
+        groups: (GroupId, GroupId),
         /// Where, in bytes.
         offset: u64,
     },
@@ -153,7 +154,7 @@ pub trait World: Sized {
     fn claims(&self) -> &[Claim];
     /// What the server of a group has acknowledged and may not have made durable; nothing while the
     /// group never had a channel.
-    fn unflushed(&self, group: usize) -> Option<&Unflushed<Self::Words>>;
+    fn unflushed(&self, group: GroupId) -> Option<&Unflushed<Self::Words>>;
     /// What is remembered of the content.
     fn evidence(&self) -> &Evidence<Self::Words>;
     /// Whether a write is to be remembered now. To remember all would cost too much.
@@ -175,7 +176,7 @@ pub trait World: Sized {
     /// Sectors of 512 bytes in a block.
     fn block_sectors(&self) -> u64;
     /// Whether the server of a group keeps writes in a cache that cannot be flushed.
-    fn is_volatile(&self, group: usize) -> bool;
+    fn is_volatile(&self, group: GroupId) -> bool;
 
     /// Bytes that wait for an answer on a channel.
     fn load(&self, channel: u32) -> u64;
@@ -187,7 +188,7 @@ pub trait World: Sized {
     /// back if the channel is not up.
     fn submit(
         &self,
-        group: usize,
+        group: GroupId,
         channel: u32,
         number: u32,
         transfer: Transfer<Self::Buffer>,
@@ -199,12 +200,12 @@ pub trait World: Sized {
     /// has no table, or the slot is in use, which no caller lets happen.
     fn put_waiting(
         &self,
-        group: usize,
+        group: GroupId,
         number: u32,
         transfer: Transfer<Self::Buffer>,
     ) -> Result<(), Transfer<Self::Buffer>>;
     /// Takes out a transfer that waits for a channel.
-    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Self::Buffer>>;
+    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Self::Buffer>>;
 
     /// Puts a request aside, behind those that are, if `still`, asked under the lock of those, says
     /// so; else gives it back.
@@ -240,17 +241,17 @@ pub trait World: Sized {
     fn has_room(&self, bytes: u32) -> bool;
 
     /// Marks `len` blocks from `first` on as missed by `group`.
-    fn mark_blocks(&self, group: usize, first: u64, len: u64);
+    fn mark_blocks(&self, group: GroupId, first: u64, len: u64);
     /// Marks all blocks as missed by `group`.
-    fn mark_all(&self, group: usize);
+    fn mark_all(&self, group: GroupId);
 
     /// Whether any of `len` blocks from `first` on is marked as missed by `group`.
-    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool;
+    fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool;
 
     /// Bytes of the smallest read that the server of a group takes.
-    fn smallest_read(&self, group: usize) -> u32;
+    fn smallest_read(&self, group: GroupId) -> u32;
     /// Sectors of what the server of a group offers.
-    fn export_sectors(&self, group: usize) -> u64;
+    fn export_sectors(&self, group: GroupId) -> u64;
     /// Memory for a read of `len` bytes; nothing if there is none now.
     fn memory(&self, len: u32) -> Option<Self::Buffer>;
     /// The checksum of the chunk that begins at byte `from` of a buffer: of a write's, in the copy

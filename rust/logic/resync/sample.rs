@@ -49,10 +49,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             one(n.saturating_mul(part).saturating_add(at))
         };
         self.compare_runs(&mut (0..samples).map(within))?;
-        let is_unproved = || {
-            let g = site.core().group(group);
-            g.is_some_and(|g| g.health().is_unproved())
-        };
+        let is_unproved = || site.core().group(group).health().is_unproved();
         if self.shown > 0 || !is_unproved() {
             return Ok(());
         }

@@ -17,6 +17,7 @@ use crate::logic::{
     barrier::Span,
     bitmap::Run,
     group::{GroupFault, GroupState},
+    ids::GroupId,
     mirror::{CopyOutcome, Copying, HealthEvent, Route, States, World, COPIES_EACH},
     wire::request::Command,
 };
@@ -60,18 +61,18 @@ pub trait Site: World {
     fn max_bytes(&self) -> u64;
 
     /// How many blocks `group` misses.
-    fn dirty(&self, group: usize) -> u64;
+    fn dirty(&self, group: GroupId) -> u64;
     /// The next run that `group` misses at or after block `from`, at most `max` blocks of it.
-    fn next_dirty(&self, group: usize, from: u64, max: u64) -> Option<Run>;
+    fn next_dirty(&self, group: GroupId, from: u64, max: u64) -> Option<Run>;
     /// Marks `run` as clean if `still`, asked under the map's lock, says so: who faults the group
     /// marks afterwards, and such marks must stay.
-    fn clear_blocks(&self, group: usize, run: Run, still: impl FnOnce() -> bool);
+    fn clear_blocks(&self, group: GroupId, run: Run, still: impl FnOnce() -> bool);
     /// Sees to it that a page of the map is at hand; false if none can be had now. `may_wait` says
     /// that memory may be waited for.
     fn refill(&self, spare: &mut Self::Spare, may_wait: bool) -> bool;
     /// Makes the bits around `block` fine with the page at hand, so that parts of the range can be
     /// cleared; false if there was none and it would have taken one.
-    fn refine(&self, group: usize, block: u64, spare: &mut Self::Spare) -> bool;
+    fn refine(&self, group: GroupId, block: u64, spare: &mut Self::Spare) -> bool;
 }
 
 /// Who looks over a walk.
@@ -120,7 +121,7 @@ pub struct Walked {
 pub fn walk<W: Site>(
     site: &W,
     overseer: &mut impl Overseer,
-    group: usize,
+    group: GroupId,
     epoch: u32,
     pages: &mut [W::Pages],
 ) -> Walked {
@@ -143,9 +144,9 @@ pub fn walk<W: Site>(
         log: RunLog::new(),
     };
     let result = walk.settle().and_then(|()| walk.compare_samples());
-    if let (Ok(()), Some(g)) = (result, site.core().group(group)) {
+    if result.is_ok() {
         // What was written meanwhile is marked, and copied once more.
-        g.happened(HealthEvent::CheckEnded);
+        site.core().group(group).happened(HealthEvent::CheckEnded);
     }
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();
@@ -194,7 +195,7 @@ enum Begun {
 pub(super) struct Walk<'a, W: Site, O> {
     pub(super) site: &'a W,
     overseer: &'a mut O,
-    pub(super) group: usize,
+    pub(super) group: GroupId,
     epoch: u32,
     pub(super) pages: &'a mut [W::Pages],
     windows: [Option<Window>; COPIES_EACH],
@@ -536,7 +537,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     /// flush empties. The same holds for all blocks if a flush covers its own connection alone.
     fn begin_comparing(&mut self) {
         let g = self.site.core().group(self.group);
-        self.compares = !g.is_some_and(|g| g.is_single());
+        self.compares = !g.is_single();
         self.site.mark_all(self.group);
     }
 

@@ -91,13 +91,13 @@ fn write_groups(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
     write_label(w, s, "Groups")?;
     write!(w, "{}", present(s).count())?;
     for channel in s.channels {
-        let group = present(s).find(|group| group.number == channel.group);
+        let group = present(s).find(|group| group.group == channel.group);
         let mark = match group.map(|group| group.state) {
             Some(GroupState::Faulty) => "F",
             Some(GroupState::Resyncing) => "_",
             Some(GroupState::InSync | GroupState::Absent) | None => "",
         };
-        write!(w, "\t({}{mark})", channel.group)?;
+        write!(w, "\t({}{mark})", channel.group.index())?;
     }
     w.write_char('\n')
 }
@@ -109,7 +109,7 @@ fn write_resyncs(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
         write_label(w, s, "Resync")?;
         write_progress(w, resync)?;
         if s.resyncs.len() > 1 {
-            write!(w, " group {}", resync.group)?;
+            write!(w, " group {}", resync.group.index())?;
         }
         w.write_char('\n')?;
     }
@@ -231,7 +231,7 @@ fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>
         GroupState::Resyncing => "resyncing",
     };
     write_label(w, s, "Group")?;
-    write!(w, "{} {state}", group.number)?;
+    write!(w, "{} {state}", group.group.index())?;
     if group.volatile {
         w.write_str(", volatile")?;
     }

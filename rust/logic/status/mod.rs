@@ -49,7 +49,7 @@ pub use progress::{finish_seconds, ResyncStatus, MAX_FINISH_S};
 pub use roster::{runs, write_closed, Run, Runs};
 
 use crate::logic::command::DeviceId;
-use crate::logic::group::GroupState;
+use crate::logic::{group::GroupState, ids::GroupId};
 
 /// Who reads the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -103,7 +103,7 @@ pub enum Link {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct GroupStatus<'a> {
     /// Its number.
-    pub number: u8,
+    pub group: GroupId,
     /// What it is to the device; an absent group is not shown.
     pub state: GroupState,
     /// The blocks of its dirty map that are marked.
@@ -118,7 +118,7 @@ pub struct GroupStatus<'a> {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ChannelStatus<'a> {
     /// The group that it belongs to.
-    pub group: u8,
+    pub group: GroupId,
     /// What its socket is.
     pub link: Link,
     /// The seconds that the socket has been up, or down.

@@ -7,6 +7,7 @@
 //! says 100.0% while the line stands; one `=` for 50 permille, a `>`, and dots up to 21 characters.
 //! Errors: those of the writer.
 
+use crate::logic::ids::GroupId;
 use core::fmt::{self, Write};
 
 /// The longest end in sight that is shown, in seconds: about three years, or eight digits. More
@@ -21,7 +22,7 @@ const PERMILLE: u64 = 1000;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct ResyncStatus {
     /// The group that is brought back.
-    pub group: u8,
+    pub group: GroupId,
     /// The block that the resync has come to.
     pub pos: u64,
     /// The number of blocks of the device.
@@ -88,12 +89,12 @@ pub fn finish_seconds(done: u64, left: u64, elapsed_ms: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{finish_seconds, permille, write_progress, ResyncStatus, MAX_FINISH_S};
+    use super::{finish_seconds, permille, write_progress, GroupId, ResyncStatus, MAX_FINISH_S};
 
     fn text(pos: u64, max: u64, finish_s: u64) -> String {
         let mut text = String::new();
         let resync = ResyncStatus {
-            group: 1,
+            group: GroupId::new(1).expect("below 8"),
             pos,
             max,
             finish_s,

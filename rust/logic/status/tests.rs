@@ -8,7 +8,7 @@ use super::{
     LastError, Link, Reader, ResyncStatus, Run, Traffic,
 };
 use crate::logic::command::DeviceId;
-use crate::logic::group::GroupState;
+use crate::logic::{group::GroupState, ids::GroupId};
 
 /// The sample of the design's section 2, byte for byte, except that the design shows one of the
 /// four `Channel` lines.
@@ -37,9 +37,13 @@ const OTHER_CHANNELS: &str = "\
 [a] Channel:\t3 tcp 192.0.2.2:10809 disk, up 12s, reconnects 0
 ";
 
-const fn channel(group: u8, link: Link, requested: u64, pending: u64) -> ChannelStatus<'static> {
+const fn id(group: usize) -> GroupId {
+    GroupId::new(group).unwrap()
+}
+
+const fn channel(group: usize, link: Link, requested: u64, pending: u64) -> ChannelStatus<'static> {
     ChannelStatus {
-        group,
+        group: id(group),
         link,
         since_s: 12,
         requested,
@@ -58,9 +62,9 @@ const fn channel(group: u8, link: Link, requested: u64, pending: u64) -> Channel
     }
 }
 
-const fn group(number: u8, state: GroupState, dirty: u64) -> GroupStatus<'static> {
+const fn group(number: usize, state: GroupState, dirty: u64) -> GroupStatus<'static> {
     GroupStatus {
-        number,
+        group: id(number),
         state,
         dirty,
         volatile: false,
@@ -79,7 +83,7 @@ const GROUPS: [GroupStatus<'static>; 2] = [
     group(1, GroupState::Resyncing, 763),
 ];
 const RESYNCS: [ResyncStatus; 1] = [ResyncStatus {
-    group: 1,
+    group: id(1),
     pos: 270,
     max: 4096,
     finish_s: 8,
@@ -286,7 +290,7 @@ fn groups_with_something_to_say() {
 #[test]
 fn several_resyncs() {
     let second = ResyncStatus {
-        group: 2,
+        group: id(2),
         pos: 2,
         ..RESYNCS[0]
     };

@@ -25,6 +25,7 @@ use enbd_logic::logic::{
         GroupEvent::{self, *},
         GroupSet,
     },
+    ids::GroupId,
 };
 use loom::{
     sync::{
@@ -35,10 +36,10 @@ use loom::{
 };
 use loom_common::{chunk, explore, Block, Mirror, Slip, SOURCE, TARGET};
 
-const FAULTY: [(usize, GroupEvent); 2] = [(SOURCE, JoinWhole), (TARGET, JoinStale)];
-const RESYNCING: [(usize, GroupEvent); 3] =
+const FAULTY: [(GroupId, GroupEvent); 2] = [(SOURCE, JoinWhole), (TARGET, JoinStale)];
+const RESYNCING: [(GroupId, GroupEvent); 3] =
     [(SOURCE, JoinWhole), (TARGET, JoinStale), (TARGET, HotAdd)];
-const IN_SYNC: [(usize, GroupEvent); 2] = [(SOURCE, JoinWhole), (TARGET, JoinWhole)];
+const IN_SYNC: [(GroupId, GroupEvent); 2] = [(SOURCE, JoinWhole), (TARGET, JoinWhole)];
 
 /// One write, as `Mirror::route_write()` sends it and `released()` ends it.
 fn write(mirror: &Mirror, block: &Block, tag: usize, at: u64, value: u64) {

@@ -6,7 +6,10 @@
 
 mod loom_common;
 
-use enbd_logic::logic::group::GroupEvent::{self, *};
+use enbd_logic::logic::{
+    group::GroupEvent::{self, *},
+    ids::GroupId,
+};
 use loom::{
     sync::{
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -16,10 +19,12 @@ use loom::{
 };
 use loom_common::{chunk, explore, Mirror, Parked, Slip, SOURCE, TARGET};
 
-const ONE: [(usize, GroupEvent); 3] = [(SOURCE, JoinWhole), (TARGET, JoinStale), (TARGET, HotAdd)];
-/// Both groups that have windows here return; group 2 is the one in sync.
-const BOTH: [(usize, GroupEvent); 5] = [
-    (2, JoinWhole),
+const ONE: [(GroupId, GroupEvent); 3] =
+    [(SOURCE, JoinWhole), (TARGET, JoinStale), (TARGET, HotAdd)];
+const THIRD: GroupId = GroupId::new(2).unwrap();
+/// Both groups that have windows here return; the third one is in sync.
+const BOTH: [(GroupId, GroupEvent); 5] = [
+    (THIRD, JoinWhole),
     (SOURCE, JoinStale),
     (TARGET, JoinStale),
     (SOURCE, HotAdd),
@@ -32,7 +37,7 @@ struct Device {
 }
 
 impl Device {
-    fn new(events: &[(usize, GroupEvent)], slip: Slip) -> Arc<Self> {
+    fn new(events: &[(GroupId, GroupEvent)], slip: Slip) -> Arc<Self> {
         Arc::new(Self {
             mirror: Mirror::new(events, slip),
             written: AtomicU64::new(0),
@@ -51,7 +56,7 @@ impl Device {
     }
 
     /// `Walk::lower()` after a window was raised; the wait for claims is another model's.
-    fn window(&self, group: usize, raise: impl Fn()) {
+    fn window(&self, group: GroupId, raise: impl Fn()) {
         raise();
         if self.mirror.slip == Slip::LowerAfterUnpark {
             self.mirror.unpark(|write| self.route(write));

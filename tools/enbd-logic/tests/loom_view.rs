@@ -7,14 +7,21 @@
 mod loom_common;
 
 use enbd_logic::{
-    logic::group::{
-        GroupEvent::{self, *},
-        GroupState, Refusal, View,
+    logic::{
+        group::{
+            GroupEvent::{self, *},
+            GroupState, Refusal, View,
+        },
+        ids::GroupId,
     },
     sync::Word,
 };
 use loom::{sync::Arc, thread};
 use loom_common::{explore, view_of};
+
+const G0: GroupId = GroupId::new(0).unwrap();
+const G1: GroupId = GroupId::new(1).unwrap();
+const G2: GroupId = GroupId::new(2).unwrap();
 
 /// How a change is made.
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -25,7 +32,7 @@ enum Door {
     Swap,
 }
 
-fn change(word: &Word, door: Door, group: usize, event: GroupEvent) -> Result<View, Refusal> {
+fn change(word: &Word, door: Door, group: GroupId, event: GroupEvent) -> Result<View, Refusal> {
     let mut old = word.load();
     loop {
         let new = View::from_bits(old).after(group, event)?;
@@ -46,8 +53,8 @@ type Results = Vec<Result<View, Refusal>>;
 /// end and what came of each.
 fn race(
     door: Door,
-    before: &'static [(usize, GroupEvent)],
-    events: &'static [(usize, GroupEvent)],
+    before: &'static [(GroupId, GroupEvent)],
+    events: &'static [(GroupId, GroupEvent)],
     check: impl Fn(View, Results) + Sync + Send + 'static,
 ) {
     explore(None, move || {
@@ -78,8 +85,8 @@ fn race(
 fn both_fault(door: Door) {
     race(
         door,
-        &[(0, JoinWhole), (1, JoinWhole)],
-        &[(0, Fault), (1, Fault)],
+        &[(G0, JoinWhole), (G1, JoinWhole)],
+        &[(G0, Fault), (G1, Fault)],
         |end, results| {
             assert_eq!(end.readable().len(), 1);
             let refused = results
@@ -106,11 +113,11 @@ fn not_without_compare_exchange() {
 fn a_group_that_is_synced_and_faulted_ends_faulty() {
     race(
         Door::CompareExchange,
-        &[(0, JoinWhole), (1, JoinStale), (1, HotAdd)],
-        &[(1, Fault), (1, Synced)],
+        &[(G0, JoinWhole), (G1, JoinStale), (G1, HotAdd)],
+        &[(G1, Fault), (G1, Synced)],
         |end, results| {
             assert!(results[0].is_ok());
-            assert_eq!(end.state(1), GroupState::Faulty);
+            assert_eq!(end.state(G1), GroupState::Faulty);
             assert!(matches!(results[1], Ok(_) | Err(Refusal::AlreadyFaulty)));
         },
     );
@@ -121,12 +128,12 @@ fn a_group_that_is_synced_and_faulted_ends_faulty() {
 fn the_source_goes_only_when_the_other_is_in_sync() {
     race(
         Door::CompareExchange,
-        &[(0, JoinWhole), (1, JoinStale), (1, HotAdd)],
-        &[(0, Fault), (1, Synced), (1, Fault)],
+        &[(G0, JoinWhole), (G1, JoinStale), (G1, HotAdd)],
+        &[(G0, Fault), (G1, Synced), (G1, Fault)],
         |end, results| {
             if results[0].is_ok() {
-                assert_eq!(end.state(0), GroupState::Faulty);
-                assert_eq!(end.state(1), GroupState::InSync);
+                assert_eq!(end.state(G0), GroupState::Faulty);
+                assert_eq!(end.state(G1), GroupState::InSync);
                 assert_eq!(results[2], Err(Refusal::LastInSync));
             }
             assert_eq!(
@@ -141,8 +148,8 @@ fn the_source_goes_only_when_the_other_is_in_sync() {
 fn three_faults_leave_one_group() {
     race(
         Door::CompareExchange,
-        &[(0, JoinWhole), (1, JoinWhole), (2, JoinWhole)],
-        &[(0, Fault), (1, Fault), (2, Fault)],
+        &[(G0, JoinWhole), (G1, JoinWhole), (G2, JoinWhole)],
+        &[(G0, Fault), (G1, Fault), (G2, Fault)],
         |end, _| assert_eq!(end.readable().len(), 1),
     );
 }

@@ -3,13 +3,14 @@
 //! The status text against naive oracles.
 
 use enbd_logic::logic::command::DeviceId;
-use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::status::{
     finish_seconds, runs, write_device, ChannelStatus, DeviceStatus, DiskState, Figure,
     GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic, MAX_FINISH_S,
 };
+use enbd_logic::logic::{group::GroupState, ids::GroupId};
 use proptest::prelude::*;
 
+const GROUP: GroupId = GroupId::new(1).unwrap();
 const KINDS: [(Figure, usize); 3] = [(Figure::Total, 4), (Figure::Side, 3), (Figure::Column, 2)];
 
 fn figure(kind: Figure, blocks: u64) -> String {
@@ -141,7 +142,7 @@ proptest! {
 
     #[test]
     fn a_bar_has_21_characters(pos in blocks(), max in blocks(), finish_s in any::<u64>()) {
-        let line = bar_line(ResyncStatus { group: 0, pos, max, finish_s });
+        let line = bar_line(ResyncStatus { group: GROUP, pos, max, finish_s });
         let (bar, _) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')).expect("a bar");
         prop_assert_eq!(bar.len(), 21);
         let (done, left) = bar.split_once('>').expect("its head");
@@ -163,7 +164,7 @@ proptest! {
                 permille % 10,
             )
         };
-        let line = bar_line(ResyncStatus { group: 0, pos, max, finish_s });
+        let line = bar_line(ResyncStatus { group: GROUP, pos, max, finish_s });
         // Positions beyond 2^54 are halved first, and may fall one permille short.
         let halved = pos > u64::MAX / 1000;
         let near = [permille.saturating_sub(1), permille, permille + 1];
@@ -228,17 +229,17 @@ proptest! {
         let text: &str = &foreign;
         let groups: Vec<_> = states
             .iter()
-            .zip(0..)
-            .map(|(&state, number)| GroupStatus {
-                number, state, dirty: a, volatile: on, reason: Some(text),
+            .zip(GroupId::all())
+            .map(|(&state, group)| GroupStatus {
+                group, state, dirty: a, volatile: on, reason: Some(text),
             })
             .collect();
         let channel = ChannelStatus {
-            group: 1, link: Link::Down, since_s: a,
+            group: GROUP, link: Link::Down, since_s: a,
             requested: b, despatched: c, errored: d, pending: e,
             transport: "tcp", addr: text, export: text, reconnects: f, last_error: Some(text),
         };
-        let resyncs = [ResyncStatus { group: 1, pos: a, max: b, finish_s: c }];
+        let resyncs = [ResyncStatus { group: GROUP, pos: a, max: b, finish_s: c }];
         let status = DeviceStatus {
             device: DeviceId::new(device).expect("below 26"),
             disk: DiskState::Enabled,

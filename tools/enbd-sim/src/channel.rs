@@ -40,7 +40,7 @@ impl session::Queue for Queue {
 
 pub struct Channel {
     lane: Lane,
-    pub group: usize,
+    pub group: GroupId,
     queue: Queue,
     sending: Mutex<Option<Sending>>,
     load: AtomicU64,
@@ -64,7 +64,7 @@ impl Channel {
         };
         Self {
             lane,
-            group,
+            group: lane.group,
             queue: Queue(Mutex::new(SendQueue::default())),
             sending: Mutex::new(None),
             load: AtomicU64::new(0),
@@ -97,7 +97,13 @@ impl Channel {
         let bytes = u64::from(transfer.len);
         self.load.fetch_add(bytes, Relaxed);
         self.carried.fetch_add(1, Relaxed);
-        let push = || self.queue.0.lock().unwrap().push(self.group, number);
+        let push = || {
+            self.queue
+                .0
+                .lock()
+                .unwrap()
+                .push(self.group.index(), number)
+        };
         let submitted = table.submit(number, transfer, self.lane.channel, push);
         if submitted.is_err() {
             self.count_out(bytes);
@@ -211,7 +217,7 @@ impl Channel {
         let broken = Arc::new(AtomicBool::new(false));
         let sending = Sending::new(conn, &world.clock, &broken);
         *self.sending.lock().unwrap() = Some(sending);
-        self.queue.0.lock().unwrap().assign(self.group);
+        self.queue.0.lock().unwrap().assign(self.group.index());
         let ending = || world.is_ending();
         let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
         let arrival = world.came_up(self.index(), self.group, &ending, &mut ask);

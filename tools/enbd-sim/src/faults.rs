@@ -38,7 +38,7 @@
 
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
-use crate::logic::mirror::World as _;
+use crate::logic::{ids::GroupId, mirror::World as _};
 use crate::quiet::{self, Looked};
 use crate::scale::Trouble;
 use crate::server::{Power, Server};
@@ -127,7 +127,8 @@ impl Mischief {
         for _ in 0..times {
             self.pause(1500);
             let which = possible[thread_rng().gen_range(0..possible.len())];
-            let group = thread_rng().gen_range(0..self.world.scale.groups);
+            let which_group = thread_rng().gen_range(0..self.world.scale.groups);
+            let group = GroupId::new(which_group).expect("there are so many");
             crate::trace!(self.world, "{:?} of group {group}", FAULTS[which]);
             counts[which] += u64::from(self.inject(FAULTS[which], group));
             if thread_rng().gen() {
@@ -143,7 +144,7 @@ impl Mischief {
                 quiet::look(&self.world, &mut looked);
             }
         }
-        for group in 0..self.world.scale.groups {
+        for group in self.world.scale.all_groups() {
             self.heal(group);
         }
         (counts, looked)
@@ -162,7 +163,7 @@ impl Mischief {
     }
 
     /// Makes this go wrong; whether it could.
-    fn inject(&self, fault: Fault, group: usize) -> bool {
+    fn inject(&self, fault: Fault, group: GroupId) -> bool {
         let server = &self.world.servers[group];
         match fault {
             Fault::Reset => server.reset_one(),
@@ -187,7 +188,7 @@ impl Mischief {
         true
     }
 
-    fn hot_add(&self, group: usize, full: bool) {
+    fn hot_add(&self, group: GroupId, full: bool) {
         if full {
             self.lead_back(group);
         }
@@ -195,7 +196,7 @@ impl Mischief {
     }
 
     /// The server ends and comes back with another store, if that can be known.
-    fn replace(&self, group: usize, other: impl FnOnce(&Server) -> Vec<Value>) -> bool {
+    fn replace(&self, group: GroupId, other: impl FnOnce(&Server) -> Vec<Value>) -> bool {
         let server = &self.world.servers[group];
         if server.is_replaced() || self.world.wiring[group].is_astray() {
             return false;
@@ -214,7 +215,7 @@ impl Mischief {
     }
 
     /// One channel of several leads to another server when it connects again, if that can be known.
-    fn lead_astray(&self, group: usize) -> bool {
+    fn lead_astray(&self, group: GroupId) -> bool {
         let world = &self.world;
         if world.scale.serving_each() < 2
             || world.wiring[group].is_astray()
@@ -243,7 +244,7 @@ impl Mischief {
         true
     }
 
-    fn lead_back(&self, group: usize) {
+    fn lead_back(&self, group: GroupId) {
         let wiring = &self.world.wiring[group];
         if wiring.is_astray() {
             wiring.lead_back();
@@ -257,14 +258,14 @@ impl Mischief {
         servers.iter().for_each(|server| server.set_cut(false));
     }
 
-    fn crash(&self, group: usize) {
+    fn crash(&self, group: GroupId) {
         let view = self.world.core().view();
         if self.world.servers[group].crash() {
             self.world.loses(group, view);
         }
     }
 
-    fn heal(&self, group: usize) {
+    fn heal(&self, group: GroupId) {
         let server = &self.world.servers[group];
         server.set_cut(false);
         self.lead_back(group);

@@ -5,6 +5,7 @@
 
 use crate::logic::{
     group::{GroupFault, GroupState},
+    ids::GroupId,
     mirror::{Asker, Losses, States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
@@ -54,7 +55,7 @@ impl Control {
     /// The thread that looks which groups have been down for too long.
     pub fn look_at_clock(&self) {
         while !self.world.is_ending() {
-            for group in 0..self.world.scale.groups {
+            for group in self.world.scale.all_groups() {
                 self.world.expire_if_down(group);
             }
             self.world.clock.wait(200, || self.world.is_ending());
@@ -64,7 +65,7 @@ impl Control {
     /// The thread that brings back the groups which enbd itself faulted.
     pub fn keep(self: &Arc<Self>) {
         while !self.world.is_ending() {
-            for group in 0..self.world.scale.groups {
+            for group in self.world.scale.all_groups() {
                 if self.wants_back(group) {
                     self.bring_back(group, false, Asker::Keeper);
                 }
@@ -73,38 +74,37 @@ impl Control {
         }
     }
 
-    fn wants_back(&self, group: usize) -> bool {
+    fn wants_back(&self, group: GroupId) -> bool {
         let core = self.world.core();
+        let g = core.group(group);
         core.view().state(group) == GroupState::Faulty
-            && core.group(group).is_some_and(|g| {
-                g.up() != 0
-                    && !g.is_suspect(self.world.now_ms())
-                    && !g.health().is_unmarked()
-                    && g.fault().is_some_and(GroupFault::is_own)
-            })
+            && g.up() != 0
+            && !g.is_suspect(self.world.now_ms())
+            && !g.health().is_unmarked()
+            && g.fault().is_some_and(GroupFault::is_own)
     }
 
     /// Whether the group was refused for what it holds: only the administrator brings it back, and
     /// has it copied as a whole.
-    pub fn is_refused(&self, group: usize) -> bool {
+    pub fn is_refused(&self, group: GroupId) -> bool {
         let core = self.world.core();
         core.view().state(group) == GroupState::Faulty
-            && core.group(group).and_then(|g| g.fault()) == Some(GroupFault::Differs)
+            && core.group(group).fault() == Some(GroupFault::Differs)
     }
 
-    pub fn set_faulty(&self, group: usize) {
+    pub fn set_faulty(&self, group: GroupId) {
         let _ = self.world.set_faulty(group);
     }
 
     /// Starts to bring a group back, if that can be.
-    pub fn hot_add(self: &Arc<Self>, group: usize, full: bool) {
+    pub fn hot_add(self: &Arc<Self>, group: GroupId, full: bool) {
         self.bring_back(group, full, Asker::Administrator);
     }
 
-    fn bring_back(self: &Arc<Self>, group: usize, full: bool, asker: Asker) {
+    fn bring_back(self: &Arc<Self>, group: GroupId, full: bool, asker: Asker) {
         let world = &self.world;
         let core = world.core();
-        let Some(g) = core.group(group) else { return };
+        let g = core.group(group);
         let is_faulty = || core.view().state(group) == GroupState::Faulty;
         if !is_faulty() || g.up() == 0 || world.holds_old_write() {
             crate::trace!(
@@ -151,7 +151,7 @@ impl Control {
         resyncs[group] = Some(Running { ended, thread });
     }
 
-    fn resync(&self, group: usize, epoch: u32, full: bool) {
+    fn resync(&self, group: GroupId, epoch: u32, full: bool) {
         let world = &self.world;
         let strange = world.strange[group].load(Relaxed);
         let losses = world.losses[group].load(Relaxed);
@@ -180,7 +180,7 @@ impl Control {
 
     /// Waits for the resyncs that run.
     pub fn join(&self) {
-        for group in 0..self.world.scale.groups {
+        for group in self.world.scale.all_groups() {
             let running = self.resyncs.lock().unwrap()[group].take();
             if let Some(running) = running {
                 running.thread.join().expect("no panic");

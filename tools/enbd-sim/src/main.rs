@@ -13,6 +13,7 @@ mod channel;
 mod clock;
 mod conn;
 mod faults;
+mod ids;
 mod keeper;
 mod oracle;
 mod pipe;

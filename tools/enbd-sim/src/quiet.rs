@@ -22,7 +22,7 @@
 
 use crate::channel::Channel;
 use crate::clock::Clock;
-use crate::logic::mirror::World as _;
+use crate::logic::{ids::GroupId, mirror::World as _};
 use crate::oracle::Snapshot;
 use crate::store::Value;
 use crate::wiring::Goal;
@@ -81,7 +81,7 @@ struct Found {
 
 /// A store that channels of a group lead to.
 struct Held {
-    group: usize,
+    group: GroupId,
     goal: Goal,
     content: Vec<Value>,
 }
@@ -121,11 +121,12 @@ fn find(world: &World) -> Option<Found> {
     // From here on no other thread goes on until all is read: only shuttle's words are points
     // where it may, and here is none.
     let goals = [Goal::Right, Goal::Stray];
-    let is_quiet = |group: usize| (goals.iter()).all(|&goal| world.server(group, goal).is_quiet());
+    let is_quiet =
+        |group: GroupId| (goals.iter()).all(|&goal| world.server(group, goal).is_quiet());
     if !is_still() || !view.readable().iter().all(is_quiet) {
         return None;
     }
-    let of_group = |group: usize| {
+    let of_group = |group: GroupId| {
         goals.map(|goal| Held {
             group,
             goal,
@@ -138,7 +139,7 @@ fn find(world: &World) -> Option<Found> {
     // another one if that found something. So `up` is looked at before the view.
     let mut carrying = Vec::new();
     for group in view.readable().iter() {
-        let up = world.core().group(group).map_or(0, |g| g.up());
+        let up = world.core().group(group).up();
         let channels = world.channels.iter().zip(&trips).enumerate();
         let channels = channels.filter(|(number, _)| up & 1 << number != 0);
         for (_, (channel, &trip)) in channels {

@@ -98,7 +98,7 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
             world.channels[channel].run_sender(&world);
         }));
     }
-    for server in 0..world.scale.groups {
+    for server in world.scale.all_groups() {
         let world = world.clone();
         threads.push(thread::spawn(move || {
             while !world.is_ending() {
@@ -149,12 +149,12 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
     let until = world.now_ms() + CONVERGE_MS;
     let is_whole = || {
         let view = world.core().view();
-        (0..world.scale.groups).all(|g| {
+        world.scale.all_groups().all(|g| {
             let group = world.core().group(g);
-            let up = group.map_or(0, |g| g.up().count_ones());
+            let up = group.up().count_ones();
             view.state(g) == GroupState::InSync
                 && world.dirty(g) == 0
-                && !group.is_some_and(|g| g.health().is_doubted())
+                && !group.health().is_doubted()
                 && up as usize == world.scale.serving_each()
                 && world.servers[g].knows_all()
                 && world.wiring[g].stray().knows_all()
@@ -166,7 +166,7 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
             "no convergence: {:?}",
             describe(world)
         );
-        for group in 0..world.scale.groups {
+        for group in world.scale.all_groups() {
             // Those that the administrator faulted, and those that were refused.
             control.hot_add(group, control.is_refused(group));
         }
@@ -176,9 +176,9 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
 
 fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {
     let view = world.core().view();
-    (0..world.scale.groups)
+    (world.scale.all_groups())
         .map(|g| {
-            let up = world.core().group(g).map_or(0, |g| g.up());
+            let up = world.core().group(g).up();
             (view.state(g), up, world.dirty(g))
         })
         .collect()

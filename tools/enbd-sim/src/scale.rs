@@ -2,6 +2,7 @@
 
 //! What a run is made of.
 
+use crate::logic::ids::GroupId;
 use clap::ValueEnum;
 
 /// What may be left out, for a mirror that is known not to survive it.
@@ -52,6 +53,11 @@ pub struct Scale {
 }
 
 impl Scale {
+    /// The groups that there are.
+    pub fn all_groups(&self) -> impl Iterator<Item = GroupId> {
+        GroupId::all().take(self.groups)
+    }
+
     /// How many channels of a group carry requests when all is well: one where there is no
     /// `multi_conn`, which any of them may be.
     pub fn serving_each(&self) -> usize {

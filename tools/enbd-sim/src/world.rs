@@ -9,6 +9,7 @@ use crate::logic::{
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
     evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
     group::{GroupFault, View},
+    ids::GroupId,
     mirror::{
         self,
         proof::{must_hold, PLACES, ZEROES},
@@ -164,12 +165,11 @@ impl World {
             clock,
         });
         assert!(scale.groups <= MAX_GROUPS);
-        for group in 0..scale.groups {
-            if let Some(g) = mirror::World::core(&*world).group(group) {
-                g.set_single(!scale.multi_conn);
-                for channel in 0..scale.groups * scale.channels_each {
-                    g.set_apart(channel as u32, !scale.multi_conn);
-                }
+        for group in scale.all_groups() {
+            let g = mirror::World::core(&*world).group(group);
+            g.set_single(!scale.multi_conn);
+            for channel in 0..scale.groups * scale.channels_each {
+                g.set_apart(channel as u32, !scale.multi_conn);
             }
             world.join(group).expect("the first time");
         }
@@ -221,9 +221,12 @@ impl World {
 
     /// The server of `group` has lost something, or will lose it in the next crash, when the groups
     /// stood as in `view`.
-    pub fn loses(&self, group: usize, view: View) {
-        let has_everything = |g: usize| view.readable().has(g) && !self.lossy[g].load(Relaxed);
-        let others = (0..self.scale.groups).any(|g| g != group && has_everything(g));
+    pub fn loses(&self, group: GroupId, view: View) {
+        let has_everything = |g: GroupId| view.readable().has(g) && !self.lossy[g].load(Relaxed);
+        let others = self
+            .scale
+            .all_groups()
+            .any(|g| g != group && has_everything(g));
         self.losses[group].fetch_add(1, Relaxed);
         self.lossy[group].store(true, Relaxed);
         if view.readable().has(group) && !others {
@@ -233,7 +236,7 @@ impl World {
     }
 
     /// Where a connection of `group` leads.
-    pub fn server(&self, group: usize, goal: Goal) -> &Server {
+    pub fn server(&self, group: GroupId, goal: Goal) -> &Server {
         match goal {
             Goal::Right => &self.servers[group],
             Goal::Stray => self.wiring[group].stray(),
@@ -242,7 +245,7 @@ impl World {
 
     /// Whether enbd can know that the server of `group`, whose store it knows, is another one if it
     /// finds `content`: whichever of the places it remembers it asks for, some differ.
-    pub fn is_knowable(&self, group: usize, content: &[Value]) -> bool {
+    pub fn is_knowable(&self, group: GroupId, content: &[Value]) -> bool {
         let is_claimed = |block: usize| {
             let span = Span::new(block as u64 * BLOCK_SECTORS, BLOCK_SECTORS);
             self.claims.iter().any(|claim| claim.blocks(span))
@@ -264,7 +267,7 @@ impl World {
 
     /// Whether a store that is not the one that `group` had may have been written to, or compared,
     /// since the group was last copied as a whole.
-    pub fn may_differ(&self, group: usize) -> bool {
+    pub fn may_differ(&self, group: GroupId) -> bool {
         self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
     }
 
@@ -285,8 +288,8 @@ impl mirror::World for World {
         &self.claims
     }
 
-    fn unflushed(&self, group: usize) -> Option<&Unflushed<Vec<Word>>> {
-        self.unflushed.get(group)
+    fn unflushed(&self, group: GroupId) -> Option<&Unflushed<Vec<Word>>> {
+        self.unflushed.get(group.index())
     }
 
     fn evidence(&self) -> &Evidence<Vec<Word>> {
@@ -321,7 +324,7 @@ impl mirror::World for World {
         BLOCK_SECTORS
     }
 
-    fn is_volatile(&self, _group: usize) -> bool {
+    fn is_volatile(&self, _group: GroupId) -> bool {
         false
     }
 
@@ -339,7 +342,7 @@ impl mirror::World for World {
 
     fn submit(
         &self,
-        group: usize,
+        group: GroupId,
         channel: u32,
         number: u32,
         transfer: Transfer<Buffer>,
@@ -359,15 +362,18 @@ impl mirror::World for World {
 
     fn put_waiting(
         &self,
-        group: usize,
+        group: GroupId,
         number: u32,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
         self.tables[group].put(number, transfer, None)
     }
 
-    fn take_waiting(&self, group: usize, number: u32) -> Option<Transfer<Buffer>> {
-        let taken = self.tables.get(group)?.take(number, None, |_, _| true);
+    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Buffer>> {
+        let taken = self
+            .tables
+            .get(group.index())?
+            .take(number, None, |_, _| true);
         Some(taken?.0)
     }
 
@@ -421,27 +427,27 @@ impl mirror::World for World {
         self.room.lock().unwrap().has(blocks as u32)
     }
 
-    fn mark_blocks(&self, group: usize, first: u64, len: u64) {
+    fn mark_blocks(&self, group: GroupId, first: u64, len: u64) {
         crate::trace!(self, "group {group} misses blocks {first}+{len}");
         let lacks = self.lacks_page();
         let mut map = self.maps[group].lock().unwrap();
         map.mark(first, len, &mut || (!lacks).then(Page::new));
     }
 
-    fn mark_all(&self, group: usize) {
+    fn mark_all(&self, group: GroupId) {
         self.maps[group].lock().unwrap().mark_all(&mut drop);
     }
 
-    fn is_marked(&self, group: usize, first: u64, len: u64) -> bool {
+    fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool {
         let next = self.maps[group].lock().unwrap().next_dirty(first, len);
         next.is_some_and(|run| run.first < first + len)
     }
 
-    fn smallest_read(&self, _group: usize) -> u32 {
+    fn smallest_read(&self, _group: GroupId) -> u32 {
         CHUNK_BYTES
     }
 
-    fn export_sectors(&self, _group: usize) -> u64 {
+    fn export_sectors(&self, _group: GroupId) -> u64 {
         self.scale.blocks as u64 * BLOCK_SECTORS
     }
 
@@ -470,7 +476,7 @@ impl mirror::World for World {
         crate::trace!(self, "{news:?}");
         // Two failures at once: what was taken out of service had everything, and what is left has
         // crashed. In the first case enbd cannot know yet, in the second one it says so.
-        let is_lossy = |g: usize| self.lossy[g].load(Relaxed);
+        let is_lossy = |g: GroupId| self.lossy[g].load(Relaxed);
         let lost = match news {
             // Another one that was in sync has a channel, or had one a moment ago.
             News::Faulty {
@@ -549,15 +555,15 @@ impl Site for World {
         4 * BLOCK_SECTORS * 512
     }
 
-    fn dirty(&self, group: usize) -> u64 {
+    fn dirty(&self, group: GroupId) -> u64 {
         self.maps[group].lock().unwrap().dirty()
     }
 
-    fn next_dirty(&self, group: usize, from: u64, max: u64) -> Option<Run> {
+    fn next_dirty(&self, group: GroupId, from: u64, max: u64) -> Option<Run> {
         self.maps[group].lock().unwrap().next_dirty(from, max)
     }
 
-    fn clear_blocks(&self, group: usize, run: Run, still: impl FnOnce() -> bool) {
+    fn clear_blocks(&self, group: GroupId, run: Run, still: impl FnOnce() -> bool) {
         let mut map = self.maps[group].lock().unwrap();
         if still() {
             crate::trace!(self, "group {group} got blocks {}+{}", run.first, run.len);
@@ -572,7 +578,7 @@ impl Site for World {
         spare.is_some()
     }
 
-    fn refine(&self, group: usize, block: u64, spare: &mut Option<Page>) -> bool {
+    fn refine(&self, group: GroupId, block: u64, spare: &mut Option<Page>) -> bool {
         let mut map = self.maps[group].lock().unwrap();
         if !map.is_coarse(block) {
             return true;

@@ -16,6 +16,8 @@ use enbd_logic::{
     logic::{
         barrier::{Claim, Span, Window, CHUNK_SECTORS},
         group::{GroupEvent, GroupSet, Refusal, View},
+        ids::GroupId,
+        MAX_GROUPS,
     },
     sync::Word,
 };
@@ -28,9 +30,9 @@ use loom::{
 };
 
 /// The group that is in sync throughout.
-pub(crate) const SOURCE: usize = 0;
+pub(crate) const SOURCE: GroupId = GroupId::new(0).unwrap();
 /// The group that returns.
-pub(crate) const TARGET: usize = 1;
+pub(crate) const TARGET: GroupId = GroupId::new(1).unwrap();
 
 /// What a model gets wrong on purpose.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -140,7 +142,7 @@ impl Block {
 pub(crate) struct Mirror {
     view: Word,
     claims: [Claim; 2],
-    windows: [Window; 2],
+    windows: [Window; MAX_GROUPS],
     parked: Mutex<Vec<Parked>>,
     pub(crate) slip: Slip,
 }
@@ -153,7 +155,7 @@ pub(crate) struct Parked {
 }
 
 /// The view after `events`.
-pub(crate) fn view_of(events: &[(usize, GroupEvent)]) -> View {
+pub(crate) fn view_of(events: &[(GroupId, GroupEvent)]) -> View {
     events.iter().fold(View::default(), |view, (group, event)| {
         view.after(*group, *event).expect("a legal change")
     })
@@ -161,7 +163,7 @@ pub(crate) fn view_of(events: &[(usize, GroupEvent)]) -> View {
 
 impl Mirror {
     /// A device with this view.
-    pub(crate) fn new(events: &[(usize, GroupEvent)], slip: Slip) -> Self {
+    pub(crate) fn new(events: &[(GroupId, GroupEvent)], slip: Slip) -> Self {
         Self {
             view: Word::new(view_of(events).bits()),
             claims: Default::default(),
@@ -176,7 +178,7 @@ impl Mirror {
     }
 
     /// `Mirror::change_view()`.
-    pub(crate) fn change(&self, group: usize, event: GroupEvent) -> Result<View, Refusal> {
+    pub(crate) fn change(&self, group: GroupId, event: GroupEvent) -> Result<View, Refusal> {
         let mut old = self.view.load();
         loop {
             let new = View::from_bits(old).after(group, event)?;
@@ -221,9 +223,7 @@ impl Mirror {
     }
 
     fn is_held(&self, resyncing: GroupSet, span: Span) -> bool {
-        resyncing
-            .iter()
-            .any(|g| self.windows.get(g).is_some_and(|w| w.holds(span)))
+        resyncing.iter().any(|g| g.pick(&self.windows).holds(span))
     }
 
     /// A claim for sure: waits for the windows.
@@ -279,19 +279,19 @@ impl Mirror {
     }
 
     /// Raises the window of `group` and waits until no write goes on in it.
-    pub(crate) fn raise(&self, group: usize, span: Span) {
+    pub(crate) fn raise(&self, group: GroupId, span: Span) {
         if self.slip == Slip::RaiseAfterWait {
             self.wait_until_clear(span);
-            self.windows[group].raise(span);
+            group.pick(&self.windows).raise(span);
             return;
         }
-        self.windows[group].raise(span);
+        group.pick(&self.windows).raise(span);
         self.wait_until_clear(span);
     }
 
     /// Raises the window of `group`, and waits for nothing.
-    pub(crate) fn raise_only(&self, group: usize, span: Span) {
-        self.windows[group].raise(span);
+    pub(crate) fn raise_only(&self, group: GroupId, span: Span) {
+        group.pick(&self.windows).raise(span);
     }
 
     fn wait_until_clear(&self, span: Span) {
@@ -300,12 +300,12 @@ impl Mirror {
         }
     }
 
-    pub(crate) fn lower(&self, group: usize) {
-        self.windows[group].lower();
+    pub(crate) fn lower(&self, group: GroupId) {
+        group.pick(&self.windows).lower();
     }
 
     /// A window over `span`, which has these blocks, from its raising to its lowering.
-    pub(crate) fn copy_window(&self, group: usize, span: Span, blocks: &[&Block]) {
+    pub(crate) fn copy_window(&self, group: GroupId, span: Span, blocks: &[&Block]) {
         self.raise(group, span);
         for block in blocks {
             block.copy();
