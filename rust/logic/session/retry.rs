@@ -4,7 +4,10 @@
 
 /// How long a connection has to last, in milliseconds, for what was before it to be forgotten. One
 /// that ends sooner may have ended because of what it was asked, which comes again with the next one.
-const STEADY_MS: u64 = 5000;
+const STEADY_MS: u64 = 2000;
+/// What a connection that has not lasted counts for at most: the server is there, so it is asked again
+/// within 4 seconds.
+const MOST_SHORT: u32 = 4;
 
 /// How often in a row a channel has had no connection that lasted.
 #[derive(Debug, Default)]
@@ -15,11 +18,11 @@ pub struct Retry {
 impl Retry {
     /// It came up, and was lost so many milliseconds later.
     pub fn was_up(&mut self, ms: u64) {
-        if ms >= STEADY_MS {
-            self.tries = 0;
+        self.tries = if ms >= STEADY_MS {
+            0
         } else {
-            self.failed();
-        }
+            self.tries.saturating_add(1).min(MOST_SHORT)
+        };
     }
 
     /// It did not come up.
@@ -52,11 +55,16 @@ mod tests {
     fn only_a_connection_that_lasts_makes_the_wait_short_again() {
         let mut retry = Retry::default();
         assert_eq!(retry.wait_ms(0), 250);
-        for wait_ms in [500, 1000, 2000] {
+        for wait_ms in [500, 1000, 2000, 4000, 4000] {
             retry.was_up(100);
             assert_eq!(retry.wait_ms(0), wait_ms);
         }
-        retry.failed();
+        for wait_ms in [8000, 16_000, 30_000, 30_000] {
+            retry.failed();
+            assert_eq!(retry.wait_ms(0), wait_ms);
+        }
+        // The server is there again.
+        retry.was_up(100);
         assert_eq!(retry.wait_ms(0), 4000);
         retry.was_up(STEADY_MS);
         assert_eq!(retry.wait_ms(0), 250);
