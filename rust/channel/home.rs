@@ -19,7 +19,7 @@ pub(crate) trait Home: Send + Sync + 'static {
     /// The letter of the device, for log lines.
     fn letter(&self) -> char;
     /// A channel.
-    fn channel(&self, id: ChannelId) -> Option<&Channel<Self::Ops>>;
+    fn channel(&self, id: ChannelId) -> &Channel<Self::Ops>;
     /// The transfers of a group.
     fn table(&self, group: GroupId) -> Option<&Table<Self::Ops>>;
     /// Milliseconds of a clock that does not go back.

@@ -49,11 +49,10 @@ struct Life<H: Home> {
 
 impl<H: Home> Main for Life<H> {
     fn main(self) {
-        if let Some(channel) = self.home.channel(self.lane.channel) {
-            // What we allocate must not wait for what only we can bring back: all that could be freed
-            // may be dirty on this device, and a new connection be what that waits for.
-            noreclaim(|| channel.live(&*self.home, self.lane));
-        }
+        let channel = self.home.channel(self.lane.channel);
+        // What we allocate must not wait for what only we can bring back: all that could be freed may
+        // be dirty on this device, and a new connection be what that waits for.
+        noreclaim(|| channel.live(&*self.home, self.lane));
     }
 }
 
@@ -64,9 +63,7 @@ struct Sender<H: Home> {
 
 impl<H: Home> Main for Sender<H> {
     fn main(self) {
-        if let Some(channel) = self.home.channel(self.id) {
-            channel.run_sender(&*self.home);
-        }
+        self.home.channel(self.id).run_sender(&*self.home);
     }
 }
 
@@ -83,7 +80,7 @@ impl<H: Home> ChannelThreads<H> {
     pub(crate) fn start(home: Arc<H>, id: ChannelId, spec: Arc<Spec>) -> Result<Self> {
         let group = spec.group;
         let lane = Lane { group, channel: id };
-        let channel = home.channel(id).ok_or(EINVAL)?;
+        let channel = home.channel(id);
         {
             let mut link = channel.link.lock();
             link.enter(ChannelEvent::Assign);
@@ -121,9 +118,7 @@ impl<H: Home> ChannelThreads<H> {
 
     /// Tells the channel to end, without waiting for it.
     pub(crate) fn stop(&self) {
-        let Some(channel) = self.home.channel(self.id) else {
-            return;
-        };
+        let channel = self.home.channel(self.id);
         if channel.stop.xchg(true, Full) {
             return;
         }
@@ -141,11 +136,10 @@ impl<H: Home> Drop for ChannelThreads<H> {
     fn drop(&mut self) {
         self.stop();
         drop(self.life.take());
-        if let Some(channel) = self.home.channel(self.id) {
-            channel.quit_sender();
-            drop(self.sender.take());
-            channel.release();
-        }
+        let channel = self.home.channel(self.id);
+        channel.quit_sender();
+        drop(self.sender.take());
+        channel.release();
         self.home.changed();
     }
 }
@@ -259,7 +253,7 @@ impl<T: Operations> Channel<T> {
         let tx = Tx::new(group, sock, &broken)?;
         *self.tx.lock() = Some(tx);
         // Before the mirror opens it: who chose the channel for another group may still come.
-        self.queue.lock().assign(group.index());
+        self.queue.lock().assign(group);
         Ok(broken)
     }
 

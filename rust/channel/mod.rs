@@ -126,7 +126,7 @@ impl<T: Operations> Channel<T> {
         let bytes = weight(&transfer);
         let side = counted_as(&transfer);
         self.count_in(bytes, side);
-        let push = || self.queue.lock().push(group.index(), number);
+        let push = || self.queue.lock().push(group, number);
         let submitted = table.submit(number, transfer, self.id, push);
         if submitted.is_err() {
             self.count_out(bytes);

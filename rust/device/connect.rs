@@ -85,8 +85,7 @@ impl Device {
                 let is_it = |threads: &ChannelThreads<_>| threads.id() == *id;
                 control.channels.iter().any(is_it) || added.iter().any(is_it)
             };
-            let id = (0..MAX_CHANNELS)
-                .filter_map(ChannelId::new)
+            let id = ChannelId::all()
                 .find(|id| !is_used(id))
                 .ok_or(Failure::new(ENOSPC, "too many channels"))?;
             let threads = ChannelThreads::start(self.mirror.clone(), id, spec.clone())?;
@@ -104,9 +103,7 @@ impl Device {
         let all = || {
             let mut up = 0;
             for threads in added {
-                let Some(channel) = self.mirror.channels().get(threads.id().index()) else {
-                    continue;
-                };
+                let channel = self.mirror.channel(threads.id());
                 match channel.with_link(|link| (link.state, link.reason)) {
                     (ChannelState::Up, _) => up += 1,
                     (_, Some(reason)) => failed = Some(reason),
@@ -162,7 +159,7 @@ impl Device {
     }
 
     fn spec_of(&self, threads: &ChannelThreads<crate::mirror::Mirror>) -> Option<Arc<Spec>> {
-        let channel = self.mirror.channels().get(threads.id().index())?;
+        let channel = self.mirror.channel(threads.id());
         channel.with_link(|link| link.spec.clone())
     }
 
@@ -178,12 +175,9 @@ impl Device {
         addr: &Option<Address<'_>>,
     ) -> Result<(), Failure> {
         let is_meant = |threads: &ChannelThreads<_>| {
-            let channel = self.mirror.channels().get(threads.id().index());
-            channel.is_some_and(|channel| {
-                channel.with_link(|link| {
-                    link.spec.as_ref().is_some_and(|spec| {
-                        spec.group == group && addr.as_ref().is_none_or(|a| spec.leads_to(a))
-                    })
+            self.mirror.channel(threads.id()).with_link(|link| {
+                link.spec.as_ref().is_some_and(|spec| {
+                    spec.group == group && addr.as_ref().is_none_or(|a| spec.leads_to(a))
                 })
             })
         };

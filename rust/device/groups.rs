@@ -32,7 +32,7 @@ impl Device {
     ) -> Result<(), Failure> {
         let mirror = &self.mirror;
         let g = mirror.core().group(group);
-        if mirror.view().state(group) == GroupState::Faulty && g.up() == 0 {
+        if mirror.view().state(group) == GroupState::Faulty && g.up().is_empty() {
             return Err(Refusal::NoChannel.into());
         }
         if mirror.holds_old_write() {

@@ -72,7 +72,7 @@ impl Device {
     fn wants_back(&self, group: GroupId) -> bool {
         let g = self.mirror.core().group(group);
         self.mirror.view().state(group) == GroupState::Faulty
-            && g.up() != 0
+            && !g.up().is_empty()
             && !g.is_suspect(self.mirror.now_ms())
             && !g.health().is_unmarked()
             // It has none for a moment when it is faulted just as a resync has ended.

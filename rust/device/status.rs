@@ -9,7 +9,7 @@ use super::Device;
 use crate::channel::{Link, Spec};
 use crate::logic::{
     group::GroupState,
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     mirror::World,
     session::{ChannelState, DownReason},
     status::{
@@ -26,7 +26,7 @@ use kernel::{
 
 /// What was copied out of a channel's link.
 struct LinkCopy {
-    index: usize,
+    id: ChannelId,
     state: ChannelState,
     since_s: u64,
     spec: Arc<Spec>,
@@ -34,9 +34,9 @@ struct LinkCopy {
     reconnects: u64,
 }
 
-fn copy_link(index: usize, link: &Link) -> Option<LinkCopy> {
+fn copy_link(id: ChannelId, link: &Link) -> Option<LinkCopy> {
     Some(LinkCopy {
-        index,
+        id,
         state: link.state,
         since_s: u64::try_from(link.since.elapsed().as_millis() / 1000).unwrap_or(0),
         spec: link.spec.clone()?,
@@ -94,8 +94,9 @@ impl Device {
 
     fn links(&self) -> Result<KVec<LinkCopy>> {
         let mut links = KVec::new();
-        for (index, channel) in self.mirror.channels().iter().enumerate() {
-            if let Some(link) = channel.with_link(|link| copy_link(index, link)) {
+        for id in ChannelId::all() {
+            let channel = self.mirror.channel(id);
+            if let Some(link) = channel.with_link(|link| copy_link(id, link)) {
                 links.push(link, GFP_KERNEL)?;
             }
         }
@@ -112,7 +113,7 @@ impl Device {
         let mut one = ChannelStatus {
             group: link.spec.group,
             link: match link.state {
-                ChannelState::Up if link.index as u64 == self.mirror.core().last_active() => {
+                ChannelState::Up if self.mirror.core().last_active() == Some(link.id) => {
                     status::Link::Active
                 }
                 ChannelState::Up => status::Link::Up,
@@ -129,9 +130,7 @@ impl Device {
             reconnects: link.reconnects,
             last_error: link.reason.map(DownReason::as_str),
         };
-        let Some(channel) = self.mirror.channels().get(link.index) else {
-            return one;
-        };
+        let channel = self.mirror.channel(link.id);
         let c = &channel.counters;
         let (read_done, write_done) = (blocks(c.read_done.get()), blocks(c.write_done.get()));
         let (read_asked, write_asked) = (

@@ -3,6 +3,7 @@
 //! The numbers that name something, each a type of its own, with its bound.
 
 use super::{MAX_CHANNELS, MAX_GROUPS};
+use core::ops::BitOrAssign;
 
 /// Requests that a device can have at once; their tags are below.
 pub const TAGS: u32 = 256;
@@ -72,9 +73,104 @@ impl ChannelId {
         }
     }
 
+    /// All channels that a device may have, in ascending order.
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
+        (0..MAX_CHANNELS as u8).map(Self)
+    }
+
     /// Its number.
     pub const fn index(self) -> usize {
         self.0 as usize
+    }
+
+    /// What the channel has in an array with one entry a channel.
+    pub fn pick<T>(self, all: &[T; MAX_CHANNELS]) -> &T {
+        let [first, ..] = all;
+        // By the invariant there is one, which the compiler does not know.
+        all.get(self.index()).unwrap_or(first)
+    }
+}
+
+/// A set of channels of a device, one bit each.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct ChannelSet(u32);
+
+// There are no more channels than bits.
+const _: () = assert!(MAX_CHANNELS <= u32::BITS as usize);
+
+impl ChannelSet {
+    /// The set of this channel alone.
+    pub fn of(channel: ChannelId) -> Self {
+        Self(1u32.wrapping_shl(channel.index() as u32))
+    }
+
+    /// The same set with `channel` in it.
+    #[must_use]
+    pub fn with(self, channel: ChannelId) -> Self {
+        self.union(Self::of(channel))
+    }
+
+    /// The same set without the channels of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The channels of both.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `channel` is in it.
+    pub fn has(self, channel: ChannelId) -> bool {
+        self.meets(Self::of(channel))
+    }
+
+    /// Whether a channel is in both.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Whether nothing is in it.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// How many are in it.
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// The set as a number, for an atomic word.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set back from [`ChannelSet::bits`].
+    pub fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    /// The one with the lowest number.
+    pub fn first(self) -> Option<ChannelId> {
+        ChannelId::new(self.0.trailing_zeros() as usize)
+    }
+
+    /// Its channels in ascending order.
+    pub fn iter(self) -> impl Iterator<Item = ChannelId> {
+        let mut left = self;
+        core::iter::from_fn(move || {
+            let first = left.first()?;
+            left.0 &= left.0.wrapping_sub(1);
+            Some(first)
+        })
+    }
+}
+
+impl BitOrAssign for ChannelSet {
+    fn bitor_assign(&mut self, other: Self) {
+        *self = self.union(other);
     }
 }
 
@@ -101,5 +197,32 @@ mod tests {
         assert_eq!(numbers, core::array::from_fn(|index| index + 100));
         assert_eq!(GroupId::all().count(), MAX_GROUPS);
         assert_eq!(GroupId::new(MAX_GROUPS), None);
+    }
+
+    #[test]
+    fn each_channel_picks_its_own() {
+        let numbers: [usize; MAX_CHANNELS] = core::array::from_fn(|index| index);
+        for channel in ChannelId::all() {
+            assert_eq!(*channel.pick(&numbers), channel.index());
+        }
+        assert_eq!(ChannelId::all().count(), MAX_CHANNELS);
+        assert_eq!(ChannelId::new(MAX_CHANNELS), None);
+    }
+
+    #[test]
+    fn a_set_has_what_was_put_into_it() {
+        let every_third = || ChannelId::all().step_by(3);
+        let set = every_third().fold(ChannelSet::default(), ChannelSet::with);
+        assert!(set.iter().eq(every_third()));
+        assert_eq!(set.len() as usize, every_third().count());
+        assert_eq!(set.first(), ChannelId::new(0));
+        assert!(every_third().all(|channel| set.has(channel)));
+        let one = ChannelSet::of(ChannelId::new(30).unwrap());
+        assert!(set.meets(one) && !set.without(one).meets(one));
+        assert_eq!(set.without(one).union(one), set);
+        let mut all = set;
+        all |= ChannelSet::from_bits(!set.bits());
+        assert!(all.iter().eq(ChannelId::all()));
+        assert!(ChannelSet::default().is_empty() && ChannelSet::default().first().is_none());
     }
 }

@@ -23,7 +23,7 @@ impl Operations for Driver {
         mirror.load.enter();
         let used = mirror.route(rq);
         if last {
-            mirror.kick_all(used | mirror.take_unkicked());
+            mirror.kick_all(used.union(mirror.take_unkicked()));
         } else {
             mirror.add_unkicked(used);
         }

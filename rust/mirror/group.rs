@@ -8,7 +8,7 @@ use super::{map::GroupMap, words, Driver, Mirror};
 use crate::channel::{table, Table};
 use crate::logic::{
     export::{may_replace, Lack},
-    ids::GroupId,
+    ids::Lane,
     session::DownReason,
     unflushed::{Unflushed, WORDS},
     wire::handshake::Export,
@@ -75,12 +75,8 @@ impl Group {
 
 impl Mirror {
     /// Whether a channel of a group may lead to `export`, which becomes a part of what the group has.
-    pub(super) fn admit_export(
-        &self,
-        channel: u32,
-        group: GroupId,
-        export: &Export,
-    ) -> Result<(), DownReason> {
+    pub(super) fn admit_export(&self, lane: Lane, export: &Export) -> Result<(), DownReason> {
+        let Lane { group, channel } = lane;
         let g = self.group(group);
         let core = self.core.group(group);
         // What was there once must not be cut off, be the device enabled or not.
@@ -102,7 +98,7 @@ impl Mirror {
         let before = known.replace(noted);
         core.set_single(noted.flags.flushes_apart());
         drop(known);
-        if core.up() == 0 && before.is_some_and(|before| before != *export) {
+        if core.up().is_empty() && before.is_some_and(|before| before != *export) {
             pr_info!(
                 "[{}] group {} has another export than before: what both can do is used\n",
                 self.letter,

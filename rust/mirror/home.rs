@@ -21,8 +21,8 @@ impl Home for Mirror {
         self.letter
     }
 
-    fn channel(&self, id: ChannelId) -> Option<&Channel<Driver>> {
-        self.channels.get(id.index())
+    fn channel(&self, id: ChannelId) -> &Channel<Driver> {
+        Mirror::channel(self, id)
     }
 
     fn table(&self, group: GroupId) -> Option<&Table<Driver>> {
@@ -61,13 +61,11 @@ impl Home for Mirror {
         if is_new && is_another(export, theirs) {
             return Err(DownReason::OtherExport);
         }
-        let (channel, group) = (lane.channel.index() as u32, lane.group);
-        self.admit_export(channel, group, export)
+        self.admit_export(lane, export)
     }
 
     fn came_up(&self, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {
-        let (channel, group) = (lane.channel.index() as u32, lane.group);
-        Arrivals::came_up(self, channel, group, ended, probe)
+        Arrivals::came_up(self, lane, ended, probe)
     }
 
     fn give_up_group(&self, group: GroupId) -> bool {

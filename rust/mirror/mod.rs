@@ -35,7 +35,7 @@ use crate::logic::{
     evidence::{self, Evidence},
     export::Promise,
     group::View,
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,
     MAX_CHANNELS, MAX_GROUPS,
@@ -237,9 +237,9 @@ impl Mirror {
         group.pick(&self.groups)
     }
 
-    /// All channels, used or not.
-    pub(crate) fn channels(&self) -> &[Channel<Driver>] {
-        &self.channels
+    /// A channel, be it unused.
+    pub(crate) fn channel(&self, channel: ChannelId) -> &Channel<Driver> {
+        channel.pick(&self.channels)
     }
 
     /// How many whole blocks `sectors` sectors have.

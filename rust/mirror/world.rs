@@ -3,7 +3,7 @@
 //! What the decisions of a mirror (`crate::logic::mirror`) need of the kernel.
 
 use super::{Driver, Mirror};
-use crate::channel::{sum_of, Channel};
+use crate::channel::sum_of;
 use crate::kapi::{
     block::mq::Shared,
     iovec::{Buffer, Pages},
@@ -11,7 +11,7 @@ use crate::kapi::{
 use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum, CHUNK_BYTES},
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     mirror::{Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
@@ -48,10 +48,6 @@ impl Carrier for Buffer<Driver> {
 impl Mirror {
     fn export_of(&self, group: GroupId) -> Option<Export> {
         *self.group(group).export.lock()
-    }
-
-    fn channel_at(&self, channel: u32) -> Option<&Channel<Driver>> {
-        self.channels.get(channel as usize)
     }
 }
 
@@ -113,37 +109,33 @@ impl World for Mirror {
         self.group(group).is_volatile()
     }
 
-    fn load(&self, channel: u32) -> u64 {
-        self.channel_at(channel).map_or(0, Channel::load)
+    fn load(&self, channel: ChannelId) -> u64 {
+        self.channel(channel).load()
     }
 
-    fn open(&self, channel: u32) {
-        if let Some(channel) = self.channel_at(channel) {
-            channel.open();
-        }
+    fn open(&self, channel: ChannelId) {
+        self.channel(channel).open();
     }
 
-    fn is_open(&self, channel: u32) -> bool {
-        self.channel_at(channel).is_some_and(Channel::is_open)
+    fn is_open(&self, channel: ChannelId) -> bool {
+        self.channel(channel).is_open()
     }
 
     fn submit(
         &self,
         group: GroupId,
-        channel: u32,
+        channel: ChannelId,
         number: u32,
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
-        match (self.channel_at(channel), self.group(group).table()) {
-            (Some(channel), Some(table)) => channel.submit(group, table, number, transfer),
-            _ => Err(transfer),
+        match self.group(group).table() {
+            Some(table) => self.channel(channel).submit(group, table, number, transfer),
+            None => Err(transfer),
         }
     }
 
-    fn kick(&self, channel: u32) {
-        if let Some(channel) = self.channel_at(channel) {
-            channel.kick(self);
-        }
+    fn kick(&self, channel: ChannelId) {
+        self.channel(channel).kick(self);
     }
 
     fn put_waiting(

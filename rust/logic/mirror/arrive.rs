@@ -22,13 +22,12 @@ use super::{
     loss::{look_after_loss, note_loss},
     proof::{self, Proof},
     step::{self, Numbered},
-    words::bit,
     HealthEvent, Losses, News, Probe, Route, States, World,
 };
 use crate::logic::{
     export::Lack,
     group::{GroupFault, GroupState, Refusal},
-    ids::GroupId,
+    ids::{ChannelSet, GroupId, Lane},
 };
 
 /// What became of a connection.
@@ -50,26 +49,21 @@ pub enum Arrival {
 
 /// What channels report of new connections.
 pub trait Arrivals: World {
-    /// A channel of `group` is connected; `probe` reads over it. It carries requests if this says
+    /// A channel is connected; `probe` reads over it. It carries requests if this says
     /// so. Waits for the answers of another channel, as long as one is up, which the request timeout
     /// bounds, and for those of the connection itself.
-    fn came_up(
-        &self,
-        channel: u32,
-        group: GroupId,
-        ended: &dyn Fn() -> bool,
-        probe: Probe<'_>,
-    ) -> Arrival {
+    fn came_up(&self, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {
+        let group = lane.group;
         // One at a time: the second one can ask the first.
         if !greet::begin(self, group, ended) {
             return Arrival::Stopped;
         }
-        let arrival = arrive(self, channel, group, ended, probe);
+        let arrival = arrive(self, lane, ended, probe);
         greet::end(self, group);
         if arrival != Arrival::Up || ended() {
             return arrival;
         }
-        let mut used = 0;
+        let mut used = ChannelSet::default();
         self.each_waiting(group, |number| {
             if let Some(transfer) = self.take_waiting(group, number) {
                 let waited = Numbered {
@@ -87,24 +81,19 @@ pub trait Arrivals: World {
 
 impl<W: World> Arrivals for W {}
 
-fn arrive<W: World>(
-    w: &W,
-    channel: u32,
-    group: GroupId,
-    ended: &dyn Fn() -> bool,
-    probe: Probe<'_>,
-) -> Arrival {
+fn arrive<W: World>(w: &W, lane: Lane, ended: &dyn Fn() -> bool, probe: Probe<'_>) -> Arrival {
+    let Lane { group, channel } = lane;
     let g = w.core().group(group);
     // Nobody else comes up meanwhile, so this holds until it serves.
     if let Err(lack) = g.may_serve(channel) {
         return Arrival::Lacks(lack);
     }
-    let life = greet::life(w, channel, group, ended);
+    let life = greet::life(w, lane, ended);
     if ended() {
         return Arrival::Stopped;
     }
     let refusal = match life {
-        Life::Same => joins_another(w, channel, group, ended, probe),
+        Life::Same => joins_another(w, lane, ended, probe),
         Life::Unknown if w.core().last_sectors() > 0 => returns(w, group, ended, probe),
         Life::Unknown => None,
     };
@@ -131,13 +120,13 @@ fn arrive<W: World>(
 /// A connection beside one that is up: why it is not taken, if it is not.
 fn joins_another<W: World>(
     w: &W,
-    channel: u32,
-    group: GroupId,
+    lane: Lane,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Option<Arrival> {
-    let up = w.core().group(group).up() & !bit(channel);
-    let other = (up != 0).then(|| up.trailing_zeros());
+    let Lane { group, channel } = lane;
+    let up = w.core().group(group).up();
+    let other = up.without(ChannelSet::of(channel)).first();
     // What a group that is faulty should hold says nothing of the server that it has now: that may be
     // a new one, which is still to be copied to.
     let remembers = w.core().view().writable().has(group);
@@ -199,7 +188,7 @@ fn returns<W: World>(
 /// whether there is none.
 fn is_alone<W: World>(w: &W, group: GroupId, fault: GroupFault) -> bool {
     let core = w.core();
-    let serves = |other: GroupId| core.group(other).up() != 0;
+    let serves = |other: GroupId| !core.group(other).up().is_empty();
     // Again if the state has changed in between.
     loop {
         let state = core.view().state(group);

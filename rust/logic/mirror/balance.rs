@@ -3,7 +3,10 @@
 //! Which channel of a group, and which group.
 
 use super::World;
-use crate::logic::{group::GroupSet, ids::GroupId};
+use crate::logic::{
+    group::GroupSet,
+    ids::{ChannelId, ChannelSet, GroupId},
+};
 
 /// The channel that was taken last is taken again until it has so many bytes more than another one:
 /// what goes over one socket is sent, carried out and answered in fewer and larger pieces than what
@@ -29,25 +32,20 @@ fn place(at: u32, first: u32, count: u32, stays: bool) -> u32 {
 pub trait Balance: World {
     /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
     /// last one mostly has [`STICKY`] bytes of advantage, and among equals each in turn.
-    fn pick_channel(&self, group: GroupId) -> Option<u32> {
+    fn pick_channel(&self, group: GroupId) -> Option<ChannelId> {
         let core = self.core();
         let g = core.group(group);
         let up = g.up();
-        if up == 0 {
-            return None;
+        let lowest = up.first()?;
+        if up == ChannelSet::of(lowest) {
+            return Some(lowest);
         }
-        if up.is_power_of_two() {
-            return Some(up.trailing_zeros());
-        }
-        let count = up.count_ones();
+        let count = up.len();
         let turn = core.next_turn();
         let first = turn % count;
         let current = g.last_taken();
-        let mut best: Option<((u64, u32), u32)> = None;
-        let mut left = up;
-        for at in 0..count {
-            let channel = left.trailing_zeros();
-            left &= left.wrapping_sub(1);
+        let mut best: Option<((u64, u32), ChannelId)> = None;
+        for (channel, at) in up.iter().zip(0..count) {
             let load = self.load(channel);
             let leave = if load > 0 { LEAVE_BUSY } else { LEAVE_IDLE };
             let stays = turn & leave != 0 && Some(channel) == current;
@@ -68,7 +66,7 @@ pub trait Balance: World {
         let core = self.core();
         if groups.len() == 1 {
             let only = groups.iter().next()?;
-            return (core.group(only).up() != 0).then_some(only);
+            return (!core.group(only).up().is_empty()).then_some(only);
         }
         let count = groups.len().max(1);
         let turn = core.next_turn();

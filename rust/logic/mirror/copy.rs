@@ -9,7 +9,7 @@ use super::{
 };
 use crate::logic::{
     group::{GroupSet, GroupState},
-    ids::GroupId,
+    ids::{ChannelSet, GroupId},
     wire::request::{Command, CommandFlags},
 };
 
@@ -104,8 +104,8 @@ fn index_of(target: GroupId, copy: usize) -> usize {
     target.index() * COPIES_EACH + copy
 }
 
-/// The transfers of resyncs. Those that start one give the channels that have to be kicked, one bit
-/// each, as for requests.
+/// The transfers of resyncs. Those that start one give the channels that have to be kicked, as for
+/// requests.
 pub trait Copying: World {
     /// Starts to read `len` bytes at `offset` into `buffer`, from a group in sync.
     fn copy_read(
@@ -115,14 +115,14 @@ pub trait Copying: World {
         offset: u64,
         len: u32,
         buffer: Self::Buffer,
-    ) -> u32 {
+    ) -> ChannelSet {
         let index = index_of(target, copy);
         self.with_copies(|copies| copies.begin(index, Source::Any));
         let flags = CommandFlags::NONE;
         let transfer = Transfer::new(Command::Read, flags, offset, len, buffer);
         match aim(self, index, transfer) {
             Some(sent) => step::send(self, sent),
-            None => 0,
+            None => ChannelSet::default(),
         }
     }
 
@@ -135,13 +135,13 @@ pub trait Copying: World {
         offset: u64,
         len: u32,
         buffer: Self::Buffer,
-    ) -> u32 {
+    ) -> ChannelSet {
         let transfer = Transfer::new(command, CommandFlags::NONE, offset, len, buffer);
         send_copy(self, target, copy, transfer)
     }
 
     /// Starts to make durable what the returning group was given. Nothing if its server cannot.
-    fn copy_flush(&self, target: GroupId, copy: usize, buffer: Self::Buffer) -> Option<u32> {
+    fn copy_flush(&self, target: GroupId, copy: usize, buffer: Self::Buffer) -> Option<ChannelSet> {
         if self.is_volatile(target) {
             return None;
         }
@@ -235,7 +235,12 @@ pub(super) fn unserved<W: World>(
 }
 
 /// Sends a window's transfer to the returning group.
-fn send_copy<W: World>(w: &W, target: GroupId, copy: usize, transfer: Transfer<W::Buffer>) -> u32 {
+fn send_copy<W: World>(
+    w: &W,
+    target: GroupId,
+    copy: usize,
+    transfer: Transfer<W::Buffer>,
+) -> ChannelSet {
     let index = index_of(target, copy);
     w.with_copies(|copies| copies.begin(index, Source::Own));
     let sent = Numbered {

@@ -19,10 +19,10 @@
 //! The question is a read of the smallest size. It has a slot of its own in the table for each
 //! channel that is asked, so nobody waits for room, and it is bounded as any request is.
 
-use super::{words::bit, Outcome, Place, Transfer, World, COPIES, TAGS};
+use super::{Outcome, Place, Transfer, World, COPIES, TAGS};
 use crate::logic::{
     evidence::Sum,
-    ids::GroupId,
+    ids::{ChannelId, ChannelSet, GroupId, Lane},
     wire::request::{Command, CommandFlags},
 };
 
@@ -66,44 +66,38 @@ pub(super) fn end<W: World>(w: &W, group: GroupId) {
 
 /// Asks the channels of the group that are up, other than the one that asks, and waits until one
 /// has answered or none is left.
-pub(super) fn life<W: World>(
-    w: &W,
-    channel: u32,
-    group: GroupId,
-    ended: &dyn Fn() -> bool,
-) -> Life {
-    let myself = bit(channel);
+pub(super) fn life<W: World>(w: &W, lane: Lane, ended: &dyn Fn() -> bool) -> Life {
+    let Lane { group, channel } = lane;
+    let myself = ChannelSet::of(channel);
     let g = w.core().group(group);
     let question = g.next_question();
-    let mut asked = 0u32;
+    let mut asked = ChannelSet::default();
     loop {
-        let up = g.up() & !myself;
+        let up = g.up().without(myself);
         if g.has_answer(question) {
             return Life::Same;
         }
-        if up == 0 || ended() {
+        if up.is_empty() || ended() {
             return Life::Unknown;
         }
-        asked |= ask(w, group, question, up & !asked);
+        asked |= ask(w, group, question, up.without(asked));
         w.wait(TICK_MS, &mut || {
-            g.has_answer(question) || g.up() & !myself != up || ended()
+            g.has_answer(question) || g.up().without(myself) != up || ended()
         });
     }
 }
 
-/// Puts a question to these channels, one bit each; gives those to which it was put. The others
+/// Puts a question to these channels; gives those to which it was put. The others
 /// have one to answer still, or are lost, or there is no memory: they are tried again.
-fn ask<W: World>(w: &W, group: GroupId, question: u64, mut channels: u32) -> u32 {
-    let mut asked = 0;
-    while channels != 0 {
-        let channel = channels.trailing_zeros();
-        channels &= channels.wrapping_sub(1);
+fn ask<W: World>(w: &W, group: GroupId, question: u64, channels: ChannelSet) -> ChannelSet {
+    let mut asked = ChannelSet::default();
+    for channel in channels.iter() {
         let len = w.smallest_read(group);
         let Some(buffer) = w.memory(len) else {
             continue;
         };
         if put(w, group, question, channel, 0, len, buffer) {
-            asked |= bit(channel);
+            asked |= ChannelSet::of(channel);
         }
     }
     asked
@@ -114,14 +108,15 @@ fn put<W: World>(
     w: &W,
     group: GroupId,
     question: u64,
-    channel: u32,
+    channel: ChannelId,
     offset: u64,
     len: u32,
     buffer: W::Buffer,
 ) -> bool {
     let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
     transfer.question = question;
-    let put = w.submit(group, channel, FIRST + channel, transfer).is_ok();
+    let number = FIRST + channel.index() as u32;
+    let put = w.submit(group, channel, number, transfer).is_ok();
     if put {
         w.kick(channel);
     }
@@ -133,15 +128,14 @@ fn put<W: World>(
 pub(super) fn read_over<W: World>(
     w: &W,
     group: GroupId,
-    channel: u32,
+    channel: ChannelId,
     place: &Place,
     ended: &dyn Fn() -> bool,
 ) -> Option<Sum> {
     let g = w.core().group(group);
     let buffer = w.memory(place.len)?;
     let question = g.next_question();
-    let myself = bit(channel);
-    let is_vain = || g.up() & myself == 0 || ended();
+    let is_vain = || !g.up().has(channel) || ended();
     let (offset, len) = (place.offset, place.len);
     let mut returned = g.returned();
     while !put(w, group, question, channel, offset, len, buffer.clone()) {

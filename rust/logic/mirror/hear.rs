@@ -9,15 +9,15 @@ use crate::logic::{ids::Lane, session::Event};
 pub trait Hears: World {
     /// The connection of a channel tells something. Called in process context, without locks.
     fn hear(&self, lane: Lane, event: Event<Self::Buffer>) {
-        let (group, channel) = (lane.group, lane.channel.index() as u32);
+        let group = lane.group;
         match event {
             Event::Ended {
                 slot,
                 transfer,
                 outcome,
             } => self.done(group, slot, transfer, outcome),
-            Event::Left => self.leave(channel, group),
-            Event::Down => self.went_down(channel, group),
+            Event::Left => self.leave(lane),
+            Event::Down => self.went_down(lane),
             Event::Suspect => self.suspect(group, true),
             Event::Cleared => self.suspect(group, false),
             Event::SuspectFor(ms) => self.suspect_for(group, ms),

@@ -17,7 +17,7 @@ use super::{
 use crate::logic::{
     barrier::Span,
     group::{GroupFault, GroupSet, GroupState, Refusal},
-    ids::GroupId,
+    ids::{GroupId, Lane},
     unflushed::{region_shift, Unflushed},
     wire::request::{Command, CommandFlags},
 };
@@ -37,9 +37,9 @@ pub trait Losses: World {
         }
     }
 
-    /// A channel of `group` takes no more requests.
-    fn leave(&self, channel: u32, group: GroupId) {
-        self.core().group(group).remove_up(channel);
+    /// A channel takes no more requests.
+    fn leave(&self, lane: Lane) {
+        self.core().group(lane.group).remove_up(lane.channel);
     }
 
     /// A channel was lost, or has ended. Its transfers come back afterwards.
@@ -47,14 +47,15 @@ pub trait Losses: World {
     /// If it was the last one, the next one that comes up knows nothing of the server's life, and
     /// accounts for what it may have lost. A group that is resyncing is taken out of service at
     /// once: nobody reads it, and users' writes would wait for it.
-    fn went_down(&self, channel: u32, group: GroupId) {
+    fn went_down(&self, lane: Lane) {
+        let Lane { group, channel } = lane;
         let g = self.core().group(group);
         // All answers that count have come.
         g.set_serving(channel, false);
-        if g.up() == 0 {
+        if g.up().is_empty() {
             g.note_down(self.now_ms());
         }
-        if g.up() == 0 {
+        if g.up().is_empty() {
             if self.core().view().state(group) == GroupState::Resyncing {
                 // Refused if that has just happened.
                 let _ = self.fault(group, GroupFault::Interrupted);
@@ -97,12 +98,12 @@ pub trait Losses: World {
     /// a channel may hang in its next connection for longer than the time limit.
     fn expire_if_down(&self, group: GroupId) {
         let g = self.core().group(group);
-        if g.up() != 0 {
+        if !g.up().is_empty() {
             return g.note_up();
         }
         let now = self.now_ms();
         let since = g.note_down(now);
-        if g.up() != 0 {
+        if !g.up().is_empty() {
             // A channel came up in between, and may not have seen what was noted.
             return g.note_up();
         }
@@ -178,7 +179,7 @@ pub trait Losses: World {
     fn renew_doubted(&self) {
         let core = self.core();
         let is_doubted = |group: GroupId| core.group(group).health().is_doubted();
-        let serves = |group: GroupId| core.group(group).up() != 0;
+        let serves = |group: GroupId| !core.group(group).up().is_empty();
         for group in core.view().readable().iter().filter(|&g| is_doubted(g)) {
             let mut others = core.view().readable().iter().filter(|&g| g != group);
             if others.any(|g| serves(g) && !is_doubted(g)) {
@@ -282,7 +283,7 @@ pub(super) fn look_after_loss<W: World>(w: &W, group: GroupId) {
         if !g.health().is_lost() || unflushed.is_clear() {
             return;
         }
-        let serves = |other: GroupId| core.group(other).up() != 0;
+        let serves = |other: GroupId| !core.group(other).up().is_empty();
         let mut others = core.view().readable().iter().filter(|&g| g != group);
         if state == GroupState::Resyncing || others.any(serves) {
             match w.fault(group, GroupFault::CacheLost) {

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
-    ids::GroupId,
+    ids::{ChannelSet, GroupId},
     wire::{reply::NbdError, request::Command},
 };
 
@@ -48,7 +48,7 @@ pub trait Outcomes: World {
 
     /// Fails what waits for a channel of the last group: the administrator wants errors.
     fn fail_group(&self, group: GroupId) {
-        let mut used = 0;
+        let mut used = ChannelSet::default();
         self.each_waiting(group, |number| {
             if let Some(transfer) = self.take_waiting(group, number) {
                 used |= step::run(self, fail(self, group, number, transfer));
@@ -59,7 +59,7 @@ pub trait Outcomes: World {
 
     /// Fails what waits for a channel, of all groups: see [`States::set_failing`].
     fn fail_waiting(&self) {
-        let mut used = 0;
+        let mut used = ChannelSet::default();
         for group in GroupId::all() {
             self.each_waiting(group, |number| {
                 if let Some(transfer) = self.take_waiting(group, number) {

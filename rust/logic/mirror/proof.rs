@@ -19,7 +19,7 @@ use crate::logic::{
     barrier::{Span, CHUNK_SECTORS},
     bitmap::Run,
     evidence::{Piece, Sum, Watch, CHUNK_BYTES},
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     unflushed::region_shift,
 };
 
@@ -122,7 +122,7 @@ impl Exam {
     }
 
     /// Adds what is read over the connection `other` of the group.
-    fn ask<W: World>(&mut self, w: &W, group: GroupId, other: u32, ended: &dyn Fn() -> bool) {
+    fn ask<W: World>(&mut self, w: &W, group: GroupId, other: ChannelId, ended: &dyn Fn() -> bool) {
         let chunks = w.export_sectors(group) / CHUNK_SECTORS;
         for number in 0..ASKED as u64 {
             if self.is_full() || self.telling() >= ENOUGH || ended() {
@@ -177,7 +177,7 @@ pub(super) fn prove<W: World>(
     w: &W,
     group: GroupId,
     remembers: bool,
-    other: Option<u32>,
+    other: Option<ChannelId>,
     ended: &dyn Fn() -> bool,
     probe: Probe<'_>,
 ) -> Proof {
@@ -289,20 +289,16 @@ pub(super) fn read<W: World>(
     chunk: u64,
     ended: &dyn Fn() -> bool,
 ) -> Option<Sum> {
-    let up = w.core().group(group).up();
-    if up == 0 {
-        return None;
-    }
+    let channel = w.core().group(group).up().first()?;
     let place = place_of(w, group, chunk);
-    greet::read_over(w, group, up.trailing_zeros(), &place, ended)
+    greet::read_over(w, group, channel, &place, ended)
 }
 
 /// The checksum of a chunk that is watched, if all groups in sync that can be read now agree.
 fn read_alike<W: World>(w: &W, chunk: u64, watch: Watch, ended: &dyn Fn() -> bool) -> Option<Sum> {
     let mut first: Option<(GroupId, Sum)> = None;
     for group in w.core().view().readable().iter() {
-        let is_up = w.core().group(group).up() != 0;
-        if !is_up {
+        if w.core().group(group).up().is_empty() {
             continue;
         }
         let sum = read(w, group, chunk, ended)?;

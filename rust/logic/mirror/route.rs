@@ -16,7 +16,7 @@ use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
     evidence::Sum,
     group::{GroupSet, GroupState, View},
-    ids::GroupId,
+    ids::{ChannelSet, GroupId},
     wire::request::{Command, CommandFlags},
     word::update,
 };
@@ -34,14 +34,14 @@ const ROUND_TRIP: u32 = 3;
 
 /// The ways of requests.
 pub trait Route: World {
-    /// Takes a new request; gives the channels that have to be kicked, one bit each.
-    fn route(&self, rq: RequestOf<Self>) -> u32 {
+    /// Takes a new request; gives the channels that have to be kicked.
+    fn route(&self, rq: RequestOf<Self>) -> ChannelSet {
         match rq.op() {
             Op::Read => self.route_read(rq),
             Op::Write | Op::Discard | Op::WriteZeroes | Op::Flush => self.route_write(rq),
             Op::Other => {
                 rq.pdu().fail(EOPNOTSUPP);
-                0
+                ChannelSet::default()
             }
         }
     }
@@ -75,10 +75,10 @@ pub trait Route: World {
     }
 
     /// Sends a read to a group in sync that has not refused it yet: the one with the least to do.
-    fn route_read(&self, rq: RequestOf<Self>) -> u32 {
+    fn route_read(&self, rq: RequestOf<Self>) -> ChannelSet {
         match aim(self, rq) {
             Some(sent) => step::send(self, sent),
-            None => 0,
+            None => ChannelSet::default(),
         }
     }
 
@@ -105,7 +105,7 @@ pub trait Route: World {
     }
 
     /// Sends a write, or a flush, to all groups that take writes.
-    fn route_write(&self, mut rq: RequestOf<Self>) -> u32 {
+    fn route_write(&self, mut rq: RequestOf<Self>) -> ChannelSet {
         let is_flush = rq.op() == Op::Flush;
         let (first, sectors) = if is_flush { (0, 0) } else { sectors_of(&rq) };
         if is_flush {
@@ -133,7 +133,7 @@ pub trait Route: World {
             };
             match back {
                 Some(back) => rq = back,
-                None => return 0,
+                None => return ChannelSet::default(),
             }
         };
         if !is_flush {
@@ -144,14 +144,14 @@ pub trait Route: World {
             }
         }
         let Some(rq) = twins::offer(self, rq, view.writable()) else {
-            return 0;
+            return ChannelSet::default();
         };
         self.send_writes(view.writable(), &rq)
     }
 
     /// Sends a write, or a flush, which has its claim, to all these groups.
-    fn send_writes(&self, groups: GroupSet, rq: &RequestOf<Self>) -> u32 {
-        let mut used = 0;
+    fn send_writes(&self, groups: GroupSet, rq: &RequestOf<Self>) -> ChannelSet {
+        let mut used = ChannelSet::default();
         for group in groups.iter() {
             used |= self.send_write(group, rq);
         }
@@ -159,7 +159,7 @@ pub trait Route: World {
     }
 
     /// The same, to one.
-    fn send_write(&self, group: GroupId, rq: &RequestOf<Self>) -> u32 {
+    fn send_write(&self, group: GroupId, rq: &RequestOf<Self>) -> ChannelSet {
         match write_transfer(self, group, rq) {
             Some(transfer) => step::send(
                 self,
@@ -169,7 +169,7 @@ pub trait Route: World {
                     transfer,
                 },
             ),
-            None => 0,
+            None => ChannelSet::default(),
         }
     }
 
@@ -196,7 +196,7 @@ pub trait Route: World {
 
     /// Sends out the writes that were put aside, after a window was lowered.
     fn unpark(&self) {
-        let mut used = 0;
+        let mut used = ChannelSet::default();
         for _ in 0..self.parked() {
             let Some(rq) = self.unpark_first() else {
                 break;
@@ -214,28 +214,27 @@ pub trait Route: World {
         self.mark_blocks(group, start, end.saturating_sub(start));
     }
 
-    /// Keeps in mind which channels, one bit each, are to be kicked when the batch is whole.
-    fn add_unkicked(&self, used: u32) {
-        let unkicked = &self.core().unkicked;
-        if unkicked.load() | u64::from(used) != unkicked.load() {
-            update(unkicked, |old| old | u64::from(used));
+    /// Keeps in mind which channels are to be kicked when the batch is whole.
+    fn add_unkicked(&self, used: ChannelSet) {
+        let (unkicked, used) = (&self.core().unkicked, u64::from(used.bits()));
+        if unkicked.load() | used != unkicked.load() {
+            update(unkicked, |old| old | used);
         }
     }
 
     /// The channels that [`Route::add_unkicked`] was told.
-    fn take_unkicked(&self) -> u32 {
+    fn take_unkicked(&self) -> ChannelSet {
         let unkicked = &self.core().unkicked;
         if unkicked.load() == 0 {
-            return 0;
+            return ChannelSet::default();
         }
-        unkicked.swap(0) as u32
+        ChannelSet::from_bits(unkicked.swap(0) as u32)
     }
 
-    /// Lets the channels in `used`, one bit each, send what they have.
-    fn kick_all(&self, mut used: u32) {
-        while used != 0 {
-            self.kick(used.trailing_zeros());
-            used &= used.wrapping_sub(1);
+    /// Lets the channels in `used` send what they have.
+    fn kick_all(&self, used: ChannelSet) {
+        for channel in used.iter() {
+            self.kick(channel);
         }
     }
 }

@@ -109,7 +109,7 @@ pub trait States: World {
             Refusal::Suspect
         } else if g.health().is_unmarked() {
             Refusal::Unmarked
-        } else if g.up() == 0 {
+        } else if g.up().is_empty() {
             Refusal::NoChannel
         } else if asker == Asker::Keeper && g.fault().is_some_and(|fault| !fault.is_own()) {
             Refusal::KeptOut

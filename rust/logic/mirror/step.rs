@@ -35,10 +35,11 @@
 //! channels that are up, the laps are bounded: six or less for the transfer that it was called with,
 //! and for each number of each table that it looks through.
 
-use super::{
-    copy, outcome, route, words::bit, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS,
+use super::{copy, outcome, route, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS};
+use crate::logic::{
+    group::GroupSet,
+    ids::{ChannelId, ChannelSet, GroupId},
 };
-use crate::logic::{group::GroupSet, ids::GroupId};
 use core::ops::Range;
 
 /// Numbers of transfers that may wait for a channel.
@@ -79,19 +80,19 @@ pub(super) enum Next<B: Carrier> {
 }
 
 /// Gives a transfer to a channel of its group, or lets it wait in the table if none is up; gives the
-/// channels to be kicked, one bit each.
-pub(super) fn send<W: World>(w: &W, sent: Numbered<W::Buffer>) -> u32 {
+/// channels to be kicked.
+pub(super) fn send<W: World>(w: &W, sent: Numbered<W::Buffer>) -> ChannelSet {
     match submit(w, sent) {
-        Ok(channel) => channel,
+        Ok(channel) => ChannelSet::of(channel),
         Err(back) => run(w, Next::Wait(back)),
     }
 }
 
-/// Does what comes next until nothing is left; gives the channels to be kicked, one bit each.
+/// Does what comes next until nothing is left; gives the channels to be kicked.
 #[cold]
 #[inline(never)]
-pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> u32 {
-    let mut used = 0;
+pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> ChannelSet {
+    let mut used = ChannelSet::default();
     let mut waiting = Waiting::default();
     loop {
         next = match next {
@@ -101,7 +102,7 @@ pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> u32 {
             },
             Next::Send(sent) => match submit(w, sent) {
                 Ok(channel) => {
-                    used |= channel;
+                    used |= ChannelSet::of(channel);
                     Next::Done
                 }
                 Err(back) => Next::Wait(back),
@@ -120,9 +121,9 @@ pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> u32 {
     }
 }
 
-/// Gives a transfer to a channel; gives that, as a bit. It comes back if none is up.
+/// Gives a transfer to a channel; gives that. It comes back if none is up.
 #[inline(always)] // Else what may come back goes through memory each time.
-fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<u32, Numbered<W::Buffer>> {
+fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<ChannelId, Numbered<W::Buffer>> {
     let Numbered {
         group,
         number,
@@ -132,8 +133,8 @@ fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<u32, Numbered<W:
     while let Some(channel) = w.pick_channel(group) {
         match w.submit(group, channel, number, transfer) {
             Ok(()) => {
-                core.last_active.store(u64::from(channel));
-                return Ok(bit(channel));
+                core.last_active.store(channel.index() as u64);
+                return Ok(channel);
             }
             Err(back) => transfer = back,
         }
@@ -175,7 +176,7 @@ fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
         Some(Unserved::MayNotWait)
     } else if is_out(w, group) {
         Some(Unserved::GroupIsOut)
-    } else if core.group(group).up() != 0 {
+    } else if !core.group(group).up().is_empty() {
         None
     } else {
         return Next::Done;

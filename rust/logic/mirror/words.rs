@@ -10,7 +10,7 @@ use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
     group::{GroupFault, Refusal, View},
-    ids::GroupId,
+    ids::{ChannelId, ChannelSet, GroupId},
     word::{update, OptWord},
     MAX_GROUPS,
 };
@@ -100,8 +100,8 @@ impl Core {
     }
 
     /// The channel that was the last to be active.
-    pub fn last_active(&self) -> u64 {
-        self.last_active.load()
+    pub fn last_active(&self) -> Option<ChannelId> {
+        ChannelId::new(self.last_active.load() as usize)
     }
 
     /// Sectors of the enabled device; 0 while it is not enabled.
@@ -208,33 +208,33 @@ impl Default for GroupCore {
 }
 
 impl GroupCore {
-    /// The channels that carry requests, one bit each.
-    pub fn up(&self) -> u32 {
-        self.up.load() as u32
+    /// The channels that carry requests.
+    pub fn up(&self) -> ChannelSet {
+        load(&self.up)
     }
 
     /// A channel carries requests.
     ///
     /// Full barrier: who lets a transfer wait looks at `up` afterwards, who changes `up` looks for
     /// waiting ones afterwards.
-    pub(super) fn add_up(&self, channel: u32) {
-        update(&self.up, |up| up | u64::from(bit(channel)));
+    pub(super) fn add_up(&self, channel: ChannelId) {
+        set(&self.up, channel, true);
     }
 
     /// A channel carries requests no more.
-    pub(super) fn remove_up(&self, channel: u32) {
-        update(&self.up, |up| up & !u64::from(bit(channel)));
+    pub(super) fn remove_up(&self, channel: ChannelId) {
+        set(&self.up, channel, false);
     }
 
     /// The channel's connection brings answers from now on, or brings none any more.
-    pub(super) fn set_serving(&self, channel: u32, serving: bool) {
-        set_bit(&self.serving, channel, serving);
+    pub(super) fn set_serving(&self, channel: ChannelId, serving: bool) {
+        set(&self.serving, channel, serving);
     }
 
     /// Whether the server has promised, on the connection that the channel has made or is about to
     /// have, that a flush on any connection covers the writes on all (CAN_MULTI_CONN).
-    pub fn set_apart(&self, channel: u32, apart: bool) {
-        set_bit(&self.apart, channel, apart);
+    pub fn set_apart(&self, channel: ChannelId, apart: bool) {
+        set(&self.apart, channel, apart);
     }
 
     /// Whether a channel may carry requests beside those that do. Without CAN_MULTI_CONN, on its own
@@ -243,12 +243,12 @@ impl GroupCore {
     /// # Errors
     ///
     /// What keeps it out.
-    pub fn may_serve(&self, channel: u32) -> Result<(), Lack> {
-        let others = self.serving.load() as u32 & !bit(channel);
-        let apart = self.apart.load() as u32;
-        if others & apart != 0 {
+    pub fn may_serve(&self, channel: ChannelId) -> Result<(), Lack> {
+        let others = load(&self.serving).without(ChannelSet::of(channel));
+        let apart = load(&self.apart);
+        if others.meets(apart) {
             Err(Lack::OneConnection)
-        } else if others != 0 && apart & bit(channel) != 0 {
+        } else if !others.is_empty() && apart.has(channel) {
             Err(Lack::MultiConn)
         } else {
             Ok(())
@@ -266,14 +266,14 @@ impl GroupCore {
     }
 
     /// The channel that was taken last.
-    pub(super) fn last_taken(&self) -> Option<u32> {
-        self.taken.get().map(|channel| channel as u32)
+    pub(super) fn last_taken(&self) -> Option<ChannelId> {
+        ChannelId::new(self.taken.get()? as usize)
     }
 
     /// A channel is taken.
-    pub(super) fn take(&self, channel: u32) {
+    pub(super) fn take(&self, channel: ChannelId) {
         if self.last_taken() != Some(channel) {
-            self.taken.set(u64::from(channel));
+            self.taken.set(channel.index() as u64);
         }
     }
 
@@ -379,52 +379,58 @@ impl GroupCore {
     }
 }
 
-/// The channel as a set of channels, one bit each.
-pub(super) fn bit(channel: u32) -> u32 {
-    1u32.checked_shl(channel).unwrap_or(0)
+/// The set of channels in a word.
+fn load(channels: &Word) -> ChannelSet {
+    ChannelSet::from_bits(channels.load() as u32)
 }
 
-fn set_bit(channels: &Word, channel: u32, set: bool) {
-    let bit = u64::from(bit(channel));
-    update(channels, |old| if set { old | bit } else { old & !bit });
+/// Puts a channel into the set in a word, or takes it out.
+fn set(channels: &Word, channel: ChannelId, is_in: bool) {
+    let bit = u64::from(ChannelSet::of(channel).bits());
+    update(channels, |old| if is_in { old | bit } else { old & !bit });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const C0: ChannelId = ChannelId::new(0).unwrap();
+    const C1: ChannelId = ChannelId::new(1).unwrap();
+    const C2: ChannelId = ChannelId::new(2).unwrap();
+    const C3: ChannelId = ChannelId::new(3).unwrap();
+
     #[test]
     fn without_multi_conn_one_channel_serves_until_it_has_ended() {
         let g = GroupCore::default();
-        g.set_apart(2, true);
-        g.set_apart(3, true);
-        assert_eq!((g.may_serve(2), g.may_serve(3)), (Ok(()), Ok(())));
-        g.set_serving(2, true);
-        g.add_up(2);
+        g.set_apart(C2, true);
+        g.set_apart(C3, true);
+        assert_eq!((g.may_serve(C2), g.may_serve(C3)), (Ok(()), Ok(())));
+        g.set_serving(C2, true);
+        g.add_up(C2);
         assert_eq!(
-            (g.may_serve(2), g.may_serve(3)),
+            (g.may_serve(C2), g.may_serve(C3)),
             (Ok(()), Err(Lack::OneConnection))
         );
         // It takes no more requests, and brings the answers to those that it has.
-        g.remove_up(2);
-        assert_eq!(g.may_serve(3), Err(Lack::OneConnection));
-        g.set_serving(2, false);
-        assert_eq!(g.may_serve(3), Ok(()));
+        g.remove_up(C2);
+        assert_eq!(g.may_serve(C3), Err(Lack::OneConnection));
+        g.set_serving(C2, false);
+        assert_eq!(g.may_serve(C3), Ok(()));
     }
 
     #[test]
     fn nobody_joins_who_has_no_multi_conn_or_who_finds_one_that_has_none() {
         let g = GroupCore::default();
-        g.set_serving(0, true);
-        g.set_serving(1, true);
-        assert_eq!(g.may_serve(2), Ok(()));
-        g.set_apart(2, true);
-        assert_eq!(g.may_serve(2), Err(Lack::MultiConn));
-        g.set_apart(2, false);
-        g.set_apart(1, true);
-        assert_eq!(g.may_serve(2), Err(Lack::OneConnection));
-        g.set_serving(0, false);
-        assert_eq!(g.may_serve(1), Ok(()));
+        g.set_serving(C0, true);
+        g.set_serving(C1, true);
+        assert_eq!(g.may_serve(C2), Ok(()));
+        g.set_apart(C2, true);
+        assert_eq!(g.may_serve(C2), Err(Lack::MultiConn));
+        g.set_apart(C2, false);
+        g.set_apart(C1, true);
+        assert_eq!(g.may_serve(C2), Err(Lack::OneConnection));
+        g.set_serving(C0, false);
+        assert_eq!(g.may_serve(C1), Ok(()));
     }
 
     #[test]

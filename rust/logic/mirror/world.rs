@@ -7,7 +7,7 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum},
     group::GroupFault,
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -179,22 +179,22 @@ pub trait World: Sized {
     fn is_volatile(&self, group: GroupId) -> bool;
 
     /// Bytes that wait for an answer on a channel.
-    fn load(&self, channel: u32) -> u64;
+    fn load(&self, channel: ChannelId) -> u64;
     /// Lets a channel that is connected take transfers.
-    fn open(&self, channel: u32);
+    fn open(&self, channel: ChannelId);
     /// Whether a channel takes transfers.
-    fn is_open(&self, channel: u32) -> bool;
+    fn is_open(&self, channel: ChannelId) -> bool;
     /// Gives a transfer of `group` to a channel, to be sent by the next [`World::kick`]. It comes
     /// back if the channel is not up.
     fn submit(
         &self,
         group: GroupId,
-        channel: u32,
+        channel: ChannelId,
         number: u32,
         transfer: Transfer<Self::Buffer>,
     ) -> Result<(), Transfer<Self::Buffer>>;
     /// Lets a channel send what it has.
-    fn kick(&self, channel: u32);
+    fn kick(&self, channel: ChannelId);
 
     /// Puts a transfer into the table of `group`, to wait for a channel. It comes back if the group
     /// has no table, or the slot is in use, which no caller lets happen.

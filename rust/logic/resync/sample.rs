@@ -19,6 +19,7 @@
 use super::walk::{Ended, Overseer, Site, Walk, COMPARES};
 use crate::logic::{
     bitmap::Run,
+    ids::ChannelSet,
     mirror::{proof::blocks_of_chunk, CopyOutcome, Copying, Route, States},
     wire::request::Command,
 };
@@ -124,19 +125,20 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     }
 
     /// Starts to read a run from a group in sync, and from the returning one; gives the channels to
-    /// be kicked, one bit each.
-    pub(super) fn read_both(&self, index: usize, run: Run) -> u32 {
+    /// be kicked.
+    pub(super) fn read_both(&self, index: usize, run: Run) -> ChannelSet {
         let (site, group) = (self.site, self.group);
         let (Some(theirs), Some(ours)) = (
             self.pages.get(index),
             self.pages.get(index.saturating_add(COMPARES)),
         ) else {
-            return 0;
+            return ChannelSet::default();
         };
         let (offset, len) = self.bytes(run);
         let copy = index.saturating_add(COMPARES);
-        site.copy_read(group, index, offset, len, site.buffer(theirs))
-            | site.copy_own(Command::Read, group, copy, offset, len, site.buffer(ours))
+        let mut used = site.copy_read(group, index, offset, len, site.buffer(theirs));
+        used |= site.copy_own(Command::Read, group, copy, offset, len, site.buffer(ours));
+        used
     }
 
     /// Whether both have read the same.

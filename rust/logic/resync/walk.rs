@@ -17,7 +17,7 @@ use crate::logic::{
     barrier::Span,
     bitmap::Run,
     group::{GroupFault, GroupState},
-    ids::GroupId,
+    ids::{ChannelSet, GroupId},
     mirror::{CopyOutcome, Copying, HealthEvent, Route, States, World, COPIES_EACH},
     wire::request::Command,
 };
@@ -133,7 +133,7 @@ pub fn walk<W: Site>(
         pages,
         windows: [None; COPIES_EACH],
         handed: 0,
-        unkicked: 0,
+        unkicked: ChannelSet::default(),
         copied: 0,
         compared: 0,
         shown: 0,
@@ -201,8 +201,8 @@ pub(super) struct Walk<'a, W: Site, O> {
     windows: [Option<Window>; COPIES_EACH],
     /// Bytes that were handed out to be copied.
     handed: u64,
-    /// Channels that have transfers to send, one bit each.
-    pub(super) unkicked: u32,
+    /// Channels that have transfers to send.
+    pub(super) unkicked: ChannelSet,
     copied: u64,
     pub(super) compared: u32,
     /// Of those, how many were not zeroes.

@@ -31,7 +31,7 @@
 //!
 //! Lock: the queue lies under a spin lock of its channel; nothing here allocates or waits.
 
-use crate::logic::ids::SLOTS;
+use crate::logic::ids::{GroupId, SLOTS};
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -91,7 +91,7 @@ pub struct SendQueue {
     len: usize,
     gate: Gate,
     /// Whose transfers it takes.
-    group: Option<usize>,
+    group: Option<GroupId>,
     sender: Sender,
     /// What the sender has taken since it became that.
     taken: usize,
@@ -120,7 +120,7 @@ impl Default for SendQueue {
 impl SendQueue {
     /// Queues a transfer of `group`; false if the channel is not up, or belongs to another group by
     /// now. There is room for all that the table has.
-    pub fn push(&mut self, group: usize, number: u32) -> bool {
+    pub fn push(&mut self, group: GroupId, number: u32) -> bool {
         let takes = self.gate == Gate::Open && self.group == Some(group);
         if !takes || self.len >= SLOTS {
             return false;
@@ -198,7 +198,7 @@ impl SendQueue {
 
     /// Belongs to `group` from now on, for the next [`SendQueue::open`]. Only while the channel is
     /// down: what was queued for another group is forgotten.
-    pub fn assign(&mut self, group: usize) {
+    pub fn assign(&mut self, group: GroupId) {
         self.close();
         self.group = Some(group);
     }
@@ -249,7 +249,8 @@ impl SendQueue {
 mod tests {
     use super::*;
 
-    const GROUP: usize = 2;
+    const GROUP: GroupId = GroupId::new(2).unwrap();
+    const OTHER: GroupId = GroupId::new(3).unwrap();
 
     fn open() -> SendQueue {
         let mut queue = SendQueue::default();
@@ -382,13 +383,12 @@ mod tests {
         // The channel ends, and its number goes to another group.
         queue.end();
         queue.give_up();
-        let other = GROUP + 1;
-        queue.assign(other);
-        assert!(!queue.push(GROUP, 2) && !queue.push(other, 2));
+        queue.assign(OTHER);
+        assert!(!queue.push(GROUP, 2) && !queue.push(OTHER, 2));
         queue.open();
         assert!(!queue.push(GROUP, 3));
         assert_eq!(queue.choose_sender(1), None);
-        assert!(queue.push(other, 4));
+        assert!(queue.push(OTHER, 4));
         assert!(!queue.push(GROUP, 5));
         assert_eq!(queue.choose_sender(2), Some(Sender::Active));
         assert_eq!(drain(&mut queue), [4]);
@@ -396,7 +396,7 @@ mod tests {
         queue.close();
         queue.assign(GROUP);
         queue.open();
-        assert!(queue.push(GROUP, 6) && !queue.push(other, 7));
+        assert!(queue.push(GROUP, 6) && !queue.push(OTHER, 7));
         assert_eq!(drain(&mut queue), [6]);
     }
 
@@ -404,6 +404,6 @@ mod tests {
     fn a_queue_of_no_group_takes_nothing() {
         let mut queue = SendQueue::default();
         queue.open();
-        assert!((0..8).all(|group| !queue.push(group, 1)));
+        assert!(GroupId::all().all(|group| !queue.push(group, 1)));
     }
 }

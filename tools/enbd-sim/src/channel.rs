@@ -97,13 +97,7 @@ impl Channel {
         let bytes = u64::from(transfer.len);
         self.load.fetch_add(bytes, Relaxed);
         self.carried.fetch_add(1, Relaxed);
-        let push = || {
-            self.queue
-                .0
-                .lock()
-                .unwrap()
-                .push(self.group.index(), number)
-        };
+        let push = || self.queue.0.lock().unwrap().push(self.group, number);
         let submitted = table.submit(number, transfer, self.lane.channel, push);
         if submitted.is_err() {
             self.count_out(bytes);
@@ -217,10 +211,10 @@ impl Channel {
         let broken = Arc::new(AtomicBool::new(false));
         let sending = Sending::new(conn, &world.clock, &broken);
         *self.sending.lock().unwrap() = Some(sending);
-        self.queue.0.lock().unwrap().assign(self.group.index());
+        self.queue.0.lock().unwrap().assign(self.group);
         let ending = || world.is_ending();
         let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
-        let arrival = world.came_up(self.index(), self.group, &ending, &mut ask);
+        let arrival = world.came_up(self.lane, &ending, &mut ask);
         let began_ms = world.clock.now_ms();
         let mut lasted_ms = None;
         if arrival == Arrival::Up {

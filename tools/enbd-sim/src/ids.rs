@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a run has one of for each group, by the group; and how a group is told.
+//! What a run has one of for each group or channel, by that; and how a group is told.
 
-use crate::logic::ids::GroupId;
+use crate::logic::ids::{ChannelId, GroupId};
 use std::{
     fmt,
     ops::{Index, IndexMut},
@@ -19,6 +19,14 @@ impl<T> Index<GroupId> for Vec<T> {
 impl<T> IndexMut<GroupId> for Vec<T> {
     fn index_mut(&mut self, group: GroupId) -> &mut T {
         &mut self[group.index()]
+    }
+}
+
+impl<T> Index<ChannelId> for Vec<T> {
+    type Output = T;
+
+    fn index(&self, channel: ChannelId) -> &T {
+        &self[channel.index()]
     }
 }
 

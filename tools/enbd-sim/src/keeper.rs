@@ -78,7 +78,7 @@ impl Control {
         let core = self.world.core();
         let g = core.group(group);
         core.view().state(group) == GroupState::Faulty
-            && g.up() != 0
+            && !g.up().is_empty()
             && !g.is_suspect(self.world.now_ms())
             && !g.health().is_unmarked()
             && g.fault().is_some_and(GroupFault::is_own)
@@ -106,12 +106,12 @@ impl Control {
         let core = world.core();
         let g = core.group(group);
         let is_faulty = || core.view().state(group) == GroupState::Faulty;
-        if !is_faulty() || g.up() == 0 || world.holds_old_write() {
+        if !is_faulty() || g.up().is_empty() || world.holds_old_write() {
             crate::trace!(
                 world,
                 "hot_add {group}: {} {} {}",
                 is_faulty(),
-                g.up(),
+                g.up().bits(),
                 world.holds_old_write()
             );
             return;

@@ -140,15 +140,14 @@ fn find(world: &World) -> Option<Found> {
     let mut carrying = Vec::new();
     for group in view.readable().iter() {
         let up = world.core().group(group).up();
-        let channels = world.channels.iter().zip(&trips).enumerate();
-        let channels = channels.filter(|(number, _)| up & 1 << number != 0);
-        for (_, (channel, &trip)) in channels {
-            if channel.trip() != trip {
+        for channel in up.iter() {
+            let trip = trips[channel];
+            if world.channels[channel].trip() != trip {
                 return None;
             }
             carrying.push((group, trip.goal));
         }
-        if up == 0 {
+        if up.is_empty() {
             return None;
         }
     }

@@ -151,7 +151,7 @@ fn converge(world: &Arc<World>, control: &Arc<Control>) {
         let view = world.core().view();
         world.scale.all_groups().all(|g| {
             let group = world.core().group(g);
-            let up = group.up().count_ones();
+            let up = group.up().len();
             view.state(g) == GroupState::InSync
                 && world.dirty(g) == 0
                 && !group.health().is_doubted()
@@ -178,7 +178,7 @@ fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {
     let view = world.core().view();
     (world.scale.all_groups())
         .map(|g| {
-            let up = world.core().group(g).up();
+            let up = world.core().group(g).up().bits();
             (view.state(g), up, world.dirty(g))
         })
         .collect()

@@ -207,7 +207,7 @@ impl User {
         );
         let used = world.route(Handle::new(world, wish, tag, data, slip.clone()));
         if thread_rng().gen() {
-            world.kick_all(used | world.take_unkicked());
+            world.kick_all(used.union(world.take_unkicked()));
         } else {
             world.add_unkicked(used);
             world.kick_all(world.take_unkicked());

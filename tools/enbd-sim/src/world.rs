@@ -9,7 +9,7 @@ use crate::logic::{
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
     evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
     group::{GroupFault, View},
-    ids::GroupId,
+    ids::{ChannelId, GroupId},
     mirror::{
         self,
         proof::{must_hold, PLACES, ZEROES},
@@ -168,8 +168,8 @@ impl World {
         for group in scale.all_groups() {
             let g = mirror::World::core(&*world).group(group);
             g.set_single(!scale.multi_conn);
-            for channel in 0..scale.groups * scale.channels_each {
-                g.set_apart(channel as u32, !scale.multi_conn);
+            for channel in ChannelId::all().take(scale.groups * scale.channels_each) {
+                g.set_apart(channel, !scale.multi_conn);
             }
             world.join(group).expect("the first time");
         }
@@ -328,22 +328,22 @@ impl mirror::World for World {
         false
     }
 
-    fn load(&self, channel: u32) -> u64 {
-        self.channels[channel as usize].load()
+    fn load(&self, channel: ChannelId) -> u64 {
+        self.channels[channel].load()
     }
 
-    fn open(&self, channel: u32) {
-        self.channels[channel as usize].open();
+    fn open(&self, channel: ChannelId) {
+        self.channels[channel].open();
     }
 
-    fn is_open(&self, channel: u32) -> bool {
-        self.channels[channel as usize].is_open()
+    fn is_open(&self, channel: ChannelId) -> bool {
+        self.channels[channel].is_open()
     }
 
     fn submit(
         &self,
         group: GroupId,
-        channel: u32,
+        channel: ChannelId,
         number: u32,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
@@ -353,11 +353,11 @@ impl mirror::World for World {
             self.clock
                 .wait(thread_rng().gen_range(0..MOST_HELD_UP_MS), || false);
         }
-        self.channels[channel as usize].submit(&self.tables[group], number, transfer)
+        self.channels[channel].submit(&self.tables[group], number, transfer)
     }
 
-    fn kick(&self, channel: u32) {
-        self.channels[channel as usize].kick(self);
+    fn kick(&self, channel: ChannelId) {
+        self.channels[channel].kick(self);
     }
 
     fn put_waiting(
