@@ -34,7 +34,7 @@ mod table;
 
 use crate::kapi::block::mq::Operations;
 use crate::logic::{
-    ids::{ChannelId, GroupId},
+    ids::{ChannelId, GroupId, SlotId},
     session::{send_queue::SendQueue, Outcome},
     wire::request::Command,
 };
@@ -120,7 +120,7 @@ impl<T: Operations> Channel<T> {
         &self,
         group: GroupId,
         table: &Table<T>,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<T>,
     ) -> Result<(), Transfer<T>> {
         let bytes = weight(&transfer);

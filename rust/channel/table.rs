@@ -4,7 +4,7 @@
 
 use crate::kapi::{block::mq::Operations, iovec::Buffer};
 use crate::logic::{
-    ids::SLOTS,
+    ids::{SlotId, SLOTS},
     session::{self, Slot, Slots},
 };
 use kernel::{
@@ -25,8 +25,8 @@ pub(crate) struct LockedSlots<T: Operations>(Pin<KVBox<Array<T>>>);
 impl<T: Operations> Slots for LockedSlots<T> {
     type Buffer = Buffer<T>;
 
-    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<Buffer<T>>) -> R) -> Option<R> {
-        Some(f(&mut self.0.get(number as usize)?.lock()))
+    fn with<R>(&self, number: SlotId, f: impl FnOnce(&mut Slot<Buffer<T>>) -> R) -> R {
+        f(&mut number.pick(&self.0).lock())
     }
 }
 

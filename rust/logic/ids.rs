@@ -174,6 +174,121 @@ impl BitOrAssign for ChannelSet {
     }
 }
 
+/// The first slot of a resync's transfer.
+const FIRST_COPY: usize = TAGS as usize;
+/// The first slot of a question.
+const FIRST_QUESTION: usize = FIRST_COPY + COPIES;
+
+/// A slot in the table of a group.
+// INVARIANT: the number is below SLOTS.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SlotId(u16);
+
+/// What a slot is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SlotKind {
+    /// For the request with this tag.
+    Request(u32),
+    /// For a transfer of a resync, by its number among those of all resyncs.
+    Copy(usize),
+    /// For what this channel is asked by another one that comes up.
+    Question(ChannelId),
+}
+
+impl SlotId {
+    /// Slot number `index`; none from [`SLOTS`] on.
+    pub const fn new(index: usize) -> Option<Self> {
+        if index < SLOTS {
+            Some(Self(index as u16))
+        } else {
+            None
+        }
+    }
+
+    /// The slot of the request with this tag, which is below [`TAGS`].
+    pub const fn of_request(tag: u32) -> Self {
+        Self((tag % TAGS) as u16)
+    }
+
+    /// The slot of transfer `copy` of the resyncs, which is below [`COPIES`].
+    pub const fn of_copy(copy: usize) -> Self {
+        Self((FIRST_COPY + copy % COPIES) as u16)
+    }
+
+    /// The slot of what `channel` is asked.
+    pub const fn of_question(channel: ChannelId) -> Self {
+        Self((FIRST_QUESTION + channel.index()) as u16)
+    }
+
+    /// All slots.
+    pub const fn all() -> SlotIds {
+        SlotIds {
+            next: 0,
+            end: SLOTS as u16,
+        }
+    }
+
+    /// The slots of transfers that may wait for a channel: all but those of questions.
+    pub const fn all_that_may_wait() -> SlotIds {
+        SlotIds {
+            next: 0,
+            end: FIRST_QUESTION as u16,
+        }
+    }
+
+    /// Its number.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    /// What it is for.
+    pub fn kind(self) -> SlotKind {
+        let index = self.index();
+        match (
+            index.checked_sub(FIRST_COPY),
+            index.checked_sub(FIRST_QUESTION),
+        ) {
+            // There are as many of these slots as channels.
+            (_, Some(channel)) => SlotKind::Question(ChannelId(channel as u8)),
+            (Some(copy), None) => SlotKind::Copy(copy),
+            (None, None) => SlotKind::Request(u32::from(self.0)),
+        }
+    }
+
+    /// What the slot has in an array with one entry a slot.
+    pub fn pick<T>(self, all: &[T; SLOTS]) -> &T {
+        let [first, ..] = all;
+        // By the invariant there is one, which the compiler does not know.
+        all.get(self.index()).unwrap_or(first)
+    }
+}
+
+/// Slots in ascending order.
+#[derive(Clone, Copy)]
+pub struct SlotIds {
+    next: u16,
+    // INVARIANT: not above SLOTS.
+    end: u16,
+}
+
+impl SlotIds {
+    /// No slots.
+    pub const NONE: Self = Self { next: 0, end: 0 };
+}
+
+impl Iterator for SlotIds {
+    type Item = SlotId;
+
+    fn next(&mut self) -> Option<SlotId> {
+        let slot = self.next;
+        if slot >= self.end {
+            return None;
+        }
+        self.next = slot.wrapping_add(1);
+        Some(SlotId(slot))
+    }
+}
+
 /// A channel as one of a group: when it has ended, its number may go to another one.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Lane {
@@ -207,6 +322,30 @@ mod tests {
         }
         assert_eq!(ChannelId::all().count(), MAX_CHANNELS);
         assert_eq!(ChannelId::new(MAX_CHANNELS), None);
+    }
+
+    #[test]
+    fn each_slot_is_for_what_it_was_made_for() {
+        let kinds: Vec<_> = SlotId::all().map(SlotId::kind).collect();
+        let wanted = (0..TAGS)
+            .map(SlotKind::Request)
+            .chain((0..COPIES).map(SlotKind::Copy))
+            .chain(ChannelId::all().map(SlotKind::Question));
+        assert!(kinds.iter().copied().eq(wanted));
+        for (slot, kind) in SlotId::all().zip(kinds) {
+            let back = match kind {
+                SlotKind::Request(tag) => SlotId::of_request(tag),
+                SlotKind::Copy(copy) => SlotId::of_copy(copy),
+                SlotKind::Question(channel) => SlotId::of_question(channel),
+            };
+            assert_eq!(back, slot);
+            assert_eq!(SlotId::new(slot.index()), Some(slot));
+        }
+        assert_eq!(SlotId::new(SLOTS), None);
+        let may_wait = SlotId::all_that_may_wait();
+        assert_eq!(may_wait.count(), TAGS as usize + COPIES);
+        let numbers: [usize; SLOTS] = core::array::from_fn(|index| index);
+        assert!(SlotId::all().all(|slot| *slot.pick(&numbers) == slot.index()));
     }
 
     #[test]

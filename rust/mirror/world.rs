@@ -11,7 +11,7 @@ use crate::kapi::{
 use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum, CHUNK_BYTES},
-    ids::{ChannelId, GroupId},
+    ids::{ChannelId, GroupId, SlotId},
     mirror::{Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
@@ -125,7 +125,7 @@ impl World for Mirror {
         &self,
         group: GroupId,
         channel: ChannelId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
         match self.group(group).table() {
@@ -141,7 +141,7 @@ impl World for Mirror {
     fn put_waiting(
         &self,
         group: GroupId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Buffer<Driver>>,
     ) -> Result<(), Transfer<Buffer<Driver>>> {
         let Some(table) = self.group(group).table() else {
@@ -153,7 +153,7 @@ impl World for Mirror {
         Ok(())
     }
 
-    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Buffer<Driver>>> {
+    fn take_waiting(&self, group: GroupId, number: SlotId) -> Option<Transfer<Buffer<Driver>>> {
         let table = self.group(group).table()?;
         let (transfer, _) = table.take(number, None, |_, _| true)?;
         self.waiting.sub(u64::from(transfer.len));

@@ -5,11 +5,11 @@
 
 use super::{
     step::{self, Next, Numbered, Unserved},
-    Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH, TAGS,
+    Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH,
 };
 use crate::logic::{
     group::{GroupSet, GroupState},
-    ids::{ChannelSet, GroupId},
+    ids::{ChannelSet, GroupId, SlotId},
     wire::request::{Command, CommandFlags},
 };
 
@@ -157,7 +157,7 @@ pub trait Copying: World {
         let index = index_of(target, copy);
         self.with_copies(|copies| copies.give_up(index));
         for group in GroupId::all() {
-            if self.take_waiting(group, TAGS + index as u32).is_some() {
+            if self.take_waiting(group, SlotId::of_copy(index)).is_some() {
                 end_copy(self, index, CopyOutcome::Failed);
             }
         }
@@ -175,11 +175,10 @@ impl<W: World> Copying for W {}
 pub(super) fn done<W: World>(
     w: &W,
     group: GroupId,
-    number: u32,
+    index: usize,
     mut transfer: Transfer<W::Buffer>,
     outcome: Outcome,
 ) -> Next<W::Buffer> {
-    let index = number.saturating_sub(TAGS) as usize;
     match outcome {
         Outcome::Done if w.may_be_stale(group, &transfer) => Next::CopyAgain { index, transfer },
         Outcome::Done => {
@@ -209,7 +208,7 @@ pub(super) fn done<W: World>(
                 {
                     Next::Send(Numbered {
                         group,
-                        number,
+                        number: SlotId::of_copy(index),
                         transfer,
                     })
                 }
@@ -245,7 +244,7 @@ fn send_copy<W: World>(
     w.with_copies(|copies| copies.begin(index, Source::Own));
     let sent = Numbered {
         group: target,
-        number: TAGS + index as u32,
+        number: SlotId::of_copy(index),
         transfer,
     };
     step::send(w, sent)
@@ -267,7 +266,7 @@ pub(super) fn aim<W: World>(
     match source {
         Some(group) if !w.core().is_failing() => Some(Numbered {
             group,
-            number: TAGS + index as u32,
+            number: SlotId::of_copy(index),
             transfer,
         }),
         _ => {

@@ -19,17 +19,15 @@
 //! The question is a read of the smallest size. It has a slot of its own in the table for each
 //! channel that is asked, so nobody waits for room, and it is bounded as any request is.
 
-use super::{Outcome, Place, Transfer, World, COPIES, TAGS};
+use super::{Outcome, Place, Transfer, World};
 use crate::logic::{
     evidence::Sum,
-    ids::{ChannelId, ChannelSet, GroupId, Lane},
+    ids::{ChannelId, ChannelSet, GroupId, Lane, SlotId},
     wire::request::{Command, CommandFlags},
 };
 
 /// How long to wait at most until the older connections are looked at again, in milliseconds.
 const TICK_MS: u32 = 500;
-/// The first number of a question's transfer.
-pub(super) const FIRST: u32 = TAGS + COPIES as u32;
 
 /// What a new connection knows of its server.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,7 +113,7 @@ fn put<W: World>(
 ) -> bool {
     let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
     transfer.question = question;
-    let number = FIRST + channel.index() as u32;
+    let number = SlotId::of_question(channel);
     let put = w.submit(group, channel, number, transfer).is_ok();
     if put {
         w.kick(channel);

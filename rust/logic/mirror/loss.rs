@@ -17,7 +17,7 @@ use super::{
 use crate::logic::{
     barrier::Span,
     group::{GroupFault, GroupSet, GroupState, Refusal},
-    ids::{GroupId, Lane},
+    ids::{GroupId, Lane, SlotId},
     unflushed::{region_shift, Unflushed},
     wire::request::{Command, CommandFlags},
 };
@@ -223,12 +223,12 @@ pub trait Losses: World {
     }
 
     /// Calls `f` with each number that may have a transfer waiting for a channel of `group`.
-    fn each_waiting(&self, group: GroupId, mut f: impl FnMut(u32)) {
+    fn each_waiting(&self, group: GroupId, mut f: impl FnMut(SlotId)) {
         if self.unflushed(group).is_none() {
             // It never had a channel.
             return;
         }
-        for number in 0..step::NUMBERS {
+        for number in SlotId::all_that_may_wait() {
             f(number);
         }
     }

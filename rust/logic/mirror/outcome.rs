@@ -7,11 +7,11 @@ use super::{
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
-    Carrier, Fence, Losses, News, Op, Outcome, Request, Route, States, Transfer, World, TAGS,
+    Carrier, Fence, Losses, News, Op, Outcome, Request, Route, States, Transfer, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
-    ids::{ChannelSet, GroupId},
+    ids::{ChannelSet, GroupId, SlotId, SlotKind},
     wire::{reply::NbdError, request::Command},
 };
 
@@ -24,22 +24,21 @@ pub trait Outcomes: World {
     fn done(
         &self,
         group: GroupId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Self::Buffer>,
         outcome: Outcome,
     ) {
-        if number >= greet::FIRST {
-            return greet::answered(self, group, transfer.question, outcome);
-        }
-        let next = if number >= TAGS {
-            copy::done(self, group, number, transfer, outcome)
-        } else {
-            match outcome {
+        let next = match number.kind() {
+            SlotKind::Question(_) => {
+                return greet::answered(self, group, transfer.question, outcome);
+            }
+            SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
+            SlotKind::Request(_) => match outcome {
                 Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),
                 Outcome::Done => return done(self, group, &transfer),
                 Outcome::Refused(error) => refused(self, group, transfer, error),
                 Outcome::Lost(fence) => lost(self, group, number, transfer, fence),
-            }
+            },
         };
         if !matches!(next, Next::Done) {
             self.kick_all(step::run(self, next));
@@ -128,13 +127,16 @@ pub(super) fn unserved<W: World>(
 fn fail<W: World>(
     w: &W,
     group: GroupId,
-    number: u32,
+    number: SlotId,
     mut transfer: Transfer<W::Buffer>,
 ) -> Next<W::Buffer> {
     w.flush_failed(group, &mut transfer);
-    let Some(rq) = transfer.buffer.request() else {
+    if let SlotKind::Copy(index) = number.kind() {
         let error = Outcome::Refused(NbdError::Io);
-        return copy::done(w, group, number, transfer, error);
+        return copy::done(w, group, index, transfer, error);
+    }
+    let Some(rq) = transfer.buffer.request() else {
+        return Next::Done;
     };
     rq.pdu().fail(EIO);
     match transfer.command {
@@ -221,7 +223,7 @@ fn goes_without<W: World>(
 fn lost<W: World>(
     w: &W,
     group: GroupId,
-    number: u32,
+    number: SlotId,
     mut transfer: Transfer<W::Buffer>,
     fence: Fence,
 ) -> Next<W::Buffer> {
@@ -252,7 +254,7 @@ fn lost<W: World>(
 fn again_or_not<W: World>(
     w: &W,
     group: GroupId,
-    number: u32,
+    number: SlotId,
     transfer: Transfer<W::Buffer>,
 ) -> Next<W::Buffer> {
     let is_fatal = transfer.losses >= MOST_LOSSES;

@@ -16,7 +16,7 @@ use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
     evidence::Sum,
     group::{GroupSet, GroupState, View},
-    ids::{ChannelSet, GroupId},
+    ids::{ChannelSet, GroupId, SlotId},
     wire::request::{Command, CommandFlags},
     word::update,
 };
@@ -165,7 +165,7 @@ pub trait Route: World {
                 self,
                 Numbered {
                     group,
-                    number: rq.tag(),
+                    number: SlotId::of_request(rq.tag()),
                     transfer,
                 },
             ),
@@ -250,7 +250,7 @@ pub(super) fn aim<W: World>(w: &W, rq: RequestOf<W>) -> Option<Numbered<W::Buffe
     let group = w
         .least_loaded(candidates)
         .or_else(|| candidates.iter().next())?;
-    let (number, offset, len) = (rq.tag(), rq.sector() << 9, rq.bytes());
+    let (number, offset, len) = (SlotId::of_request(rq.tag()), rq.sector() << 9, rq.bytes());
     let buffer = W::Buffer::of(rq);
     let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);
     transfer.in_sync_at = Some(view.epoch());

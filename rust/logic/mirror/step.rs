@@ -35,20 +35,16 @@
 //! channels that are up, the laps are bounded: six or less for the transfer that it was called with,
 //! and for each number of each table that it looks through.
 
-use super::{copy, outcome, route, Balance, Carrier, Losses, Transfer, World, COPIES, TAGS};
+use super::{copy, outcome, route, Balance, Carrier, Losses, Transfer, World};
 use crate::logic::{
     group::GroupSet,
-    ids::{ChannelId, ChannelSet, GroupId},
+    ids::{ChannelId, ChannelSet, GroupId, SlotId, SlotIds, SlotKind},
 };
-use core::ops::Range;
-
-/// Numbers of transfers that may wait for a channel.
-pub(super) const NUMBERS: u32 = TAGS + COPIES as u32;
 
 /// A transfer, the group that it is for, and its number in the table of that.
 pub(super) struct Numbered<B> {
     pub(super) group: GroupId,
-    pub(super) number: u32,
+    pub(super) number: SlotId,
     pub(super) transfer: Transfer<B>,
 }
 
@@ -198,9 +194,10 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
     } = back;
     w.flush_failed(group, &mut transfer);
     let in_sync_at = transfer.in_sync_at;
-    let next = match number.checked_sub(TAGS) {
-        None => outcome::unserved(w, why, group, transfer),
-        Some(index) => copy::unserved(w, why, index as usize, transfer),
+    let next = match number.kind() {
+        SlotKind::Copy(index) => copy::unserved(w, why, index, transfer),
+        // Questions do not come here: nobody waits to ask one.
+        SlotKind::Request(_) | SlotKind::Question(_) => outcome::unserved(w, why, group, transfer),
     };
     if let Next::ReadAgain(_) | Next::CopyAgain { .. } = next {
         // Else it would be sent to the same group, again and again.
@@ -220,7 +217,7 @@ fn is_out<W: World>(w: &W, group: GroupId) -> bool {
 struct Waiting {
     groups: GroupSet,
     /// The group whose table is looked through, and the numbers that are left.
-    looked_through: Option<(GroupId, Range<u32>)>,
+    looked_through: Option<(GroupId, SlotIds)>,
 }
 
 impl Waiting {
@@ -248,7 +245,12 @@ impl Waiting {
             self.groups = self.groups.without(GroupSet::default().with(group));
             // Nothing waits for one that never had a channel.
             let has_table = w.unflushed(group).is_some();
-            self.looked_through = Some((group, 0..if has_table { NUMBERS } else { 0 }));
+            let left = if has_table {
+                SlotId::all_that_may_wait()
+            } else {
+                SlotIds::NONE
+            };
+            self.looked_through = Some((group, left));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum},
     group::GroupFault,
-    ids::{ChannelId, GroupId},
+    ids::{ChannelId, GroupId, SlotId},
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -190,7 +190,7 @@ pub trait World: Sized {
         &self,
         group: GroupId,
         channel: ChannelId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Self::Buffer>,
     ) -> Result<(), Transfer<Self::Buffer>>;
     /// Lets a channel send what it has.
@@ -201,11 +201,11 @@ pub trait World: Sized {
     fn put_waiting(
         &self,
         group: GroupId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Self::Buffer>,
     ) -> Result<(), Transfer<Self::Buffer>>;
     /// Takes out a transfer that waits for a channel.
-    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Self::Buffer>>;
+    fn take_waiting(&self, group: GroupId, number: SlotId) -> Option<Transfer<Self::Buffer>>;
 
     /// Puts a request aside, behind those that are, if `still`, asked under the lock of those, says
     /// so; else gives it back.

@@ -3,6 +3,7 @@
 //! What a connection tells the mirror that it belongs to, and what it asks.
 
 use super::{Outcome, Transfer};
+use crate::logic::ids::SlotId;
 
 /// What a connection tells the mirror, in the order in which it happens. Told in process context,
 /// without locks.
@@ -10,7 +11,7 @@ pub enum Event<B> {
     /// A transfer has ended.
     Ended {
         /// Its slot in the table of the group.
-        slot: u32,
+        slot: SlotId,
         /// The transfer, which is in the table no more.
         transfer: Transfer<B>,
         /// What became of it.

@@ -22,7 +22,7 @@ use super::{
     is_write, Around, Debt, DownReason, Event, Fence, Outcome, Received, Session, Slots, Step,
 };
 use crate::logic::{
-    ids::SLOTS,
+    ids::{SlotId, SlotIds},
     wire::{reply, request::Command},
 };
 use core::ops::DerefMut;
@@ -61,8 +61,8 @@ pub(super) enum HangUp {
     Begin(End),
     /// The mirror knows that the server may still carry out writes.
     Suspected(Rest),
-    /// Transfers are given back, from this slot on, and then it goes on.
-    GiveBack(u32, What, Fence, Then),
+    /// Transfers are given back, those in these slots, and then it goes on.
+    GiveBack(SlotIds, What, Fence, Then),
     Await(Await),
     /// Nothing more will come.
     NoMore(Await),
@@ -143,7 +143,7 @@ where
         match state {
             HangUp::Begin(end) => {
                 if end.fence == Fence::Fenced || !self.table.has_unanswered_writes(self.channel) {
-                    let all = HangUp::GiveBack(0, What::All, Fence::Fenced, Then::Over);
+                    let all = HangUp::GiveBack(SlotId::all(), What::All, Fence::Fenced, Then::Over);
                     return (None, all);
                 }
                 let suspected = HangUp::Suspected(end.rest);
@@ -157,13 +157,13 @@ where
                     given_up,
                 });
                 let give_back = if given_up {
-                    HangUp::GiveBack(0, What::All, Fence::Open, then)
+                    HangUp::GiveBack(SlotId::all(), What::All, Fence::Open, then)
                 } else {
-                    HangUp::GiveBack(0, What::NoSentWrites, Fence::Fenced, then)
+                    HangUp::GiveBack(SlotId::all(), What::NoSentWrites, Fence::Fenced, then)
                 };
                 (None, give_back)
             }
-            HangUp::GiveBack(from, what, fence, then) => self.give_back(from, what, fence, then),
+            HangUp::GiveBack(left, what, fence, then) => self.give_back(left, what, fence, then),
             HangUp::Await(wait) => self.await_answers(around, wait),
             HangUp::NoMore(wait) => {
                 // The time begins with the reset. While TCP holds what the server has not
@@ -186,8 +186,14 @@ where
         }
     }
 
-    fn give_back(&mut self, from: u32, what: What, fence: Fence, then: Then) -> Done<S::Buffer> {
-        for slot in from..SLOTS as u32 {
+    fn give_back(
+        &mut self,
+        mut left: SlotIds,
+        what: What,
+        fence: Fence,
+        then: Then,
+    ) -> Done<S::Buffer> {
+        while let Some(slot) = left.next() {
             let wanted = |command, sent| what.includes(command, sent);
             let taken = self.table.take(slot, Some(self.channel), wanted);
             let Some((mut transfer, cookie)) = taken else {
@@ -204,7 +210,7 @@ where
                 transfer,
                 outcome,
             };
-            let rest = HangUp::GiveBack(slot.saturating_add(1), what, fence, then);
+            let rest = HangUp::GiveBack(left, what, fence, then);
             return (Some(Step::Tell(event)), rest);
         }
         let next = match then {
@@ -298,5 +304,5 @@ fn await_silence<B>(around: &impl Around, until_ms: u64, wait: Await) -> Done<B>
 }
 
 fn give_back_rest(fence: Fence) -> HangUp {
-    HangUp::GiveBack(0, What::All, fence, Then::Cleared)
+    HangUp::GiveBack(SlotId::all(), What::All, fence, Then::Cleared)
 }

@@ -31,7 +31,7 @@
 //!
 //! Lock: the queue lies under a spin lock of its channel; nothing here allocates or waits.
 
-use crate::logic::ids::{GroupId, SLOTS};
+use crate::logic::ids::{GroupId, SlotId, SLOTS};
 
 /// Who sends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -64,29 +64,41 @@ enum Gate {
     Ending,
 }
 
+/// What stands where no transfer is.
+const FILLER: SlotId = SlotId::of_request(0);
+
 /// Transfers that were taken from a queue, in order.
-#[derive(Default)]
 pub struct Batch {
-    numbers: [u16; BATCH],
+    numbers: [SlotId; BATCH],
     next: usize,
     len: usize,
 }
 
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            numbers: [FILLER; BATCH],
+            next: 0,
+            len: 0,
+        }
+    }
+}
+
 impl Batch {
     /// The next transfer.
-    pub fn pop(&mut self) -> Option<u32> {
+    pub fn pop(&mut self) -> Option<SlotId> {
         if self.next >= self.len {
             return None;
         }
         let number = self.numbers.get(self.next).copied();
         self.next += 1;
-        number.map(u32::from)
+        number
     }
 }
 
 /// The transfers that a channel has to send.
 pub struct SendQueue {
-    ring: [u16; SLOTS],
+    ring: [SlotId; SLOTS],
     first: usize,
     len: usize,
     gate: Gate,
@@ -104,7 +116,7 @@ impl Default for SendQueue {
     /// The queue of a channel that is down.
     fn default() -> Self {
         Self {
-            ring: [0; SLOTS],
+            ring: [FILLER; SLOTS],
             first: 0,
             len: 0,
             gate: Gate::Closed,
@@ -120,14 +132,14 @@ impl Default for SendQueue {
 impl SendQueue {
     /// Queues a transfer of `group`; false if the channel is not up, or belongs to another group by
     /// now. There is room for all that the table has.
-    pub fn push(&mut self, group: GroupId, number: u32) -> bool {
+    pub fn push(&mut self, group: GroupId, number: SlotId) -> bool {
         let takes = self.gate == Gate::Open && self.group == Some(group);
         if !takes || self.len >= SLOTS {
             return false;
         }
         let at = (self.first + self.len) % SLOTS;
         if let Some(entry) = self.ring.get_mut(at) {
-            *entry = number as u16;
+            *entry = number;
         }
         self.len += 1;
         true
@@ -154,7 +166,9 @@ impl SendQueue {
     pub fn take(&mut self, batch: &mut Batch, idle_if_empty: bool) -> bool {
         let count = self.len.min(BATCH);
         for to in batch.numbers.iter_mut().take(count) {
-            *to = self.ring.get(self.first).copied().unwrap_or(u16::MAX);
+            if let Some(entry) = self.ring.get(self.first) {
+                *to = *entry;
+            }
             self.first = (self.first + 1) % SLOTS;
         }
         self.len -= count;
@@ -252,6 +266,10 @@ mod tests {
     const GROUP: GroupId = GroupId::new(2).unwrap();
     const OTHER: GroupId = GroupId::new(3).unwrap();
 
+    fn slot(index: usize) -> SlotId {
+        SlotId::new(index).unwrap()
+    }
+
     fn open() -> SendQueue {
         let mut queue = SendQueue::default();
         queue.assign(GROUP);
@@ -260,12 +278,12 @@ mod tests {
     }
 
     /// What the sender sends until the queue is empty.
-    fn drain(queue: &mut SendQueue) -> Vec<u32> {
+    fn drain(queue: &mut SendQueue) -> Vec<usize> {
         let mut batch = Batch::default();
         let mut sent = Vec::new();
         while queue.take(&mut batch, true) {
             while let Some(number) = batch.pop() {
-                sent.push(number);
+                sent.push(number.index());
             }
         }
         sent
@@ -275,9 +293,11 @@ mod tests {
     fn what_is_queued_goes_out_in_order() {
         let mut queue = open();
         // More than once around the ring.
-        for round in 0..5u32 {
-            let numbers: Vec<u32> = (0..300).map(|i| (round * 100 + i) % 400).collect();
-            assert!(numbers.iter().all(|&number| queue.push(GROUP, number)));
+        for round in 0..5 {
+            let numbers: Vec<usize> = (0..300).map(|i| (round * 100 + i) % 400).collect();
+            assert!(numbers
+                .iter()
+                .all(|&number| queue.push(GROUP, slot(number))));
             assert_eq!(queue.choose_sender(300), Some(Sender::Active));
             assert_eq!(drain(&mut queue), numbers);
         }
@@ -287,28 +307,28 @@ mod tests {
     fn there_is_one_sender_until_it_finds_nothing() {
         let mut queue = open();
         assert_eq!(queue.choose_sender(0), None);
-        queue.push(GROUP, 1);
+        queue.push(GROUP, slot(1));
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
-        queue.push(GROUP, 2);
+        queue.push(GROUP, slot(2));
         assert_eq!(queue.choose_sender(2), None);
         let mut batch = Batch::default();
         assert!(queue.take(&mut batch, true));
         // With something left to send it does not become idle.
         assert!(!queue.take(&mut batch, false));
-        queue.push(GROUP, 3);
+        queue.push(GROUP, slot(3));
         assert_eq!(queue.choose_sender(3), None);
         assert_eq!(drain(&mut queue), [3]);
-        queue.push(GROUP, 4);
+        queue.push(GROUP, slot(4));
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
     }
 
     #[test]
     fn the_thread_sends_where_the_server_is_busy() {
         let mut queue = open();
-        queue.push(GROUP, 1);
+        queue.push(GROUP, slot(1));
         assert_eq!(queue.choose_sender(2), Some(Sender::Active));
         drain(&mut queue);
-        queue.push(GROUP, 2);
+        queue.push(GROUP, slot(2));
         assert_eq!(queue.choose_sender(3), Some(Sender::Thread));
         assert!(queue.is_threads());
     }
@@ -316,25 +336,25 @@ mod tests {
     #[test]
     fn the_thread_goes_on_after_a_bunch() {
         let mut queue = open();
-        let mut send = |carried: usize, count: u32| {
-            (0..count).for_each(|number| assert!(queue.push(GROUP, number)));
-            let sender = queue.choose_sender(carried + count as usize);
-            assert_eq!(drain(&mut queue).len(), count as usize);
+        let mut send = |carried: usize, count: usize| {
+            (0..count).for_each(|number| assert!(queue.push(GROUP, slot(number))));
+            let sender = queue.choose_sender(carried + count);
+            assert_eq!(drain(&mut queue).len(), count);
             sender
         };
         // Single ones, each after the other: no reason to wait for the thread.
         assert_eq!(send(0, 1), Some(Sender::Active));
         // A submitter that finds many has no need of the thread either.
-        assert_eq!(send(0, BUNCH as u32), Some(Sender::Active));
+        assert_eq!(send(0, BUNCH), Some(Sender::Active));
         assert_eq!(send(0, 1), Some(Sender::Active));
         // The thread was chosen as the server is busy, and found a bunch.
-        assert_eq!(send(2, BUNCH as u32), Some(Sender::Thread));
+        assert_eq!(send(2, BUNCH), Some(Sender::Thread));
         for _ in 1..TURNS {
             assert_eq!(send(0, 1), Some(Sender::Thread));
         }
-        assert_eq!(send(0, BUNCH as u32), Some(Sender::Thread));
+        assert_eq!(send(0, BUNCH), Some(Sender::Thread));
         for _ in 0..TURNS {
-            assert_eq!(send(0, BUNCH as u32 - 1), Some(Sender::Thread));
+            assert_eq!(send(0, BUNCH - 1), Some(Sender::Thread));
         }
         assert_eq!(send(0, 1), Some(Sender::Active));
     }
@@ -343,25 +363,25 @@ mod tests {
     fn a_gate_lets_in_and_out_what_it_should() {
         let mut queue = SendQueue::default();
         queue.assign(GROUP);
-        assert!(!queue.push(GROUP, 1));
+        assert!(!queue.push(GROUP, slot(1)));
         queue.open();
-        assert!(queue.is_open() && queue.push(GROUP, 1));
+        assert!(queue.is_open() && queue.push(GROUP, slot(1)));
         queue.end();
-        assert!(!queue.push(GROUP, 2) && !queue.is_closed());
+        assert!(!queue.push(GROUP, slot(2)) && !queue.is_closed());
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
         assert_eq!(drain(&mut queue), [1]);
         queue.open();
-        queue.push(GROUP, 3);
+        queue.push(GROUP, slot(3));
         queue.close();
         queue.end();
-        assert!(queue.is_closed() && !queue.push(GROUP, 4));
+        assert!(queue.is_closed() && !queue.push(GROUP, slot(4)));
         assert_eq!(queue.choose_sender(1), None);
         // What was left is found in the table.
         queue.open();
         assert_eq!(drain(&mut queue), []);
-        queue.push(GROUP, 5);
+        queue.push(GROUP, slot(5));
         assert_eq!(queue.choose_sender(1), Some(Sender::Active));
-        queue.push(GROUP, 6);
+        queue.push(GROUP, slot(6));
         queue.give_up();
         assert_eq!(queue.choose_sender(2), None);
         queue.open();
@@ -371,32 +391,32 @@ mod tests {
     #[test]
     fn a_full_queue_refuses() {
         let mut queue = open();
-        assert!((0..SLOTS as u32).all(|number| queue.push(GROUP, number)));
-        assert!(!queue.push(GROUP, 0));
+        assert!(SlotId::all().all(|slot| queue.push(GROUP, slot)));
+        assert!(!queue.push(GROUP, slot(0)));
         assert_eq!(drain(&mut queue).len(), SLOTS);
     }
 
     #[test]
     fn a_late_transfer_of_another_group_is_refused() {
         let mut queue = open();
-        assert!(queue.push(GROUP, 1));
+        assert!(queue.push(GROUP, slot(1)));
         // The channel ends, and its number goes to another group.
         queue.end();
         queue.give_up();
         queue.assign(OTHER);
-        assert!(!queue.push(GROUP, 2) && !queue.push(OTHER, 2));
+        assert!(!queue.push(GROUP, slot(2)) && !queue.push(OTHER, slot(2)));
         queue.open();
-        assert!(!queue.push(GROUP, 3));
+        assert!(!queue.push(GROUP, slot(3)));
         assert_eq!(queue.choose_sender(1), None);
-        assert!(queue.push(OTHER, 4));
-        assert!(!queue.push(GROUP, 5));
+        assert!(queue.push(OTHER, slot(4)));
+        assert!(!queue.push(GROUP, slot(5)));
         assert_eq!(queue.choose_sender(2), Some(Sender::Active));
         assert_eq!(drain(&mut queue), [4]);
         // The same group may have it back.
         queue.close();
         queue.assign(GROUP);
         queue.open();
-        assert!(queue.push(GROUP, 6) && !queue.push(OTHER, 7));
+        assert!(queue.push(GROUP, slot(6)) && !queue.push(OTHER, slot(7)));
         assert_eq!(drain(&mut queue), [6]);
     }
 
@@ -404,6 +424,6 @@ mod tests {
     fn a_queue_of_no_group_takes_nothing() {
         let mut queue = SendQueue::default();
         queue.open();
-        assert!(GroupId::all().all(|group| !queue.push(group, 1)));
+        assert!(GroupId::all().all(|group| !queue.push(group, slot(1))));
     }
 }

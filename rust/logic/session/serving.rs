@@ -19,7 +19,7 @@ use super::{
     Around, Debt, DownReason, Event, Fence, Outcome, Slots, Table, Transfer,
 };
 use crate::logic::{
-    ids::ChannelId,
+    ids::{ChannelId, SlotId},
     wire::{
         errno::ECONNRESET,
         reply::{self, NbdError, REPLY_LEN},
@@ -104,7 +104,7 @@ enum Drain {
 
 /// The data of a read, which is in no table while it arrives.
 struct Arriving<B> {
-    slot: u32,
+    slot: SlotId,
     transfer: Transfer<B>,
     got: usize,
     since_ms: u64,
@@ -332,7 +332,7 @@ where
 
     fn ended(
         &mut self,
-        slot: u32,
+        slot: SlotId,
         transfer: Transfer<S::Buffer>,
         outcome: Outcome,
     ) -> Step<S::Buffer> {

@@ -15,7 +15,7 @@
 
 use super::{is_write, Transfer};
 use crate::logic::{
-    ids::{ChannelId, SLOTS},
+    ids::{ChannelId, SlotId},
     wire::request::{self, Command, CommandFlags, REQUEST_LEN},
 };
 
@@ -43,18 +43,18 @@ impl<B> Default for Slot<B> {
 }
 
 impl<B> Slot<B> {
-    fn cookie(&self, number: u32) -> u64 {
-        u64::from(self.uses) << 32 | u64::from(number)
+    fn cookie(&self, number: SlotId) -> u64 {
+        u64::from(self.uses) << 32 | number.index() as u64
     }
 }
 
-/// [`SLOTS`] slots, each under a lock.
+/// The slots of a table, each under a lock.
 pub trait Slots {
     /// The memory of transfers.
     type Buffer: Clone;
 
-    /// Gives a slot to `f`, which does not sleep, under its lock; nothing if there is no such slot.
-    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<Self::Buffer>) -> R) -> Option<R>;
+    /// Gives a slot to `f`, which does not sleep, under its lock.
+    fn with<R>(&self, number: SlotId, f: impl FnOnce(&mut Slot<Self::Buffer>) -> R) -> R;
 }
 
 /// What is sent for a transfer.
@@ -83,7 +83,7 @@ impl<B> Message<B> {
 /// What a reply is for.
 pub struct Finished<B> {
     /// The slot in which it was.
-    pub slot: u32,
+    pub slot: SlotId,
     /// The transfer.
     pub transfer: Transfer<B>,
     /// When it was sent.
@@ -103,7 +103,7 @@ impl<S: Slots> Table<S> {
     /// is in use.
     pub fn put(
         &self,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<S::Buffer>,
         channel: Option<ChannelId>,
     ) -> Result<(), Transfer<S::Buffer>> {
@@ -126,7 +126,7 @@ impl<S: Slots> Table<S> {
     /// `push`, which says whether it took it. It comes back if it did not.
     pub fn submit(
         &self,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<S::Buffer>,
         channel: ChannelId,
         push: impl FnOnce() -> bool,
@@ -147,7 +147,7 @@ impl<S: Slots> Table<S> {
     /// channel's any more.
     pub fn start(
         &self,
-        number: u32,
+        number: SlotId,
         channel: ChannelId,
         now_ms: u64,
     ) -> Option<Message<S::Buffer>> {
@@ -168,12 +168,12 @@ impl<S: Slots> Table<S> {
                 body: (transfer.command == Command::Write).then(|| transfer.buffer.clone()),
             })
         };
-        self.0.with(number, start)?
+        self.0.with(number, start)
     }
 
     /// Takes out the transfer that a reply on `channel` is for.
     pub fn finish(&self, cookie: u64, channel: ChannelId) -> Option<Finished<S::Buffer>> {
-        let number = cookie as u32;
+        let number = SlotId::new(cookie as u32 as usize)?;
         let finish = |slot: &mut Slot<S::Buffer>| {
             if u64::from(slot.uses) != cookie >> 32 {
                 return None;
@@ -186,14 +186,14 @@ impl<S: Slots> Table<S> {
                 sent_ms: busy.sent_ms?,
             })
         };
-        self.0.with(number, finish)?
+        self.0.with(number, finish)
     }
 
     /// Takes out a transfer of `channel`, or one that waits, if `wanted`, given its command and
     /// whether it was sent, says so; gives its cookie too, if it was sent.
     pub fn take(
         &self,
-        number: u32,
+        number: SlotId,
         channel: Option<ChannelId>,
         wanted: impl FnOnce(Command, bool) -> bool,
     ) -> Option<(Transfer<S::Buffer>, Option<u64>)> {
@@ -204,7 +204,7 @@ impl<S: Slots> Table<S> {
             let cookie = slot.cookie(number);
             Some((busy.transfer, busy.sent_ms.map(|_| cookie)))
         };
-        self.0.with(number, take)?
+        self.0.with(number, take)
     }
 
     /// Whether there is any transfer of `channel`.
@@ -224,7 +224,7 @@ impl<S: Slots> Table<S> {
             let busy = slot.busy.as_ref();
             busy.is_some_and(|b| b.channel == Some(channel) && wanted(b))
         };
-        (0..SLOTS as u32).any(|number| self.0.with(number, is_it) == Some(true))
+        SlotId::all().any(|number| self.0.with(number, is_it))
     }
 
     /// When the oldest unanswered transfer of `channel` was sent, if there is one.
@@ -233,7 +233,7 @@ impl<S: Slots> Table<S> {
             let busy = slot.busy.as_ref()?;
             busy.sent_ms.filter(|_| busy.channel == Some(channel))
         };
-        let sent = (0..SLOTS as u32).filter_map(|number| self.0.with(number, sent_ms)?);
+        let sent = SlotId::all().filter_map(|number| self.0.with(number, sent_ms));
         sent.min()
     }
 }

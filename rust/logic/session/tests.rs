@@ -4,7 +4,7 @@
 
 use super::*;
 use crate::logic::{
-    ids::{ChannelId, SLOTS},
+    ids::{ChannelId, SlotId, SLOTS},
     wire::{
         reply::{NbdError, ReplyReason, REPLY_LEN},
         request::{Command, CommandFlags},
@@ -21,8 +21,8 @@ struct HostSlots(Vec<Mutex<Slot<()>>>);
 impl Slots for HostSlots {
     type Buffer = ();
 
-    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<()>) -> R) -> Option<R> {
-        Some(f(&mut self.0.get(number as usize)?.lock().unwrap()))
+    fn with<R>(&self, number: SlotId, f: impl FnOnce(&mut Slot<()>) -> R) -> R {
+        f(&mut self.0[number.index()].lock().unwrap())
     }
 }
 
@@ -89,8 +89,9 @@ impl Bed {
         ChannelId::new(3).unwrap()
     }
 
-    /// Transfer `slot` is sent.
-    fn send(&self, slot: u32, command: Command, len: u32) {
+    /// The transfer of the request with this tag is sent.
+    fn send(&self, tag: u32, command: Command, len: u32) {
+        let slot = SlotId::of_request(tag);
         let transfer = Transfer::new(command, CommandFlags::NONE, 0, len, ());
         let put = self.table.put(slot, transfer, Some(Self::channel()));
         assert!(put.is_ok());
@@ -158,7 +159,7 @@ impl Bed {
                 Step::Copy => session.copy(|(), _| true),
                 Step::Drain => self.note(Drained),
                 Step::Tell(event) => self.note(match event {
-                    Event::Ended { slot, outcome, .. } => Ended(slot, outcome),
+                    Event::Ended { slot, outcome, .. } => Ended(slot.index() as u32, outcome),
                     Event::Left => Left,
                     Event::Down => Down,
                     Event::Suspect => Suspect,
@@ -430,10 +431,10 @@ fn what_was_not_sent_as_a_whole_is_given_back_with_a_fence() {
     assert!(matches!(
         event,
         Some(Event::Ended {
-            slot: 4,
+            slot,
             outcome: LOST_FENCED,
             ..
-        })
+        }) if slot == SlotId::of_request(4)
     ));
     assert!(session.never_sent(cookie).is_none());
 }

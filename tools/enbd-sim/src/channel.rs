@@ -5,7 +5,7 @@
 
 use crate::conn::{Answer, Ask, Line, Message, SharedConn};
 use crate::logic::{
-    ids::{ChannelId, GroupId, Lane, SLOTS},
+    ids::{ChannelId, GroupId, Lane, SlotId, SLOTS},
     mirror::{Arrival, Arrivals, Hears, Losses, Place, World as _},
     session::{
         self, send_queue::SendQueue, send_queue::Sender, Around, Debt, Event, Outcome, Retry,
@@ -93,7 +93,12 @@ impl Channel {
         self.queue.0.lock().unwrap().open();
     }
 
-    pub fn submit(&self, table: &Table, number: u32, transfer: Transfer) -> Result<(), Transfer> {
+    pub fn submit(
+        &self,
+        table: &Table,
+        number: SlotId,
+        transfer: Transfer,
+    ) -> Result<(), Transfer> {
         let bytes = u64::from(transfer.len);
         self.load.fetch_add(bytes, Relaxed);
         self.carried.fetch_add(1, Relaxed);

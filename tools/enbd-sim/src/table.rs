@@ -3,7 +3,7 @@
 //! The memory of a group's table of transfers.
 
 use crate::logic::{
-    ids::SLOTS,
+    ids::{SlotId, SLOTS},
     session::{self, Slot, Slots},
 };
 use crate::request::Buffer;
@@ -15,8 +15,8 @@ pub struct HostSlots(Vec<Mutex<Slot<Buffer>>>);
 impl Slots for HostSlots {
     type Buffer = Buffer;
 
-    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<Buffer>) -> R) -> Option<R> {
-        Some(f(&mut self.0.get(number as usize)?.lock().unwrap()))
+    fn with<R>(&self, number: SlotId, f: impl FnOnce(&mut Slot<Buffer>) -> R) -> R {
+        f(&mut self.0[number.index()].lock().unwrap())
     }
 }
 

@@ -9,7 +9,7 @@ use crate::logic::{
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
     evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
     group::{GroupFault, View},
-    ids::{ChannelId, GroupId},
+    ids::{ChannelId, GroupId, SlotId},
     mirror::{
         self,
         proof::{must_hold, PLACES, ZEROES},
@@ -344,7 +344,7 @@ impl mirror::World for World {
         &self,
         group: GroupId,
         channel: ChannelId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
         if thread_rng().gen_ratio(1, 500) {
@@ -363,13 +363,13 @@ impl mirror::World for World {
     fn put_waiting(
         &self,
         group: GroupId,
-        number: u32,
+        number: SlotId,
         transfer: Transfer<Buffer>,
     ) -> Result<(), Transfer<Buffer>> {
         self.tables[group].put(number, transfer, None)
     }
 
-    fn take_waiting(&self, group: GroupId, number: u32) -> Option<Transfer<Buffer>> {
+    fn take_waiting(&self, group: GroupId, number: SlotId) -> Option<Transfer<Buffer>> {
         let taken = self
             .tables
             .get(group.index())?
