@@ -4,6 +4,7 @@
 //! transfer at a time, a read from a group in sync or a write to the returning one.
 
 use super::{
+    outcome,
     step::{self, Next, Numbered, Unserved},
     Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH,
 };
@@ -202,7 +203,9 @@ pub(super) fn done<W: World>(
             w.flush_failed(group, &mut transfer);
             match transfer.command {
                 Command::Read => Next::CopyAgain { index, transfer },
+                // What ends the connections may be this write: then the resync fails.
                 _ if fence == Fence::Fenced
+                    && transfer.losses < outcome::MOST_LOSSES
                     && w.core().view().state(group) == GroupState::Resyncing
                     && !w.core().is_failing() =>
                 {

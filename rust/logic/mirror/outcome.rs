@@ -16,7 +16,7 @@ use crate::logic::{
 };
 
 /// So many connections may be lost with a transfer on the way until it is taken for what ends them.
-const MOST_LOSSES: u8 = 3;
+pub(super) const MOST_LOSSES: u8 = 3;
 
 /// What follows from the ends of transfers.
 pub trait Outcomes: World {

@@ -6,7 +6,7 @@
 //! the odd ones are reads. What it has to make of them is told a second time, in the plainest way.
 
 use enbd_logic::logic::{
-    ids::{ChannelId, SLOTS},
+    ids::{ChannelId, SlotId, SLOTS},
     session::{
         Around, Debt, DownReason, Event, Outcome, Received, Session, Slot, Slots, Step, Table,
         Transfer, INBOX_LEN,
@@ -169,8 +169,8 @@ struct OwnSlots(Vec<RefCell<Slot<()>>>);
 impl Slots for OwnSlots {
     type Buffer = ();
 
-    fn with<R>(&self, number: u32, f: impl FnOnce(&mut Slot<()>) -> R) -> Option<R> {
-        Some(f(&mut self.0.get(number as usize)?.borrow_mut()))
+    fn with<R>(&self, slot: SlotId, f: impl FnOnce(&mut Slot<()>) -> R) -> R {
+        f(&mut self.0[slot.index()].borrow_mut())
     }
 }
 
@@ -217,6 +217,7 @@ fn sit(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
             _ => (Command::Write, 512),
         };
         let transfer = Transfer::new(command, CommandFlags::NONE, 0, len, ());
+        let slot = SlotId::of_request(slot);
         assert!(table.put(slot, transfer, Some(channel)).is_ok());
         assert!(table.start(slot, channel, 0).is_some());
     }
@@ -259,10 +260,8 @@ fn sit(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
                 });
             }
             Step::Tell(Event::Ended { slot, outcome, .. }) => {
-                assert!(
-                    std::mem::take(&mut open[slot as usize - 1]),
-                    "it ends twice"
-                );
+                let slot = slot.index();
+                assert!(std::mem::take(&mut open[slot - 1]), "it ends twice");
                 let errno = match outcome {
                     Outcome::Done => 0,
                     Outcome::Refused(error) => error.errno(),
@@ -270,7 +269,7 @@ fn sit(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
                 };
                 let is_read = slot % 2 == 1 && errno == 0;
                 answers.push(Answer {
-                    cookie: cookie(u64::from(slot)),
+                    cookie: cookie(slot as u64),
                     errno,
                     data: if is_read { data.clone() } else { Vec::new() },
                 });
