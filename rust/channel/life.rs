@@ -299,8 +299,8 @@ impl<T: Operations> Channel<T> {
             // Counted before it is sent, which takes the lock that we have.
             Some(tx) if self.carried.get() == 0 => {
                 // Good manners only: the end of what we send says the same.
-                let _ = tx.pipe.sock.send(&farewell());
-                tx.pipe.sock.shutdown_send();
+                let _ = tx.pipe.socket().send(&farewell());
+                tx.pipe.socket().shutdown_send();
             }
             Some(_) => {}
             None => {

@@ -51,7 +51,6 @@ impl<T: Operations> Tx<T> {
             group,
             broken: broken.clone(),
             pipe: SocketPipe {
-                sock: sock.clone(),
                 out: Outgoing::new(sock.clone())?,
                 cookies: KVec::with_capacity(MESSAGES, GFP_KERNEL)?,
             },
@@ -62,13 +61,17 @@ impl<T: Operations> Tx<T> {
 
 /// A socket, and what is collected for it.
 pub(super) struct SocketPipe<T: Operations> {
-    pub(super) sock: Arc<Socket>,
     out: Outgoing<T>,
     /// The cookies of the messages in `out`, in order.
     cookies: KVec<u64>,
 }
 
 impl<T: Operations> SocketPipe<T> {
+    /// Where it leads.
+    pub(super) fn socket(&self) -> &Socket {
+        self.out.socket()
+    }
+
     /// Nothing more is sent: gives the cookies of what was not sent as a whole.
     pub(super) fn abandon(&mut self) -> &[u64] {
         self.out.abandon();
@@ -99,7 +102,7 @@ impl<T: Operations> Pipe for SocketPipe<T> {
     }
 
     fn send(&mut self, may_wait: bool) -> Option<Sent> {
-        match self.out.send(false, may_wait) {
+        match self.out.send(may_wait) {
             Ok(iovec::Sent::All) => Some(Sent::All),
             Ok(iovec::Sent::Blocked) => Some(Sent::Blocked),
             Err(_) => None,
@@ -151,7 +154,7 @@ impl<T: Operations> Channel<T> {
                 // The receiver takes the channel down. The receiving side stays as it is: what
                 // comes there tells whether the server has closed.
                 tx.broken.store(true, Release);
-                tx.pipe.sock.shutdown_send();
+                tx.pipe.socket().shutdown_send();
                 self.queue.lock().give_up();
             }
         }

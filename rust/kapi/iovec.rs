@@ -188,6 +188,11 @@ impl<T: Operations> Outgoing<T> {
         })
     }
 
+    /// Where the messages go.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.sock
+    }
+
     /// Whether nothing is on its way.
     pub(crate) fn is_empty(&self) -> bool {
         self.messages == 0
@@ -290,9 +295,9 @@ impl<T: Operations> Outgoing<T> {
 
     /// Sends what was collected, as far as the socket takes it: at once, or, if `wait` is set,
     /// within its time limit.
-    /// `more` says that other messages follow at once. When all is sent the messages are forgotten
+    /// When all is sent the messages are forgotten
     /// and their buffers given up.
-    pub(crate) fn send(&mut self, more: bool, wait: bool) -> Result<Sent> {
+    pub(crate) fn send(&mut self, wait: bool) -> Result<Sent> {
         let mut flags = 0;
         if !wait {
             flags |= bindings::MSG_DONTWAIT;
@@ -303,7 +308,7 @@ impl<T: Operations> Outgoing<T> {
             } else {
                 0
             };
-            let hold = if more || self.rest.is_some() {
+            let hold = if self.rest.is_some() {
                 bindings::MSG_MORE
             } else {
                 0
