@@ -200,8 +200,7 @@ impl<T: Operations> Channel<T> {
             }
         }
         home.changed();
-        let began_ms = home.now_ms();
-        let session = Session::new(table, lane.channel, inbox, debts, began_ms);
+        let session = Session::new(table, lane.channel, inbox, debts, home.now_ms());
         let served = Served {
             channel: self,
             home,
@@ -209,7 +208,7 @@ impl<T: Operations> Channel<T> {
             sock: &sock,
             broken: &broken,
         };
-        let lasted_ms = served.run(session, incoming).saturating_sub(began_ms);
+        let lasted_ms = served.run(session, incoming);
         home.changed();
         Ok(lasted_ms)
     }

@@ -39,10 +39,9 @@ pub(super) struct Served<'a, H: Home> {
 }
 
 impl<H: Home> Served<'_, H> {
-    /// Carries out the steps of the session until it is over; gives when it was lost, as
-    /// [`Home::now_ms`] does.
+    /// Carries out the steps of the session until it is over; gives for how many milliseconds it
+    /// carried transfers.
     pub(super) fn run(&self, mut session: Sitting<'_, H>, mut incoming: Incoming) -> u64 {
-        let mut lost_ms = 0;
         let mut probing = None;
         loop {
             match session.next(self) {
@@ -69,16 +68,13 @@ impl<H: Home> Served<'_, H> {
                     self.channel.queue.lock().end();
                 }
                 Step::Tell(event) => self.tell(event),
-                Step::Close(reason, rest) => {
-                    lost_ms = self.home.now_ms();
-                    self.close(&session, reason, rest);
-                }
+                Step::Close(reason, rest) => self.close(&session, reason, rest),
                 Step::Abort => self.sock.abort(),
                 Step::Pause(ms, heeds_stop) => {
                     let mut ended = || heeds_stop && self.channel.is_stopping();
                     self.home.sleep(ms.min(PAUSE_MS), &mut ended);
                 }
-                Step::Over => return lost_ms,
+                Step::Over => return session.lasted_ms(),
             }
         }
     }

@@ -122,6 +122,9 @@ pub struct Session<'a, S: Slots, V, D> {
     /// Replies until the next look at the clock.
     until_tick: u32,
     last_tick_ms: u64,
+    began_ms: u64,
+    /// When it was lost; when it began while it is not.
+    lost_ms: u64,
     /// When something came last.
     last_came_ms: u64,
     /// When the youngest of the transfers was sent that were answered.
@@ -151,6 +154,8 @@ where
             arriving: None,
             until_tick: BUSY_TICK,
             last_tick_ms: now_ms,
+            began_ms: now_ms,
+            lost_ms: now_ms,
             last_came_ms: now_ms,
             answered_ms: 0,
             unwanted: 0,
@@ -177,6 +182,7 @@ where
                 }
                 Phase::Closing(reason, end) => {
                     self.phase = Phase::HangUp(HangUp::new(end));
+                    self.lost_ms = around.now_ms();
                     let is_removed = around.is_stopping();
                     let reason = if is_removed {
                         DownReason::Removed
@@ -195,6 +201,11 @@ where
                 return step;
             }
         }
+    }
+
+    /// For how many milliseconds it carried transfers, once it is over.
+    pub fn lasted_ms(&self) -> u64 {
+        self.lost_ms.saturating_sub(self.began_ms)
     }
 
     /// Where to receive to after [`Step::Recv`].

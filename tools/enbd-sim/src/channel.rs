@@ -220,7 +220,6 @@ impl Channel {
         let ending = || world.is_ending();
         let mut ask = |places: &mut [Place]| probe(world, server, conn, places);
         let arrival = world.came_up(self.lane, &ending, &mut ask);
-        let began_ms = world.clock.now_ms();
         let mut lasted_ms = None;
         if arrival == Arrival::Up {
             let mut served = Served {
@@ -232,7 +231,7 @@ impl Channel {
                 data: Vec::new(),
                 is_reset: false,
             };
-            lasted_ms = Some(served.run().saturating_sub(began_ms));
+            lasted_ms = Some(served.run());
         } else {
             crate::trace!(world, "channel {}: {arrival:?}", self.index());
             *self.sending.lock().unwrap() = None;
@@ -258,7 +257,6 @@ struct Served<'a> {
 impl Served<'_> {
     fn run(&mut self) -> u64 {
         let (world, channel) = (self.world, self.channel);
-        let mut lost_ms = 0;
         let table = &world.tables[channel.group];
         let inbox = vec![0u8; INBOX_LEN];
         let debts = vec![Debt::NONE; SLOTS];
@@ -291,7 +289,6 @@ impl Served<'_> {
                 }
                 Step::Tell(event) => self.tell(event),
                 Step::Close(reason, rest) => {
-                    lost_ms = world.clock.now_ms();
                     crate::trace!(
                         world,
                         "channel {} of group {}: {reason:?} {rest:?}",
@@ -318,7 +315,7 @@ impl Served<'_> {
                 Step::Pause(ms, _) => {
                     world.clock.wait(u64::from(ms.min(100)), || false);
                 }
-                Step::Over => return lost_ms,
+                Step::Over => return session.lasted_ms(),
             }
         }
     }
