@@ -4,6 +4,7 @@
 
 use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::group::GroupState;
+use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::status::{
     runs, write_closed, write_device, ChannelStatus, DeviceStatus, DiskState, Figure as Written,
     GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic,
@@ -48,7 +49,7 @@ struct OwnChannel {
 
 #[derive(Clone, Debug)]
 struct OwnGroup {
-    number: u8,
+    group: GroupId,
     state: GroupState,
     dirty: u64,
     volatile: bool,
@@ -88,10 +89,10 @@ fn groups() -> impl Strategy<Value = Vec<OwnGroup>> {
         Just(GroupState::Resyncing)
     ];
     let group = (state, counts(), any::<bool>(), prop::option::of(phrase()));
-    prop::collection::btree_map(0u8..8, group, 1..8).prop_map(|groups| {
+    prop::collection::btree_map(0usize..8, group, 1..8).prop_map(|groups| {
         let groups = groups.into_iter();
-        let own = groups.map(|(number, (state, dirty, volatile, reason))| OwnGroup {
-            number,
+        let own = groups.map(|(index, (state, dirty, volatile, reason))| OwnGroup {
+            group: GroupId::new(index).expect("below 8"),
             state,
             dirty,
             volatile,
@@ -157,18 +158,18 @@ proptest! {
     ) {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
         let groups: Vec<_> = own.iter().map(|g| GroupStatus {
-            number: g.number, state: g.state, dirty: g.dirty, volatile: g.volatile,
+            group: g.group, state: g.state, dirty: g.dirty, volatile: g.volatile,
             reason: g.reason.as_deref(),
         }).collect();
         let channels: Vec<_> = channels.iter().map(|c| ChannelStatus {
-            group: own[c.group % own.len()].number, link: c.link,
+            group: own[c.group % own.len()].group, link: c.link,
             since_s: c.numbers[0], reconnects: c.numbers[1],
             requested: c.numbers[2], despatched: c.numbers[3], errored: c.numbers[4], pending: c.numbers[5],
             transport: if c.unix { "unix" } else { "tcp" },
             addr: &c.addr, export: &c.export, last_error: c.error.as_deref(),
         }).collect();
         let resyncs: Vec<_> = own.iter().filter(|g| g.state == GroupState::Resyncing)
-            .map(|g| ResyncStatus { group: g.number, pos: pos.min(all), max: all, finish_s: finish })
+            .map(|g| ResyncStatus { group: g.group, pos: pos.min(all), max: all, finish_s: finish })
             .collect();
         let sum = |count: fn(&ChannelStatus<'_>) -> u64| channels.iter().map(count).sum::<u64>();
         let status = DeviceStatus {
@@ -201,7 +202,7 @@ proptest! {
         prop_assert!(read.md5.contains(md5));
         prop_assert_eq!(read.channels.len(), channels.len());
         for (got, wanted) in read.channels.iter().zip(&channels) {
-            prop_assert_eq!(got.group, wanted.group);
+            prop_assert_eq!(usize::from(got.group), wanted.group.index());
             prop_assert_eq!(got.is_up(), wanted.link != Link::Down);
             prop_assert_eq!(got.link == enbd_status::Link::Active, wanted.link == Link::Active);
             prop_assert!(got.requested.contains(wanted.requested) && got.errored.contains(wanted.errored));
@@ -216,11 +217,11 @@ proptest! {
         prop_assert_eq!(read.group_count, groups.len());
         // The text tells of a group if it has a channel, or something to say.
         let told: Vec<_> = groups.iter().filter(|g| {
-            g.volatile || g.reason.is_some() || channels.iter().any(|c| c.group == g.number)
+            g.volatile || g.reason.is_some() || channels.iter().any(|c| c.group == g.group)
         }).collect();
         prop_assert_eq!(read.groups.len(), told.len());
         for (got, wanted) in read.groups.iter().zip(&told) {
-            prop_assert_eq!(got.number, wanted.number);
+            prop_assert_eq!(usize::from(got.number), wanted.group.index());
             prop_assert!(same_state(got.state, wanted.state));
             prop_assert_eq!(got.volatile, wanted.volatile);
             prop_assert_eq!(got.reason.as_deref(), wanted.reason);
@@ -230,8 +231,8 @@ proptest! {
         prop_assert_eq!(read.resyncs.len(), resyncs.len());
         for (got, wanted) in read.resyncs.iter().zip(&resyncs) {
             prop_assert_eq!((got.pos, got.max, got.finish_s), (wanted.pos, wanted.max, wanted.finish_s));
-            let told = told.iter().any(|g| g.number == wanted.group) || resyncs.len() > 1;
-            prop_assert_eq!(got.group, told.then_some(wanted.group));
+            let told = told.iter().any(|g| g.group == wanted.group) || resyncs.len() > 1;
+            prop_assert_eq!(got.group.map(usize::from), told.then_some(wanted.group.index()));
         }
     }
 
