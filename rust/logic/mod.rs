@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod export;
 pub mod group;
 pub mod ids;
+pub mod meta;
 pub mod mirror;
 pub mod resync;
 pub mod room;

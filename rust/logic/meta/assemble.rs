@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who is current: what the superblocks of the groups that are there allow (R4 to R6).
+//!
+//! The *newest* record is the one of whose line all others are. A start needs all members that it
+//! calls in sync: one that is missing may have gone on alone. After a crash, or by force, one member
+//! is the source of all others, since those that were in sync may differ in what was on its way.
+//!
+//! | found | `enable=1` | `degraded` | `source=G` |
+//! |---|---|---|---|
+//! | all in sync, nobody has the device | all of them, the same generation | the same | G alone, forced |
+//! | all in sync, somebody has it still: a crash | one of them | the same | G alone, forced |
+//! | one in sync is missing | refused | one of those that are there | G alone, forced |
+//! | only members that are not in sync | refused | refused | G alone, forced |
+//! | two lines that parted | refused | refused | G alone, forced |
+//!
+//! Members that are not in sync are brought back afterwards, from the beginning to the end.
+
+use super::{Cause, Change, Generation, Member, Owner, Record, Superblock};
+use crate::logic::{group::GroupSet, ids::GroupId, MAX_GROUPS};
+
+/// What was found on a group.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    /// Its newest superblock.
+    pub superblock: Superblock,
+    /// Its server can make durable what it has.
+    pub has_flush: bool,
+}
+
+/// What was found on each group; nothing where there is no metadata.
+pub type Members = [Option<Found>; MAX_GROUPS];
+
+/// What the administrator asks for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// Only what is certain.
+    Certain,
+    /// To go on without members that may be newer.
+    Degraded,
+    /// To go on with what this group has, whatever else is known.
+    Source(GroupId),
+}
+
+/// Why nobody can know, or why it cannot be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// No group is a member.
+    NoMember,
+    /// The group is a member of another mirror than the first one.
+    Foreign(GroupId),
+    /// The group has the superblock of another member: two connections to one export, or a copy.
+    Place(GroupId),
+    /// The group's superblock does not fit those of the others.
+    Odd(GroupId),
+    /// This member, which is not there, may be newer.
+    Missing(GroupId),
+    /// This member was set back to an older state, and no other one is in sync.
+    SetBack(GroupId),
+    /// All that are there miss something.
+    Stale,
+    /// These two have gone on without each other.
+    Split(GroupId, GroupId),
+    /// The group that is to be the source has no metadata.
+    NoSource(GroupId),
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// The record that is durable on all sources before anything else happens.
+    pub record: Record,
+    /// The members that are in sync from then on.
+    pub sources: GroupSet,
+    /// Other members that are there. They get all.
+    pub others: GroupSet,
+    /// Of those, the ones that show an older state than they had.
+    pub set_back: GroupSet,
+    /// Why a new generation was drawn, if one was.
+    pub drawn: Option<Cause>,
+}
+
+/// A sentence for each group.
+macro_rules! of_group {
+    ($group:expr, $before:literal, $after:literal) => {
+        match $group.index() {
+            0 => concat!($before, "0", $after),
+            1 => concat!($before, "1", $after),
+            2 => concat!($before, "2", $after),
+            3 => concat!($before, "3", $after),
+            4 => concat!($before, "4", $after),
+            5 => concat!($before, "5", $after),
+            6 => concat!($before, "6", $after),
+            _ => concat!($before, "7", $after),
+        }
+    };
+}
+
+impl Refusal {
+    /// What to tell the administrator.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoMember => "no group is a member of a mirror",
+            Self::Foreign(group) => of_group!(group, "group ", " belongs to another mirror"),
+            Self::Place(group) => of_group!(
+                group,
+                "group ",
+                " has the superblock of another member: the same export twice, or a copy of it"
+            ),
+            Self::Odd(group) => of_group!(group, "the superblock of group ", " does not fit"),
+            Self::Missing(group) => of_group!(
+                group,
+                "group ",
+                " is missing and may be newer: connect it, or enable with 'degraded'"
+            ),
+            Self::SetBack(group) => of_group!(
+                group,
+                "group ",
+                " was set back to an older state, and no other one is in sync: 'source=G' takes it"
+            ),
+            Self::Stale => {
+                "all groups that are there miss something: connect the one that does not"
+            }
+            Self::Split(group, _) => of_group!(
+                group,
+                "group ",
+                " and another one have gone on without each other: 'source=G' says which counts"
+            ),
+            Self::NoSource(group) => of_group!(group, "group ", " is no member, so no source"),
+        }
+    }
+
+    /// The positive Linux errno for the writer of the command.
+    pub fn errno(self) -> i32 {
+        match self {
+            Self::NoMember | Self::NoSource(_) => 2, // ENOENT
+            Self::Foreign(_) | Self::Place(_) => 17, // EEXIST
+            Self::Stale => 116,                      // ESTALE
+            _ => 117,                                // EUCLEAN
+        }
+    }
+}
+
+/// Who is current, among the members that were found.
+///
+/// `fresh` is the generation that a record gets which has to have a new one, `owner` who starts the
+/// device.
+///
+/// # Errors
+///
+/// Why nobody can know, or why it cannot be.
+pub fn assemble(
+    found: &Members,
+    ask: Ask,
+    fresh: Generation,
+    owner: Owner,
+) -> Result<Plan, Refusal> {
+    look_over(found)?;
+    let newest = newest(found);
+    let (base, sources, cause) = match (ask, &newest) {
+        (Ask::Source(group), newest) => (
+            forced_base(found, newest, group)?,
+            group_alone(group),
+            Some(Cause::Forced),
+        ),
+        (_, None) => return Err(split(found)),
+        (ask, Some(newest)) => choose(found, ask, newest)?,
+    };
+    let present = members_of(found, &base);
+    let others = present.without(sources);
+    let mut record = base.after(&Change {
+        in_sync: sources,
+        drawn: cause.map(|cause| (fresh, cause)),
+        owner: Some(owner),
+    });
+    if matches!(ask, Ask::Source(_)) {
+        for group in others.iter() {
+            let theirs = superblock(found, group).map(|superblock| superblock.record.generation);
+            record.adopt(group, theirs);
+        }
+    }
+    Ok(Plan {
+        record,
+        sources,
+        others,
+        set_back: others
+            .iter()
+            .filter(|&group| is_set_back(found, &base, group))
+            .fold(GroupSet::default(), GroupSet::with),
+        drawn: cause,
+    })
+}
+
+/// Whether the superblocks can be those of one mirror.
+fn look_over(found: &Members) -> Result<(), Refusal> {
+    let mut first: Option<&Superblock> = None;
+    for group in GroupId::all() {
+        let Some(superblock) = superblock(found, group) else {
+            continue;
+        };
+        let theirs = &superblock.record;
+        match first.map(|first| &first.record) {
+            Some(ours) if ours.mirror != theirs.mirror => return Err(Refusal::Foreign(group)),
+            _ if superblock.member != group => return Err(Refusal::Place(group)),
+            Some(ours) if ours.layout != theirs.layout || ours.block != theirs.block => {
+                return Err(Refusal::Odd(group));
+            }
+            Some(_) => {}
+            None => first = Some(superblock),
+        }
+    }
+    first.map(|_| ()).ok_or(Refusal::NoMember)
+}
+
+fn superblock(found: &Members, group: GroupId) -> Option<&Superblock> {
+    group.pick(found).as_ref().map(|found| &found.superblock)
+}
+
+/// The groups that were found, and are members by this record: the same identity in the same place.
+fn members_of(found: &Members, record: &Record) -> GroupSet {
+    let uuid = |record: &Record, group| record.member(group).map(|member: &Member| member.uuid);
+    GroupId::all()
+        .filter(|&group| {
+            superblock(found, group).is_some_and(|superblock| {
+                let ours = uuid(record, group);
+                ours.is_some() && ours == uuid(&superblock.record, group)
+            })
+        })
+        .fold(GroupSet::default(), GroupSet::with)
+}
+
+/// The record of whose line all others are; nothing if there is none.
+fn newest(found: &Members) -> Option<Record> {
+    let mut best: Option<&Record> = None;
+    for group in GroupId::all() {
+        let Some(record) = superblock(found, group).map(|superblock| &superblock.record) else {
+            continue;
+        };
+        let present = members_of(found, record);
+        let knows = |other: GroupId| {
+            superblock(found, other).is_some_and(|theirs| record.has_line_of(other, &theirs.record))
+        };
+        let is_newest = present.has(group) && present.iter().all(knows);
+        if is_newest && best.is_none_or(|best| is_after(record, best)) {
+            best = Some(record);
+        }
+    }
+    best.copied()
+}
+
+/// Whether one of two records that know each other's lines is the later one.
+fn is_after(record: &Record, other: &Record) -> bool {
+    if record.generation == other.generation {
+        return record.event > other.event;
+    }
+    let mut past = record.history.iter().flatten();
+    past.any(|(generation, _)| *generation == other.generation)
+}
+
+/// Whether a member shows an older superblock than it has acknowledged.
+fn is_set_back(found: &Members, record: &Record, group: GroupId) -> bool {
+    match (superblock(found, group), record.member(group)) {
+        (Some(superblock), Some(member)) => superblock.seq < member.seen,
+        _ => false,
+    }
+}
+
+/// The sources by the newest record, and why a generation is drawn.
+fn choose(
+    found: &Members,
+    ask: Ask,
+    newest: &Record,
+) -> Result<(Record, GroupSet, Option<Cause>), Refusal> {
+    let present = members_of(found, newest);
+    let wanted = newest.in_sync();
+    let is_current = |&group: &GroupId| {
+        let theirs = superblock(found, group).map(|superblock| &superblock.record);
+        wanted.has(group)
+            && theirs.is_some_and(|theirs| newest.has_line_of(group, theirs))
+            && !is_set_back(found, newest, group)
+    };
+    let current = present
+        .iter()
+        .filter(is_current)
+        .fold(GroupSet::default(), GroupSet::with);
+    let away = wanted.without(present);
+    let Some(best) = best_of(found, current) else {
+        let set_back = present.iter().find(|&group| wanted.has(group));
+        return Err(set_back.map_or(Refusal::Stale, Refusal::SetBack));
+    };
+    let missing = away.iter().next();
+    let (sources, cause) = match (missing, ask) {
+        (Some(group), Ask::Certain) => return Err(Refusal::Missing(group)),
+        (Some(_), _) => (group_alone(best), Some(Cause::Degraded)),
+        (None, _) if newest.owner.is_some() => (group_alone(best), Some(Cause::Crashed)),
+        (None, _) if current == newest.all() => (current, None),
+        (None, _) => (current, Some(Cause::Degraded)),
+    };
+    Ok((*newest, sources, cause))
+}
+
+/// The best source among these: one that can make durable what it has, then the lowest.
+fn best_of(found: &Members, groups: GroupSet) -> Option<GroupId> {
+    let has_flush = |&group: &GroupId| group.pick(found).is_some_and(|found| found.has_flush);
+    groups
+        .iter()
+        .find(has_flush)
+        .or_else(|| groups.iter().next())
+}
+
+fn group_alone(group: GroupId) -> GroupSet {
+    GroupSet::default().with(group)
+}
+
+/// What the record of a start by force follows: the newest one if the source is of its line and in
+/// sync, else the source's own, so that those who know more are seen to have parted from it.
+fn forced_base(
+    found: &Members,
+    newest: &Option<Record>,
+    source: GroupId,
+) -> Result<Record, Refusal> {
+    let own = superblock(found, source).ok_or(Refusal::NoSource(source))?;
+    let base = newest.filter(|newest| {
+        newest.member(source).is_some_and(Member::is_in_sync)
+            && newest.has_line_of(source, &own.record)
+            && members_of(found, newest).has(source)
+    });
+    Ok(base.unwrap_or(own.record))
+}
+
+/// Two members that have gone on without each other.
+fn split(found: &Members) -> Refusal {
+    for one in GroupId::all() {
+        for other in GroupId::all().filter(|&other| other > one) {
+            let (Some(a), Some(b)) = (superblock(found, one), superblock(found, other)) else {
+                continue;
+            };
+            let (a, b) = (&a.record, &b.record);
+            if !a.has_line_of(other, b) && !b.has_line_of(one, a) {
+                return Refusal::Split(one, other);
+            }
+        }
+    }
+    Refusal::Stale
+}
