@@ -135,6 +135,7 @@ impl Registry {
         loop {
             let device = match command.verb {
                 Verb::Connect { .. }
+                | Verb::Attach { .. }
                 | Verb::BlockSize(_)
                 | Verb::Timeout(_)
                 | Verb::ConnectTimeout(_)
@@ -142,7 +143,10 @@ impl Registry {
                 | Verb::AutoAdd(_)
                 | Verb::ResyncMin(_)
                 | Verb::ResyncMax(_) => self.find_or_make(command.device)?,
-                Verb::Enable(_)
+                Verb::Create { .. }
+                | Verb::Forget(_)
+                | Verb::Enable(_)
+                | Verb::Disable
                 | Verb::SetFaulty(_)
                 | Verb::HotAdd { .. }
                 | Verb::HotRemove(_)
@@ -167,7 +171,7 @@ impl Registry {
                 self.forget(command.device, device);
                 Ok(())
             }
-            Verb::Connect { .. } => {
+            Verb::Connect { .. } | Verb::Attach { .. } => {
                 let result = device.apply(&command.verb);
                 if result.is_err() && device.give_up_if_blank() {
                     self.forget(command.device, device);

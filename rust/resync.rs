@@ -254,10 +254,6 @@ impl Site for Mirror {
         pages.is_zeroes(len)
     }
 
-    fn random(&self) -> u64 {
-        u64::from(crate::kapi::random())
-    }
-
     fn now_ns(&self) -> u64 {
         self.age_ns()
     }

@@ -23,13 +23,15 @@ const GRACE_MS: u32 = 2000;
 
 impl Device {
     /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one
-    /// is not, none is added. With `force` another group may have the export already.
+    /// is not, none is added. With `force` another group may have the export already; without `metadata` that of a
+    /// new group is not looked at.
     pub(super) fn connect(
         &self,
         control: &mut Control,
         spec: Spec,
         count: u8,
         force: bool,
+        metadata: bool,
     ) -> Result<(), Failure> {
         let group = spec.group;
         let g = self.mirror.group(group);
@@ -48,7 +50,13 @@ impl Device {
         let result = self
             .start_channels(control, &spec, count, &mut added)
             .and_then(|()| self.await_channels(&added))
-            .and_then(|()| if is_new { self.join(group) } else { Ok(()) });
+            .and_then(|()| {
+                if is_new {
+                    self.join(group, metadata)
+                } else {
+                    Ok(())
+                }
+            });
         match result {
             Ok(()) => {
                 for threads in added.drain_all() {
@@ -123,14 +131,18 @@ impl Device {
         }
     }
 
-    fn join(&self, group: GroupId) -> Result<(), Failure> {
+    fn join(&self, group: GroupId, metadata: bool) -> Result<(), Failure> {
         let g = self.mirror.group(group);
+        g.set_unread(!metadata);
+        let is_member = metadata && self.look_at_metadata(group)?;
         let sectors = self.mirror.core().last_sectors();
         if sectors > 0 {
             g.map.set_up(self.mirror.blocks_of(sectors))?;
         }
         self.mirror.join(group)?;
-        if self.mirror.view().state(group) == GroupState::Faulty {
+        if is_member && sectors == 0 {
+            self.mirror.wait_for_start(group);
+        } else if self.mirror.view().state(group) == GroupState::Faulty && sectors > 0 {
             pr_info!(
                 "[{}] group {} joined a device that was in use: all is marked, hotadd copies it\n",
                 self.id.letter(),
@@ -145,6 +157,28 @@ impl Device {
             );
         }
         Ok(())
+    }
+
+    /// Calls `f` while a channel as `spec` says is up, which is none of the device's. Its group has no
+    /// other one.
+    pub(super) fn with_channel<R>(
+        &self,
+        control: &mut Control,
+        spec: Spec,
+        f: impl FnOnce() -> R,
+    ) -> Result<R, Failure> {
+        let group = spec.group;
+        self.mirror.group(group).prepare()?;
+        let spec = Arc::new(spec, GFP_KERNEL)?;
+        let mut added = KVec::with_capacity(1, GFP_KERNEL)?;
+        let result = self
+            .start_channels(control, &spec, 1, &mut added)
+            .and_then(|()| self.await_channels(&added))
+            .map(|()| f());
+        stop_all(&added);
+        drop(added);
+        self.forget_export(control, group);
+        result
     }
 
     /// A group without channels has no export.
@@ -214,6 +248,9 @@ impl Device {
             if self.mirror.core().last_sectors() == 0 {
                 self.mirror.clear(group);
                 self.mirror.forget(group);
+                if GroupId::all().all(|g| self.mirror.view().state(g) == GroupState::Absent) {
+                    self.forget_memory();
+                }
             } else if !enabled && self.mirror.view().state(group) == GroupState::InSync {
                 // What is written without it from now on is marked. The last one stays what it is.
                 let _ = self.mirror.fault(group, GroupFault::Admin);

@@ -3,8 +3,8 @@
 //! The disk that users see: `enable`, `blocksize`, and the end of a device.
 
 use super::{
-    clock, companion::Companion, connect::stop_all, keeper, scout, Control, Device, Failure, GONE,
-    STAGE_GONE,
+    clock, companion::Companion, connect::stop_all, keeper, memory, scout, Control, Device,
+    Failure, GONE, STAGE_GONE,
 };
 use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
@@ -15,7 +15,8 @@ use crate::logic::{
     export::Promise,
     group::GroupState,
     ids::GroupId,
-    mirror::{Route, States, World, TAGS},
+    meta::Ask,
+    mirror::{Memories, Route, States, World, TAGS},
     wire::handshake::Export,
 };
 use crate::mirror::{Driver, Mirror, LARGEST};
@@ -97,23 +98,40 @@ impl Device {
         Ok(())
     }
 
-    pub(super) fn enable(self: &Arc<Self>, control: &mut Control) -> Result<(), Failure> {
+    pub(super) fn enable(self: &Arc<Self>, control: &mut Control, ask: Ask) -> Result<(), Failure> {
         if control.disk.is_some() {
             return Err(Failure::new(EBUSY, "the device is enabled already"));
         }
         let mirror = &self.mirror;
-        if mirror.view().readable().is_empty() {
+        let start = self.decide(ask)?;
+        if start.is_none() && mirror.view().readable().is_empty() {
             return Err(Failure::new(ENOTCONN, "the device has no group in sync"));
         }
-        let common = self.common()?;
+        if let Some(start) = &start {
+            mirror.settings.blocksize.store(start.block, Relaxed);
+        }
+        let mut common = self.common()?;
+        if let Some(start) = &start {
+            common.promise.bytes = start.layout.device_bytes;
+        }
         let sectors = common.promise.bytes >> 9;
         self.set_up_maps(sectors)?;
         let last_sectors = mirror.core().last_sectors();
         let clock = Companion::start(self.clone(), "clock", clock::tick)?;
         let keeper = Companion::start(self.clone(), "keep", keeper::keep)?;
+        let recorder = match &start {
+            Some(_) => Some(Companion::start(self.clone(), "record", memory::record)?),
+            None => None,
+        };
         let tags = Arc::pin_init(TagSet::new(TAGS), GFP_KERNEL)?;
         if common.promise.write {
             mirror.bounces.fill()?;
+        }
+        if let Some(start) = &start {
+            if let Err(failure) = self.begin(start) {
+                mirror.bounces.drain();
+                return Err(failure);
+            }
         }
         mirror.set_size(sectors, Some(common.promise));
         mirror.seal(false);
@@ -134,12 +152,17 @@ impl Device {
                 }
                 control.clock = Some(clock);
                 control.keeper = Some(keeper);
+                control.recorder = recorder;
                 self.read_only.store(!common.promise.write, Relaxed);
                 Ok(())
             }
             Err(e) => {
                 mirror.bounces.drain();
                 mirror.set_size(0, None);
+                drop(recorder);
+                if start.is_some() {
+                    self.end();
+                }
                 mirror.core().set_last_sectors(last_sectors);
                 Err(e.into())
             }
@@ -208,6 +231,12 @@ impl Device {
         self.end_resyncs();
         drop(control.disk.take());
         drop(control.clock.take());
+        drop(control.recorder.take());
+        if flushed.is_ok() {
+            self.end();
+        } else {
+            self.mirror.stop_records();
+        }
         self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
         self.mirror.set_failing(false);
@@ -274,6 +303,7 @@ impl Device {
         drop(control.clock.take());
         drop(control.keeper.take());
         drop(control.scout.take());
+        drop(control.recorder.take());
         self.mirror.set_failing(true);
         stop_all(&control.channels);
         control.channels.clear();
@@ -283,6 +313,7 @@ impl Device {
         drop(control.disk.take());
         self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
+        self.forget_memory();
         for group in GroupId::all() {
             self.mirror.clear(group);
             self.mirror.forget(group);

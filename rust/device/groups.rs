@@ -7,7 +7,7 @@ use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState, Refusal},
     ids::GroupId,
-    mirror::{Asker, States, World},
+    mirror::{Asker, Memories, States, World},
 };
 use crate::resync::Resync;
 use crate::wait::Woken;
@@ -45,6 +45,9 @@ impl Device {
             return self.hot_add_disabled(group, mode);
         }
         self.await_last_resync(group)?;
+        if mirror.has_memory() && mirror.view().state(group) == GroupState::Faulty {
+            self.adopt(group, mode)?;
+        }
         let mut resyncs = self.resyncs.lock();
         let slot = group.pick_mut(&mut resyncs);
         if slot.as_ref().is_some_and(|r| !r.track().has_ended()) {
@@ -68,6 +71,20 @@ impl Device {
                 Err(e.into())
             }
         }
+    }
+
+    /// Makes a member of a group that is to be copied to.
+    fn adopt(&self, group: GroupId, mode: HotAddMode) -> Result<(), Failure> {
+        let mirror = &self.mirror;
+        if mirror.core().named().has(group) {
+            return Err(Refusal::Unrecorded.into());
+        }
+        if mirror.group(group).is_unread() {
+            let reason = "the group was connected with 'meta=none'";
+            return Err(Failure::new(EINVAL, reason));
+        }
+        self.in_time(|ended| mirror.adopt(group, mode == HotAddMode::Full, ended))?;
+        Ok(())
     }
 
     /// Waits until the last resync of a group that is faulty again has ended: its copies that are
@@ -98,7 +115,10 @@ impl Device {
     /// Afterwards a clean map is not enough: what both have may not be durable in this one, and
     /// whether it is still the same server is found by reading.
     fn hot_add_disabled(&self, group: GroupId, mode: HotAddMode) -> Result<(), Failure> {
-        if self.mirror.core().last_sectors() > 0 || mode == HotAddMode::Full {
+        if self.mirror.core().last_sectors() > 0
+            || mode == HotAddMode::Full
+            || self.mirror.has_memory()
+        {
             return Err(Failure::new(
                 ENODEV,
                 "groups are compared and copied only while the device is enabled",

@@ -75,6 +75,7 @@ impl Device {
             && !g.up().is_empty()
             && !g.is_suspect(self.mirror.now_ms())
             && !g.health().is_unmarked()
+            && !self.mirror.core().named().has(group)
             // It has none for a moment when it is faulted just as a resync has ended.
             && g.fault().is_none_or(|fault| fault.is_own())
     }

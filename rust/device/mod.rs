@@ -10,6 +10,7 @@
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`keeper`] | the thread that brings groups back by itself |
+//! | [`memory`] | `create`, `attach`, `forget`, and what the metadata says at `enable` |
 //! | [`scout`] | the thread that looks what an enabled device stands on |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
@@ -23,6 +24,7 @@ mod connect;
 mod disk;
 mod groups;
 mod keeper;
+mod memory;
 mod scout;
 mod status;
 
@@ -114,6 +116,8 @@ struct Control {
     clock: Option<Companion>,
     /// The same.
     keeper: Option<Companion>,
+    /// The same, with metadata.
+    recorder: Option<Companion>,
     /// The same; its thread ends before.
     scout: Option<Companion>,
 }
@@ -150,6 +154,7 @@ impl Device {
                     channels: KVec::new(),
                     clock: None,
                     keeper: None,
+                    recorder: None,
                     scout: None,
                 }, "enbd::Device::control"),
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
@@ -227,13 +232,25 @@ impl Device {
                 name,
                 channels,
                 force,
+                metadata,
             } => {
                 let spec = Spec::here(*group, *addr, *name)?;
-                self.connect(&mut control, spec, *channels, *force)?;
+                self.connect(&mut control, spec, *channels, *force, *metadata)?;
             }
+            Verb::Attach {
+                addr,
+                name,
+                channels,
+            } => self.attach(&mut control, *addr, *name, *channels)?,
+            Verb::Create {
+                group,
+                equal,
+                force,
+            } => self.create(&control, *group, *equal, *force)?,
+            Verb::Forget(group) => self.forget_member(&control, *group)?,
             Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,
-            Verb::Enable(true) => self.enable(&mut control)?,
-            Verb::Enable(false) => self.disable(&mut control)?,
+            Verb::Enable(ask) => self.enable(&mut control, *ask)?,
+            Verb::Disable => self.disable(&mut control)?,
             Verb::HotAdd { group, mode } => {
                 self.hot_add(&control, *group, *mode, Asker::Administrator)?;
             }

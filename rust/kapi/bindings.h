@@ -47,6 +47,9 @@ void enbd_task_set_batch(struct task_struct *task);
 void *enbd_inode_pde_data(const struct inode *inode);
 bool enbd_is_same(struct page *a, struct page *b, size_t len);
 bool enbd_is_zeroes(struct page *page, size_t len);
+void enbd_copy_to_page(struct page *page, const u8 *from, size_t len);
+void enbd_copy_from_page(struct page *page, size_t offset, u8 *to, size_t len);
+void enbd_host_name(u8 *to, size_t len);
 u32 enbd_crc32c_page(u32 crc, struct page *page, size_t from, size_t len);
 u32 enbd_crc32c(u32 crc, const u8 *data, size_t len);
 

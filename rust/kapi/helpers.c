@@ -13,6 +13,7 @@
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
+#include <linux/utsname.h>
 #include <uapi/linux/sched/types.h>
 #include <net/sock.h>
 #include <net/tcp.h>
@@ -224,6 +225,21 @@ bool enbd_is_zeroes(struct page *page, size_t len)
 
 	kunmap_local(x);
 	return zeroes;
+}
+
+void enbd_copy_to_page(struct page *page, const u8 *from, size_t len)
+{
+	memcpy_to_page(page, 0, from, len);
+}
+
+void enbd_copy_from_page(struct page *page, size_t offset, u8 *to, size_t len)
+{
+	memcpy_from_page(to, page, offset, len);
+}
+
+void enbd_host_name(u8 *to, size_t len)
+{
+	strscpy(to, init_utsname()->nodename, len);
 }
 
 u32 enbd_crc32c(u32 crc, const u8 *data, size_t len)

@@ -33,3 +33,16 @@ pub(crate) fn random() -> u32 {
     // SAFETY: May be called in any context.
     unsafe { bindings::get_random_u32() }
 }
+
+/// Seconds of the epoch.
+pub(crate) fn epoch_s() -> u64 {
+    // SAFETY: May be called in any context.
+    let seconds = unsafe { bindings::ktime_get_real_seconds() };
+    u64::try_from(seconds).unwrap_or(0)
+}
+
+/// Writes the host's name to `to`, with a zero behind it; cut if there is no room.
+pub(crate) fn host_name(to: &mut [u8; 64]) {
+    // SAFETY: `to` is valid for writing so many bytes.
+    unsafe { bindings::enbd_host_name(to.as_mut_ptr(), to.len()) };
+}

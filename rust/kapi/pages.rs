@@ -55,6 +55,34 @@ impl Pages {
         })
     }
 
+    /// Pages that hold `bytes`.
+    pub(crate) fn holding(bytes: &[u8], flags: Flags) -> Result<Self> {
+        let pages = Self::new(bytes.len(), flags)?;
+        for (page, part) in pages.pages.iter().zip(bytes.chunks(PAGE_SIZE)) {
+            // SAFETY: The page is ours, nobody else has a reference to it yet, and `part` is valid
+            // for reading and not larger than a page.
+            unsafe { bindings::enbd_copy_to_page(page.as_ptr(), part.as_ptr(), part.len()) };
+        }
+        Ok(pages)
+    }
+
+    /// Copies the bytes from `from` on to `to`; false if there are fewer, or they are in two pages. If
+    /// a transfer writes to them meanwhile they mean nothing.
+    pub(crate) fn copy_to(&self, from: usize, to: &mut [u8]) -> bool {
+        let (page, offset) = (self.pages.get(from / PAGE_SIZE), from % PAGE_SIZE);
+        match page {
+            Some(page) if to.len() <= PAGE_SIZE - offset => {
+                // SAFETY: The page is ours, the range lies in it, and `to` is valid for writing so
+                // many bytes. C may read what others write.
+                unsafe {
+                    bindings::enbd_copy_from_page(page.as_ptr(), offset, to.as_mut_ptr(), to.len());
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Bytes that there is room for.
     pub(crate) fn size(&self) -> usize {
         self.pages.len().saturating_mul(PAGE_SIZE)

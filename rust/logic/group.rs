@@ -13,6 +13,8 @@
 //!     |  |                       +--------------------------------+
 //!     |  +------------------------- Remove -----------------------+
 //!     +-------------------------- Join(stale) --------------------+
+//!
+//!   Before the device is enabled, with metadata:  InSync -- Wait --> Faulty -- Assembled --> InSync
 //! ```
 //!
 //! A change that would leave the device without a group in sync is refused
@@ -48,6 +50,10 @@ pub enum GroupEvent {
     Synced,
     /// The group is dropped.
     Remove,
+    /// Its metadata says at the next start what it is (before that).
+    Wait,
+    /// Its metadata has said that it is in sync (at the start).
+    Assembled,
 }
 
 /// Why an event cannot happen to a group now.
@@ -73,6 +79,8 @@ pub enum Refusal {
     NoChannel,
     /// The administrator has just set the group faulty.
     KeptOut,
+    /// That it is out of service is not recorded yet.
+    Unrecorded,
 }
 
 impl Refusal {
@@ -87,6 +95,9 @@ impl Refusal {
             Self::LastInSync => "it is the last group in sync",
             Self::Suspect => "a lost channel may still carry out old writes",
             Self::Unmarked => "what the group has lost is being marked",
+            Self::Unrecorded => {
+                "the groups in sync have not recorded yet that it is out of service"
+            }
             Self::KeptOut => "the administrator has just set the group faulty",
             Self::NoChannel => "the group has no channel that is up",
         }
@@ -132,12 +143,27 @@ pub enum GroupFault {
     Interrupted,
     /// Another group came back with what it may have lost, and is the source from then on.
     Outrun,
+    /// It is a member of a mirror that is not enabled yet.
+    Waiting,
+    /// The device was not ended in order, and another one is the source.
+    Crashed,
+    /// It had missed something before the device was enabled.
+    Behind,
+    /// It shows an older state than it had.
+    SetBack,
+    /// The administrator has said that another one counts.
+    Overridden,
+    /// Its metadata could not be written.
+    Metadata,
 }
 
 impl GroupFault {
     /// Whether enbd brings the group back by itself once it can.
     pub fn is_own(self) -> bool {
-        !matches!(self, Self::Admin | Self::Joined | Self::Differs)
+        !matches!(
+            self,
+            Self::Admin | Self::Joined | Self::Differs | Self::Waiting | Self::Overridden
+        )
     }
 
     /// A short phrase for the status and the log.
@@ -159,6 +185,12 @@ impl GroupFault {
             }
             Self::Interrupted => "its last channel was lost during the resync",
             Self::Outrun => "another group was back before it, and is the source",
+            Self::Waiting => "a member of the mirror: 'enable' decides who is current",
+            Self::Crashed => "the device was not ended in order: compared with the source",
+            Self::Behind => "it missed something before the device was enabled",
+            Self::SetBack => "it was set back to an older state",
+            Self::Overridden => "the administrator said that another group counts",
+            Self::Metadata => "its metadata could not be written",
             Self::Differs => "clean blocks differ from the mirror's: not the server that was lost",
         }
     }
@@ -178,6 +210,12 @@ impl GroupFault {
             Self::Outrun => 11,
             Self::Interrupted => 12,
             Self::Fatal => 13,
+            Self::Waiting => 14,
+            Self::Crashed => 15,
+            Self::Behind => 16,
+            Self::SetBack => 17,
+            Self::Overridden => 18,
+            Self::Metadata => 19,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -197,6 +235,12 @@ impl GroupFault {
             11 => Some(Self::Outrun),
             12 => Some(Self::Interrupted),
             13 => Some(Self::Fatal),
+            14 => Some(Self::Waiting),
+            15 => Some(Self::Crashed),
+            16 => Some(Self::Behind),
+            17 => Some(Self::SetBack),
+            18 => Some(Self::Overridden),
+            19 => Some(Self::Metadata),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -229,6 +273,12 @@ impl GroupSet {
     /// Whether `group` is in it.
     pub fn has(self, group: GroupId) -> bool {
         self.0 & bit(group) != 0
+    }
+
+    /// The groups that are in both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether nothing is in it.
@@ -366,13 +416,18 @@ impl View {
             (_, E::JoinWhole | E::JoinStale) => return Err(Refusal::Exists),
             (S::InSync, E::Fault) if self.readable().len() <= 1 => return Err(Refusal::LastInSync),
             (S::InSync | S::Resyncing, E::Fault) => S::Faulty,
+            // Also of the last one: the device is not enabled.
+            (S::InSync, E::Wait) => S::Faulty,
             (S::InSync, _) => return Err(Refusal::IsInSync),
-            (S::Faulty, E::Fault) => return Err(Refusal::AlreadyFaulty),
+            (S::Faulty, E::Assembled) => S::InSync,
+            (S::Faulty, E::Fault | E::Wait) => return Err(Refusal::AlreadyFaulty),
             (S::Faulty, E::HotAdd) => S::Resyncing,
             (S::Faulty, E::Synced) => return Err(Refusal::AlreadyFaulty),
             (S::Faulty, E::Remove) => S::Absent,
             (S::Resyncing, E::Synced) => S::InSync,
-            (S::Resyncing, E::HotAdd | E::Remove) => return Err(Refusal::IsResyncing),
+            (S::Resyncing, E::HotAdd | E::Remove | E::Wait | E::Assembled) => {
+                return Err(Refusal::IsResyncing)
+            }
         };
         Ok(self.with(group, next))
     }
@@ -404,9 +459,13 @@ mod tests {
             (Faulty, HotAdd, Resyncing),
             (Faulty, Remove, Absent),
             (Resyncing, Synced, InSync),
+            (InSync, Wait, Faulty),
+            (Faulty, Assembled, InSync),
         ];
         for from in [Absent, InSync, Faulty, Resyncing] {
-            for event in [JoinWhole, JoinStale, Fault, HotAdd, Synced, Remove] {
+            for event in [
+                JoinWhole, JoinStale, Fault, HotAdd, Synced, Remove, Wait, Assembled,
+            ] {
                 // Group 7 is in sync throughout, so that group 1 is never the last.
                 let view = View::default().with(G7, InSync).with(G1, from);
                 let want = legal
@@ -468,6 +527,12 @@ mod tests {
             F::Unproved,
             F::Outrun,
             F::Interrupted,
+            F::Waiting,
+            F::Crashed,
+            F::Behind,
+            F::SetBack,
+            F::Overridden,
+            F::Metadata,
         ];
         for fault in all {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));

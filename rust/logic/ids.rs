@@ -12,9 +12,9 @@ pub const TAGS: u32 = 256;
 pub const COPIES_EACH: usize = 16;
 /// Transfers of all resyncs of a device at once.
 pub const COPIES: usize = COPIES_EACH * MAX_GROUPS;
-/// Slots in the table of a group: those of requests, then those of resyncs, and then one for each
-/// channel of the device, for what it is asked by others that come up.
-pub const SLOTS: usize = TAGS as usize + COPIES + MAX_CHANNELS;
+/// Slots in the table of a group: those of requests, then those of resyncs, then one for each
+/// channel of the device, for what it is asked by others that come up, and one for its metadata.
+pub const SLOTS: usize = TAGS as usize + COPIES + MAX_CHANNELS + 1;
 
 /// A mirror group of a device.
 // INVARIANT: the number is below MAX_GROUPS.
@@ -178,6 +178,8 @@ impl BitOrAssign for ChannelSet {
 const FIRST_COPY: usize = TAGS as usize;
 /// The first slot of a question.
 const FIRST_QUESTION: usize = FIRST_COPY + COPIES;
+/// The slot of metadata.
+const METADATA: usize = FIRST_QUESTION + MAX_CHANNELS;
 
 /// A slot in the table of a group.
 // INVARIANT: the number is below SLOTS.
@@ -193,6 +195,8 @@ pub enum SlotKind {
     Copy(usize),
     /// For what this channel is asked by another one that comes up.
     Question(ChannelId),
+    /// For the group's metadata.
+    Metadata,
 }
 
 impl SlotId {
@@ -220,6 +224,11 @@ impl SlotId {
         Self((FIRST_QUESTION + channel.index()) as u16)
     }
 
+    /// The slot of the group's metadata.
+    pub const fn of_metadata() -> Self {
+        Self(METADATA as u16)
+    }
+
     /// All slots.
     pub const fn all() -> SlotIds {
         SlotIds {
@@ -228,7 +237,7 @@ impl SlotId {
         }
     }
 
-    /// The slots of transfers that may wait for a channel: all but those of questions.
+    /// The slots of transfers that may wait for a channel: all but those of questions and metadata.
     pub const fn all_that_may_wait() -> SlotIds {
         SlotIds {
             next: 0,
@@ -244,6 +253,9 @@ impl SlotId {
     /// What it is for.
     pub fn kind(self) -> SlotKind {
         let index = self.index();
+        if index == METADATA {
+            return SlotKind::Metadata;
+        }
         match (
             index.checked_sub(FIRST_COPY),
             index.checked_sub(FIRST_QUESTION),
@@ -330,13 +342,15 @@ mod tests {
         let wanted = (0..TAGS)
             .map(SlotKind::Request)
             .chain((0..COPIES).map(SlotKind::Copy))
-            .chain(ChannelId::all().map(SlotKind::Question));
+            .chain(ChannelId::all().map(SlotKind::Question))
+            .chain([SlotKind::Metadata]);
         assert!(kinds.iter().copied().eq(wanted));
         for (slot, kind) in SlotId::all().zip(kinds) {
             let back = match kind {
                 SlotKind::Request(tag) => SlotId::of_request(tag),
                 SlotKind::Copy(copy) => SlotId::of_copy(copy),
                 SlotKind::Question(channel) => SlotId::of_question(channel),
+                SlotKind::Metadata => SlotId::of_metadata(),
             };
             assert_eq!(back, slot);
             assert_eq!(SlotId::new(slot.index()), Some(slot));

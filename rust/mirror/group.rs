@@ -16,7 +16,10 @@ use crate::logic::{
 use crate::sync::Word;
 use kernel::{
     prelude::*,
-    sync::{new_mutex, Mutex, SetOnce},
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        new_mutex, Mutex, SetOnce,
+    },
 };
 
 /// One mirror group. A device has a fixed number of them, most of them absent.
@@ -31,6 +34,8 @@ pub(crate) struct Group {
     /// What it misses.
     #[pin]
     pub(crate) map: GroupMap,
+    /// Its metadata is not looked at.
+    unread: Atomic<bool>,
 }
 
 impl Group {
@@ -40,6 +45,7 @@ impl Group {
             export <- new_mutex!(None, "enbd::Group::export"),
             unflushed: SetOnce::new(),
             map <- GroupMap::new(),
+            unread: Atomic::new(false),
         })
     }
 
@@ -59,6 +65,16 @@ impl Group {
                 .populate(Unflushed::new(words(WORDS)?).ok_or(EINVAL)?);
         }
         Ok(())
+    }
+
+    /// Whether its metadata is not looked at: the administrator has said so.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(Relaxed)
+    }
+
+    /// Says so, or not.
+    pub(crate) fn set_unread(&self, unread: bool) {
+        self.unread.store(unread, Relaxed);
     }
 
     /// What the server has acknowledged and may not have made durable.

@@ -153,6 +153,13 @@ impl GroupMap {
         }
     }
 
+    /// Marks everything as clean: it was marked before it was known what the group is.
+    pub(crate) fn clear_all(&self) {
+        if let Some(map) = &mut self.state.lock().map {
+            map.clear(0, map.blocks(), &mut drop);
+        }
+    }
+
     /// Says that a resync has emptied the map.
     pub(crate) fn tell_removed(&self, letter: char) {
         self.state.lock().told = 0;

@@ -11,16 +11,19 @@
 //! | [`group`] | one group: its table of transfers, its export, its map |
 //! | [`bounce`] | the pages for the one copy of each write |
 //! | [`map`] | the dirty map of a group |
+//! | [`notebook`] | what is known of the metadata |
 //!
-//! Locks: `parked`, `postponing`, `copies`, `promise` and `map` are spin locks, `export` of a group a
-//! mutex; all are leaves, but that the words of [`Core`](crate::logic::mirror::Core) are looked at
-//! under the first two, and that requests are given back to the block layer under the second.
+//! Locks: `parked`, `postponing`, `kept`, `copies`, `promise` and `map` are spin locks, `memory` and
+//! `export` of a group mutexes; all are leaves, but that the words of
+//! [`Core`](crate::logic::mirror::Core) are looked at under the first three, and that requests are
+//! given back to the block layer under the second.
 
 mod bounce;
 mod driver;
 mod group;
 mod home;
 mod map;
+mod notebook;
 mod world;
 
 pub(crate) use bounce::{BouncePool, LARGEST};
@@ -49,10 +52,11 @@ use kernel::{
             ordering::{Acquire, Release},
             Atomic,
         },
-        new_spinlock, SpinLock,
+        new_mutex, new_spinlock, Mutex, SpinLock,
     },
     time::{Instant, Monotonic},
 };
+use notebook::Notebook;
 
 /// What an administrator can set.
 pub(crate) struct Settings {
@@ -150,6 +154,12 @@ pub(crate) struct Mirror {
     /// A write is being given back, since it overlaps another one.
     #[pin]
     postponing: SpinLock<()>,
+    /// Requests that may not end before it is recorded that a group lacks them.
+    #[pin]
+    kept: SpinLock<KVec<Shared<Driver>>>,
+    /// What is known of the metadata.
+    #[pin]
+    memory: Mutex<Notebook>,
     #[pin]
     copies: SpinLock<Copies>,
     /// A write that is sent from group to group.
@@ -200,6 +210,11 @@ impl Mirror {
                 "enbd::Mirror::parked"
             ),
             postponing <- new_spinlock!((), "enbd::Mirror::postponing"),
+            kept <- new_spinlock!(
+                KVec::with_capacity(TAGS as usize * MAX_GROUPS, GFP_KERNEL)?,
+                "enbd::Mirror::kept"
+            ),
+            memory <- new_mutex!(Notebook::new()?, "enbd::Mirror::memory"),
             copies <- new_spinlock!(Copies::default(), "enbd::Mirror::copies"),
             trial <- new_spinlock!(Trial::default(), "enbd::Mirror::trial"),
             evidence: Evidence::new(words(evidence::WORDS)?).ok_or(EINVAL)?,

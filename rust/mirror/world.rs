@@ -12,7 +12,7 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum, CHUNK_BYTES},
     ids::{ChannelId, GroupId, SlotId},
-    mirror::{Carrier, Copies, Core, News, Transfer, Trial, World},
+    mirror::{memory::Notes, Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
 };
@@ -258,6 +258,46 @@ impl World for Mirror {
         sum.map(sum_of)
     }
 
+    fn random(&self) -> u64 {
+        u64::from(crate::kapi::random()) << 32 | u64::from(crate::kapi::random())
+    }
+
+    fn with_notes<R>(&self, f: impl FnOnce(Notes<'_>) -> R) -> R {
+        f(self.memory.lock().lend())
+    }
+
+    fn holding(&self, bytes: &[u8]) -> Option<Buffer<Driver>> {
+        // Not waited for: the writes that a record holds up may be what would free it.
+        let pages = Pages::holding(bytes, GFP_NOWAIT).ok()?;
+        let pages = Arc::new(pages, GFP_NOWAIT).ok()?;
+        Some(Buffer::Pages(pages))
+    }
+
+    fn content(&self, buffer: &Buffer<Driver>, from: u32, to: &mut [u8]) -> bool {
+        match buffer {
+            Buffer::Pages(pages) => pages.copy_to(from as usize, to),
+            Buffer::Request(_) => false,
+        }
+    }
+
+    fn has_fua(&self, group: GroupId) -> bool {
+        self.export_of(group).is_some_and(|e| e.flags.fua())
+    }
+
+    fn keep_if(&self, request: &Shared<Driver>, still: impl FnOnce() -> bool) -> bool {
+        let mut kept = self.kept.lock();
+        if !still() {
+            return false;
+        }
+        // There is room for each request and each group. Were there none, the request would end with
+        // an error, since it is noted as unrecorded.
+        kept.push_within_capacity(request.clone()).is_ok()
+    }
+
+    fn take_kept(&self) -> Option<Shared<Driver>> {
+        self.kept.lock().pop()
+    }
+
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
         self.waiters.wait(Some(ms), holds) == Woken::Holds
     }
@@ -303,6 +343,15 @@ impl World for Mirror {
                 "[{letter}] groups {} and {} lead to the same store: there is one copy of everything\n",
                 groups.0.index(),
                 groups.1.index()
+            ),
+            News::Recorded {
+                generation,
+                event,
+                in_sync,
+            } => pr_info!(
+                "[{letter}] recorded: generation {:016x}, event {event}, {} in sync\n",
+                generation.bits(),
+                in_sync.len()
             ),
             News::Unequal { groups, offset } => pr_warn!(
                 "[{letter}] groups {} and {} do not hold the same, at {offset} for one\n",

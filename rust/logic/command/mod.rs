@@ -10,9 +10,13 @@
 //! connect[a]=0 192.0.2.1:10809 name=disk channels=2     also [v6]:port and unix:/path, see Address
 //! connect[a]=1 192.0.2.1:10809 name=disk force          the export of another group
 //! connect[a]=2 [fe80::1%eth0] name=VM\040disk           names have escapes, see Name
+//! connect[a]=3 192.0.2.3 meta=none                      its metadata is not looked at
+//! attach[a]=192.0.2.1 name=disk channels=2              the group that its metadata says
 //! disconnect[a]=0 [192.0.2.1:10809]                     the address may be left out
-//! enable[a]=1    show_errs[a]=0    autoadd[a]=1         switches: 0 or 1
-//! setfaulty[a]=1    hotremove[a]=1                      a group
+//! create[a]=0    create[a]=0 equal force                a group, and options
+//! enable[a]=1 degraded    enable[a]=1 source=0          who counts, see Ask
+//! enable[a]=0    show_errs[a]=0    autoadd[a]=1         switches: 0 or 1
+//! setfaulty[a]=1    hotremove[a]=1    forget[a]=1       a group
 //! hotadd[a]=1    hotadd[a]=1 full                       a group, and how much of it is copied
 //! blocksize[a]=4096                                     bytes, a power of two
 //! timeout[a]=30    connect_timeout[a]=10                seconds
@@ -29,6 +33,7 @@
 //! connection without it.
 
 mod address;
+mod connect;
 mod lines;
 mod name;
 mod reason;
@@ -44,7 +49,7 @@ pub use name::{Bytes, Name};
 pub use reason::Reason;
 pub use zone::{Zone, MAX_ZONE};
 
-use crate::logic::{ids::GroupId, MAX_DEVICES};
+use crate::logic::{ids::GroupId, meta::Ask, MAX_DEVICES};
 use words::Words;
 
 /// The most channels that one `connect` may add.
@@ -125,7 +130,29 @@ pub enum Verb<'a> {
         channels: u8,
         /// Also an export that another group of the device has.
         force: bool,
+        /// Its metadata is looked at.
+        metadata: bool,
     },
+    /// The same for the group that the metadata says.
+    Attach {
+        /// The server.
+        addr: Address<'a>,
+        /// The export asked for.
+        name: Name<'a>,
+        /// How many channels.
+        channels: u8,
+    },
+    /// Makes a mirror of the groups, which remembers what it is.
+    Create {
+        /// The group whose data counts.
+        group: GroupId,
+        /// All of them hold the same.
+        equal: bool,
+        /// Whatever is at the ends of the exports is overwritten.
+        force: bool,
+    },
+    /// Takes a member out of the mirror.
+    Forget(GroupId),
     /// Removes a group's channels.
     Disconnect {
         /// The group.
@@ -133,8 +160,10 @@ pub enum Verb<'a> {
         /// Only the channels to this server; all of the group's if left out.
         addr: Option<Address<'a>>,
     },
-    /// Publishes the disk, or takes it away.
-    Enable(bool),
+    /// Publishes the disk.
+    Enable(Ask),
+    /// Takes it away.
+    Disable,
     /// Stops I/O to a group.
     SetFaulty(GroupId),
     /// Brings a faulty group back.
@@ -171,7 +200,10 @@ impl Verb<'_> {
         match self {
             Self::Connect { .. } => "connect",
             Self::Disconnect { .. } => "disconnect",
-            Self::Enable(_) => "enable",
+            Self::Attach { .. } => "attach",
+            Self::Create { .. } => "create",
+            Self::Forget(_) => "forget",
+            Self::Enable(_) | Self::Disable => "enable",
             Self::SetFaulty(_) => "setfaulty",
             Self::HotAdd { .. } => "hotadd",
             Self::HotRemove(_) => "hotremove",
@@ -225,9 +257,12 @@ fn split(text: &str) -> Result<(&str, DeviceId, &str), Reason> {
 
 fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
     match name {
-        "connect" => parse_connect(words),
+        "connect" => connect::parse_connect(words),
+        "attach" => connect::parse_attach(words),
+        "create" => parse_create(words),
+        "forget" => Ok(Verb::Forget(words.group()?)),
         "disconnect" => parse_disconnect(words),
-        "enable" => Ok(Verb::Enable(words.switch()?)),
+        "enable" => parse_enable(words),
         "setfaulty" => Ok(Verb::SetFaulty(words.group()?)),
         "hotadd" => parse_hotadd(words),
         "hotremove" => Ok(Verb::HotRemove(words.group()?)),
@@ -251,40 +286,38 @@ fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason>
     }
 }
 
-fn parse_connect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
+fn parse_create<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
     let group = words.group()?;
-    let addr = Address::parse(words.next().ok_or(Reason::AddressMissing)?)?;
-    let mut name = None;
-    let mut channels = None;
-    let mut force = false;
+    let (mut equal, mut force) = (false, false);
     while let Some(word) = words.next() {
-        if word == "force" {
-            if force {
-                return Err(Reason::DuplicateOption);
-            }
-            force = true;
-            continue;
-        }
-        let (key, value) = word.split_once('=').ok_or(Reason::UnexpectedWord)?;
-        match key {
-            "name" if name.is_some() => return Err(Reason::DuplicateOption),
-            "name" => name = Some(Name::parse(value)?),
-            "channels" if channels.is_some() => return Err(Reason::DuplicateOption),
-            "channels" => {
-                let count =
-                    words::bounded(value, 1, MAX_CONNECT_CHANNELS, Reason::ChannelsOutOfRange)?;
-                channels = Some(u8::try_from(count).map_err(|_| Reason::ChannelsOutOfRange)?);
-            }
-            _ => return Err(Reason::UnknownOption),
+        let option = match word {
+            "equal" => &mut equal,
+            "force" => &mut force,
+            _ => return Err(Reason::UnexpectedWord),
+        };
+        if core::mem::replace(option, true) {
+            return Err(Reason::DuplicateOption);
         }
     }
-    Ok(Verb::Connect {
+    Ok(Verb::Create {
         group,
-        addr,
-        name: name.unwrap_or(Name::plain(b"")),
-        channels: channels.unwrap_or(1),
+        equal,
         force,
     })
+}
+
+fn parse_enable<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {
+    if !words.switch()? {
+        return Ok(Verb::Disable);
+    }
+    let Some(word) = words.next() else {
+        return Ok(Verb::Enable(Ask::Certain));
+    };
+    if word == "degraded" {
+        return Ok(Verb::Enable(Ask::Degraded));
+    }
+    let source = word.strip_prefix("source=").ok_or(Reason::UnexpectedWord)?;
+    Ok(Verb::Enable(Ask::Source(words::group(source)?)))
 }
 
 fn parse_disconnect<'a>(words: &mut Words<'a>) -> Result<Verb<'a>, Reason> {

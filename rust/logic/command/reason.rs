@@ -76,6 +76,8 @@ pub enum Reason {
     UnknownOption,
     /// An option stands twice.
     DuplicateOption,
+    /// `meta` is neither `auto` nor `none`.
+    BadMeta,
 }
 
 impl Reason {
@@ -112,6 +114,7 @@ impl Reason {
             Self::BadEscape => "bad escape (a backslash takes three octal digits, 001 to 377)",
             Self::UnknownOption => "unknown option",
             Self::DuplicateOption => "option given twice",
+            Self::BadMeta => "meta is auto or none",
         }
     }
 
@@ -145,7 +148,8 @@ impl Reason {
             | Self::PathNotAbsolute
             | Self::BadEscape
             | Self::UnknownOption
-            | Self::DuplicateOption => EINVAL,
+            | Self::DuplicateOption
+            | Self::BadMeta => EINVAL,
         }
     }
 }

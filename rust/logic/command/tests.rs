@@ -6,6 +6,7 @@ use super::{
     device_of, parse_line, Address, Command, DeviceId, HotAddMode, Name, Reason, Verb, Zone,
     MAX_LINE, MAX_PATH,
 };
+use crate::logic::meta::Ask;
 use crate::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
@@ -36,13 +37,17 @@ fn the_commands_of_the_design() {
         name: Name::plain(b"disk"),
         channels: 2,
         force: false,
+        metadata: true,
     };
     assert_eq!(parse_line(line), on('a', connect));
     assert_eq!(
         parse_line(b"blocksize[a]=1024"),
         on('a', Verb::BlockSize(1024))
     );
-    assert_eq!(parse_line(b"enable[a]=1"), on('a', Verb::Enable(true)));
+    assert_eq!(
+        parse_line(b"enable[a]=1"),
+        on('a', Verb::Enable(Ask::Certain))
+    );
 }
 
 #[test]
@@ -61,6 +66,11 @@ fn the_commands_of_2003() {
 #[test]
 fn every_other_verb() {
     let (seven, mode) = (group(7), HotAddMode::Full);
+    let create = |equal, force| Verb::Create {
+        group: seven,
+        equal,
+        force,
+    };
     for (line, expected) in [
         (
             "disconnect[a]=7",
@@ -69,7 +79,13 @@ fn every_other_verb() {
                 addr: None,
             },
         ),
-        ("enable[a]=0", Verb::Enable(false)),
+        ("enable[a]=0", Verb::Disable),
+        ("enable[a]=1 degraded", Verb::Enable(Ask::Degraded)),
+        ("enable[a]=1 source=7", Verb::Enable(Ask::Source(seven))),
+        ("forget[a]=7", Verb::Forget(seven)),
+        ("create[a]=7", create(false, false)),
+        ("create[a]=7 equal", create(true, false)),
+        ("create[a]=7 force equal", create(true, true)),
         ("hotadd[a]=7 full", Verb::HotAdd { group: seven, mode }),
         ("hotremove[a]=007", Verb::HotRemove(group(7))),
         ("timeout[a]=30", Verb::Timeout(30)),
@@ -102,6 +118,7 @@ fn options_of_connect() {
             name: Name::plain(name.as_bytes()),
             channels,
             force: false,
+            metadata: true,
         })
     };
     let addr = tcp4(1, 10809);
@@ -132,9 +149,49 @@ fn options_of_connect() {
             name: Name::plain(b"x"),
             channels: 1,
             force: true,
+            metadata: true,
         };
         assert_eq!(verb(&format!("connect[a]=1 192.0.2.1 {words}")), Ok(forced));
     }
+    let meta = |text: &str| match verb(&format!("connect[a]=1 192.0.2.1 {text}")) {
+        Ok(Verb::Connect { metadata, .. }) => Ok(metadata),
+        Ok(_) => panic!("not connect"),
+        Err(reason) => Err(reason),
+    };
+    assert_eq!(
+        (meta("meta=auto"), meta("meta=none")),
+        (Ok(true), Ok(false))
+    );
+    assert_eq!(meta("meta=none meta=auto"), Err(Reason::DuplicateOption));
+    assert_eq!(meta("meta=1"), Err(Reason::BadMeta));
+    let attach = |channels| {
+        Ok(Verb::Attach {
+            addr: tcp4(1, 10809),
+            name: Name::plain(b"x"),
+            channels,
+        })
+    };
+    assert_eq!(verb("attach[a]=192.0.2.1 name=x"), attach(1));
+    assert_eq!(verb("attach[a]=192.0.2.1 channels=4 name=x"), attach(4));
+    assert_eq!(
+        verb("attach[a]=192.0.2.1 force"),
+        Err(Reason::UnknownOption)
+    );
+    assert_eq!(verb("attach[a]="), Err(Reason::AddressMissing));
+    for words in [
+        "=1 more",
+        "=1 source=8",
+        "=1 source=",
+        "=0 degraded",
+        "=1 degraded degraded",
+    ] {
+        assert!(verb(&format!("enable[a]{words}")).is_err(), "{words}");
+    }
+    assert_eq!(
+        verb("create[a]=0 equal equal"),
+        Err(Reason::DuplicateOption)
+    );
+    assert_eq!(verb("create[a]=0 odd"), Err(Reason::UnexpectedWord));
     let line = "connect[a]=1 [::1] name=";
     let longest = "n".repeat(MAX_LINE - line.len());
     assert!(verb(&format!("{line}{longest}")).is_ok());

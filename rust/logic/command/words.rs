@@ -38,8 +38,7 @@ impl<'a> Words<'a> {
 
     /// The next word as a group's number.
     pub(super) fn group(&mut self) -> Result<GroupId, Reason> {
-        let group = self.number(0, u32::from(u8::MAX), Reason::GroupOutOfRange)?;
-        GroupId::new(group as usize).ok_or(Reason::GroupOutOfRange)
+        group(self.next().ok_or(Reason::ValueMissing)?)
     }
 
     /// The next word as a speed in KiB/s; 0 is none.
@@ -54,6 +53,12 @@ impl<'a> Words<'a> {
             Some(_) => Err(Reason::UnexpectedWord),
         }
     }
+}
+
+/// A word as a group's number.
+pub(super) fn group(word: &str) -> Result<GroupId, Reason> {
+    let group = bounded(word, 0, u32::from(u8::MAX), Reason::GroupOutOfRange)?;
+    GroupId::new(group as usize).ok_or(Reason::GroupOutOfRange)
 }
 
 /// A word as a number from `least` to `most`; `range` is the reason if it is outside.

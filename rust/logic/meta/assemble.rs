@@ -19,17 +19,8 @@
 use super::{Cause, Change, Generation, Member, Owner, Record, Superblock};
 use crate::logic::{group::GroupSet, ids::GroupId, MAX_GROUPS};
 
-/// What was found on a group.
-#[derive(Clone, Copy, Debug)]
-pub struct Found {
-    /// Its newest superblock.
-    pub superblock: Superblock,
-    /// Its server can make durable what it has.
-    pub has_flush: bool,
-}
-
-/// What was found on each group; nothing where there is no metadata.
-pub type Members = [Option<Found>; MAX_GROUPS];
+/// The newest superblock of each group; nothing where there is no metadata.
+pub type Found = [Option<Superblock>; MAX_GROUPS];
 
 /// What the administrator asks for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -68,16 +59,38 @@ pub enum Refusal {
 /// What is done.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// The record that is durable on all sources before anything else happens.
-    pub record: Record,
+    /// The group whose record is followed by that of the start.
+    pub base: GroupId,
     /// The members that are in sync from then on.
     pub sources: GroupSet,
     /// Other members that are there. They get all.
     pub others: GroupSet,
     /// Of those, the ones that show an older state than they had.
     pub set_back: GroupSet,
-    /// Why a new generation was drawn, if one was.
+    /// Why a new generation is drawn, if one is.
     pub drawn: Option<Cause>,
+}
+
+impl Plan {
+    /// Makes `record`, which is what the base was found with, that of the start, which is durable on
+    /// all sources before anything else happens. `fresh` is its generation if it has to have a new
+    /// one, `owner` who starts the device.
+    pub fn advance(&self, record: &mut Record, found: &Found, fresh: Generation, owner: Owner) {
+        record.advance(&Change {
+            in_sync: self.sources,
+            drawn: self.drawn.map(|cause| (fresh, cause)),
+            owner: Some(owner),
+        });
+        if self.drawn != Some(Cause::Forced) {
+            return;
+        }
+        for group in self.others.iter() {
+            let theirs = superblock(found, group).map(|superblock| superblock.record.generation);
+            if let Some(uuid) = record.member(group).map(|member| member.uuid) {
+                record.adopt(group, uuid, theirs);
+            }
+        }
+    }
 }
 
 /// A sentence for each group.
@@ -141,58 +154,43 @@ impl Refusal {
     }
 }
 
-/// Who is current, among the members that were found.
-///
-/// `fresh` is the generation that a record gets which has to have a new one, `owner` who starts the
-/// device.
+/// Who is current, among the members that were found; `has_flush` are the groups whose servers can
+/// make durable what they have.
 ///
 /// # Errors
 ///
 /// Why nobody can know, or why it cannot be.
-pub fn assemble(
-    found: &Members,
-    ask: Ask,
-    fresh: Generation,
-    owner: Owner,
-) -> Result<Plan, Refusal> {
+pub fn assemble(found: &Found, has_flush: GroupSet, ask: Ask) -> Result<Plan, Refusal> {
     look_over(found)?;
     let newest = newest(found);
-    let (base, sources, cause) = match (ask, &newest) {
-        (Ask::Source(group), newest) => (
-            forced_base(found, newest, group)?,
-            group_alone(group),
-            Some(Cause::Forced),
-        ),
-        (_, None) => return Err(split(found)),
-        (ask, Some(newest)) => choose(found, ask, newest)?,
-    };
-    let present = members_of(found, &base);
-    let others = present.without(sources);
-    let mut record = base.after(&Change {
-        in_sync: sources,
-        drawn: cause.map(|cause| (fresh, cause)),
-        owner: Some(owner),
-    });
-    if matches!(ask, Ask::Source(_)) {
-        for group in others.iter() {
-            let theirs = superblock(found, group).map(|superblock| superblock.record.generation);
-            record.adopt(group, theirs);
+    let (base, sources, drawn) = match (ask, newest) {
+        (Ask::Source(source), newest) => {
+            let base = forced_base(found, newest, source)?;
+            (base, alone(source), Some(Cause::Forced))
         }
-    }
+        (_, None) => return Err(split(found)),
+        (ask, Some((group, newest))) => {
+            let (sources, drawn) = choose(found, has_flush, ask, newest)?;
+            (group, sources, drawn)
+        }
+    };
+    // There is one: it was taken from there.
+    let record = record(found, base).ok_or(Refusal::NoMember)?;
+    let others = members_of(found, record).without(sources);
+    let set_back = others
+        .iter()
+        .filter(|&group| is_set_back(found, record, group));
     Ok(Plan {
-        record,
+        base,
         sources,
         others,
-        set_back: others
-            .iter()
-            .filter(|&group| is_set_back(found, &base, group))
-            .fold(GroupSet::default(), GroupSet::with),
-        drawn: cause,
+        set_back: set_back.fold(GroupSet::default(), GroupSet::with),
+        drawn,
     })
 }
 
 /// Whether the superblocks can be those of one mirror.
-fn look_over(found: &Members) -> Result<(), Refusal> {
+fn look_over(found: &Found) -> Result<(), Refusal> {
     let mut first: Option<&Superblock> = None;
     for group in GroupId::all() {
         let Some(superblock) = superblock(found, group) else {
@@ -212,12 +210,16 @@ fn look_over(found: &Members) -> Result<(), Refusal> {
     first.map(|_| ()).ok_or(Refusal::NoMember)
 }
 
-fn superblock(found: &Members, group: GroupId) -> Option<&Superblock> {
-    group.pick(found).as_ref().map(|found| &found.superblock)
+fn superblock(found: &Found, group: GroupId) -> Option<&Superblock> {
+    group.pick(found).as_ref()
+}
+
+fn record(found: &Found, group: GroupId) -> Option<&Record> {
+    superblock(found, group).map(|superblock| &superblock.record)
 }
 
 /// The groups that were found, and are members by this record: the same identity in the same place.
-fn members_of(found: &Members, record: &Record) -> GroupSet {
+fn members_of(found: &Found, record: &Record) -> GroupSet {
     let uuid = |record: &Record, group| record.member(group).map(|member: &Member| member.uuid);
     GroupId::all()
         .filter(|&group| {
@@ -229,23 +231,23 @@ fn members_of(found: &Members, record: &Record) -> GroupSet {
         .fold(GroupSet::default(), GroupSet::with)
 }
 
-/// The record of whose line all others are; nothing if there is none.
-fn newest(found: &Members) -> Option<Record> {
-    let mut best: Option<&Record> = None;
+/// The record of whose line all others are, and on which group it is; nothing if there is none.
+fn newest(found: &Found) -> Option<(GroupId, &Record)> {
+    let mut best: Option<(GroupId, &Record)> = None;
     for group in GroupId::all() {
-        let Some(record) = superblock(found, group).map(|superblock| &superblock.record) else {
+        let Some(one) = record(found, group) else {
             continue;
         };
-        let present = members_of(found, record);
+        let present = members_of(found, one);
         let knows = |other: GroupId| {
-            superblock(found, other).is_some_and(|theirs| record.has_line_of(other, &theirs.record))
+            record(found, other).is_some_and(|theirs| one.has_line_of(other, theirs))
         };
         let is_newest = present.has(group) && present.iter().all(knows);
-        if is_newest && best.is_none_or(|best| is_after(record, best)) {
-            best = Some(record);
+        if is_newest && best.is_none_or(|(_, best)| is_after(one, best)) {
+            best = Some((group, one));
         }
     }
-    best.copied()
+    best
 }
 
 /// Whether one of two records that know each other's lines is the later one.
@@ -258,7 +260,7 @@ fn is_after(record: &Record, other: &Record) -> bool {
 }
 
 /// Whether a member shows an older superblock than it has acknowledged.
-fn is_set_back(found: &Members, record: &Record, group: GroupId) -> bool {
+fn is_set_back(found: &Found, record: &Record, group: GroupId) -> bool {
     match (superblock(found, group), record.member(group)) {
         (Some(superblock), Some(member)) => superblock.seq < member.seen,
         _ => false,
@@ -267,75 +269,66 @@ fn is_set_back(found: &Members, record: &Record, group: GroupId) -> bool {
 
 /// The sources by the newest record, and why a generation is drawn.
 fn choose(
-    found: &Members,
+    found: &Found,
+    has_flush: GroupSet,
     ask: Ask,
     newest: &Record,
-) -> Result<(Record, GroupSet, Option<Cause>), Refusal> {
+) -> Result<(GroupSet, Option<Cause>), Refusal> {
     let present = members_of(found, newest);
     let wanted = newest.in_sync();
     let is_current = |&group: &GroupId| {
-        let theirs = superblock(found, group).map(|superblock| &superblock.record);
-        wanted.has(group)
-            && theirs.is_some_and(|theirs| newest.has_line_of(group, theirs))
+        record(found, group).is_some_and(|theirs| newest.has_line_of(group, theirs))
             && !is_set_back(found, newest, group)
     };
-    let current = present
-        .iter()
-        .filter(is_current)
-        .fold(GroupSet::default(), GroupSet::with);
-    let away = wanted.without(present);
-    let Some(best) = best_of(found, current) else {
-        let set_back = present.iter().find(|&group| wanted.has(group));
+    let current = present.and(wanted).iter().filter(is_current);
+    let current = current.fold(GroupSet::default(), GroupSet::with);
+    let Some(best) = best_of(current, has_flush) else {
+        let set_back = present.and(wanted).iter().next();
         return Err(set_back.map_or(Refusal::Stale, Refusal::SetBack));
     };
-    let missing = away.iter().next();
-    let (sources, cause) = match (missing, ask) {
+    let missing = wanted.without(present).iter().next();
+    Ok(match (missing, ask) {
         (Some(group), Ask::Certain) => return Err(Refusal::Missing(group)),
-        (Some(_), _) => (group_alone(best), Some(Cause::Degraded)),
-        (None, _) if newest.owner.is_some() => (group_alone(best), Some(Cause::Crashed)),
+        (Some(_), _) => (alone(best), Some(Cause::Degraded)),
+        (None, _) if newest.owner.is_some() => (alone(best), Some(Cause::Crashed)),
         (None, _) if current == newest.all() => (current, None),
         (None, _) => (current, Some(Cause::Degraded)),
-    };
-    Ok((*newest, sources, cause))
+    })
 }
 
 /// The best source among these: one that can make durable what it has, then the lowest.
-fn best_of(found: &Members, groups: GroupSet) -> Option<GroupId> {
-    let has_flush = |&group: &GroupId| group.pick(found).is_some_and(|found| found.has_flush);
-    groups
-        .iter()
-        .find(has_flush)
-        .or_else(|| groups.iter().next())
+fn best_of(groups: GroupSet, has_flush: GroupSet) -> Option<GroupId> {
+    let first = |groups: GroupSet| groups.iter().next();
+    first(groups.and(has_flush)).or_else(|| first(groups))
 }
 
-fn group_alone(group: GroupId) -> GroupSet {
+fn alone(group: GroupId) -> GroupSet {
     GroupSet::default().with(group)
 }
 
-/// What the record of a start by force follows: the newest one if the source is of its line and in
-/// sync, else the source's own, so that those who know more are seen to have parted from it.
+/// The group whose record that of a start by force follows: the newest one if the source is of its
+/// line and in sync, else the source, so that those who know more are seen to have parted from it.
 fn forced_base(
-    found: &Members,
-    newest: &Option<Record>,
+    found: &Found,
+    newest: Option<(GroupId, &Record)>,
     source: GroupId,
-) -> Result<Record, Refusal> {
-    let own = superblock(found, source).ok_or(Refusal::NoSource(source))?;
-    let base = newest.filter(|newest| {
-        newest.member(source).is_some_and(Member::is_in_sync)
-            && newest.has_line_of(source, &own.record)
-            && members_of(found, newest).has(source)
-    });
-    Ok(base.unwrap_or(own.record))
+) -> Result<GroupId, Refusal> {
+    let own = record(found, source).ok_or(Refusal::NoSource(source))?;
+    let knows = |newest: &Record| {
+        newest.in_sync().and(members_of(found, newest)).has(source)
+            && newest.has_line_of(source, own)
+    };
+    let base = newest.filter(|(_, newest)| knows(newest));
+    Ok(base.map_or(source, |(group, _)| group))
 }
 
 /// Two members that have gone on without each other.
-fn split(found: &Members) -> Refusal {
+fn split(found: &Found) -> Refusal {
     for one in GroupId::all() {
         for other in GroupId::all().filter(|&other| other > one) {
-            let (Some(a), Some(b)) = (superblock(found, one), superblock(found, other)) else {
+            let (Some(a), Some(b)) = (record(found, one), record(found, other)) else {
                 continue;
             };
-            let (a, b) = (&a.record, &b.record);
             if !a.has_line_of(other, b) && !b.has_line_of(one, a) {
                 return Refusal::Split(one, other);
             }

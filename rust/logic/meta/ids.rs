@@ -2,7 +2,10 @@
 
 //! Identities: random numbers that nobody else has.
 
-use core::fmt::{self, Write};
+use core::{
+    fmt::{self, Write},
+    num::NonZeroU64,
+};
 
 /// Of a mirror, or of a member.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -44,22 +47,22 @@ impl Uuid {
 /// A line of the mirror's life. A new one is drawn whenever the set of the members that are in sync
 /// gets smaller, so that two lives that parted never have the same. Never 0.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Generation(u64);
+pub struct Generation(NonZeroU64);
 
 impl Generation {
     /// A new one, of a random number.
     pub fn new(random: u64) -> Self {
-        Self(random.max(1))
+        Self(NonZeroU64::new(random).unwrap_or(NonZeroU64::MIN))
     }
 
     /// As it stands in a block; nothing for 0.
     pub fn from_bits(bits: u64) -> Option<Self> {
-        (bits != 0).then_some(Self(bits))
+        NonZeroU64::new(bits).map(Self)
     }
 
     /// Back to that.
     pub fn bits(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -114,7 +117,7 @@ mod tests {
         assert_eq!(Uuid::from_bytes([0; 16]), None);
         assert_eq!(
             Generation::from_bits(Generation::new(0).bits()),
-            Some(Generation(1))
+            Some(Generation::new(1))
         );
         assert_eq!(Generation::from_bits(0), None);
     }

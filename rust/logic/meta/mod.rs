@@ -14,14 +14,14 @@
 //! | [`superblock`] | the block that holds a record on one member |
 
 pub mod assemble;
-mod bytes;
+pub mod bytes;
 pub mod ids;
 pub mod layout;
 pub mod record;
 pub mod superblock;
 
-pub use assemble::{assemble, Ask, Found, Members, Plan, Refusal};
+pub use assemble::{assemble, Ask, Found, Plan, Refusal};
 pub use ids::{Generation, Name, Uuid};
 pub use layout::{Layout, BLOCK};
 pub use record::{Cause, Change, Member, MemberState, Owner, Record};
-pub use superblock::{newest, Bad, Superblock};
+pub use superblock::{encode, newest, Bad, Scan, Superblock};

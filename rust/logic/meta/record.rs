@@ -232,72 +232,80 @@ impl Record {
     #[must_use]
     pub fn after(&self, change: &Change) -> Self {
         let mut next = *self;
-        next.event = self.event.saturating_add(1);
-        if let Some((generation, cause)) = change.drawn {
-            next.history = remember(&self.history, (self.generation, self.born));
-            next.generation = generation;
-            next.born = next.event;
-            next.cause = cause;
-        }
-        for group in GroupId::all() {
-            if let Some(member) = group.pick_mut(&mut next.members) {
-                member.state = self.state_after(group, member.state, change, next.event);
-            }
-        }
-        next.owner = change.owner;
+        next.advance(change);
         next
     }
 
-    fn state_after(
-        &self,
-        group: GroupId,
-        before: MemberState,
-        change: &Change,
-        since: u64,
-    ) -> MemberState {
-        if change.in_sync.has(group) {
-            return MemberState::InSync;
+    /// Becomes the next record, as [`Record::after`]: one is too large for a kernel's stack.
+    pub fn advance(&mut self, change: &Change) {
+        let (last, born) = (self.generation, self.born);
+        self.event = self.event.saturating_add(1);
+        let since = self.event;
+        if let Some((generation, cause)) = change.drawn {
+            self.history.rotate_right(1);
+            if let Some(latest) = self.history.first_mut() {
+                *latest = Some((last, born));
+            }
+            self.generation = generation;
+            self.born = since;
+            self.cause = cause;
         }
-        match before {
-            MemberState::InSync => MemberState::Stale {
-                since,
-                left: Some(self.generation),
-                full: false,
-            },
-            stale => stale,
+        for group in GroupId::all() {
+            let Some(member) = group.pick_mut(&mut self.members) else {
+                continue;
+            };
+            if change.in_sync.has(group) {
+                member.state = MemberState::InSync;
+            } else if member.is_in_sync() {
+                member.state = MemberState::Stale {
+                    since,
+                    left: Some(last),
+                    full: false,
+                };
+            }
         }
+        self.owner = change.owner;
     }
 
     /// A member is to get all, whatever its own superblock says, which is of generation `left`.
     ///
     /// That is recorded before its superblock is overwritten (R2): afterwards it would pass for one
     /// of this line. As its generation is kept, one that goes on alone in between is still seen.
-    pub fn adopt(&mut self, group: GroupId, left: Option<Generation>) {
+    ///
+    /// One that is no member yet becomes one, with the identity `uuid`.
+    pub fn adopt(&mut self, group: GroupId, uuid: Uuid, left: Option<Generation>) {
         let since = self.event;
-        if let Some(member) = group.pick_mut(&mut self.members) {
-            member.state = MemberState::Stale {
+        let member = group.pick_mut(&mut self.members);
+        *member = Some(Member {
+            uuid: member.map_or(uuid, |member| member.uuid),
+            state: MemberState::Stale {
                 since,
                 left,
-                full: true,
-            };
-        }
-    }
-
-    /// Takes a new member in, or drops one: it gets all.
-    #[must_use]
-    pub fn with_member(&self, group: GroupId, uuid: Option<Uuid>) -> Self {
-        let mut next = *self;
-        next.event = self.event.saturating_add(1);
-        *group.pick_mut(&mut next.members) = uuid.map(|uuid| Member {
-            uuid,
-            state: MemberState::Stale {
-                since: next.event,
-                left: None,
                 full: true,
             },
             seen: 0,
         });
-        next
+    }
+
+    /// A member has acknowledged its superblock number `seq`.
+    pub fn note_seen(&mut self, group: GroupId, seq: u64) {
+        if let Some(member) = group.pick_mut(&mut self.members) {
+            member.seen = member.seen.max(seq);
+        }
+    }
+
+    /// Takes over what the members have acknowledged since this record was made.
+    pub fn take_seen(&mut self, other: &Self) {
+        for group in GroupId::all() {
+            if let Some(theirs) = other.member(group) {
+                self.note_seen(group, theirs.seen);
+            }
+        }
+    }
+
+    /// A member is none any more. Part of a change, as [`Record::adopt`].
+    pub fn drop_member(&mut self, group: GroupId) {
+        *group.pick_mut(&mut self.members) = None;
     }
 
     /// Whether a member whose own superblock holds `theirs` comes from this line: it has nothing that
@@ -319,15 +327,6 @@ impl Record {
 pub(super) fn of_groups<T>(mut of: impl FnMut(GroupId) -> Option<T>) -> [Option<T>; MAX_GROUPS] {
     let mut groups = GroupId::all();
     core::array::from_fn(|_| groups.next().and_then(&mut of))
-}
-
-/// The history with one more, without the oldest.
-fn remember(history: &[Past; HISTORY], last: (Generation, u64)) -> [Past; HISTORY] {
-    let mut old = history.iter();
-    core::array::from_fn(|index| match index {
-        0 => Some(last),
-        _ => old.next().copied().flatten(),
-    })
 }
 
 #[cfg(test)]
@@ -381,7 +380,11 @@ mod tests {
             ..change(0)
         };
         let mut adopted = later.after(&change);
-        adopted.adopt(g1, Some(Generation::new(7)));
+        adopted.adopt(g1, Uuid::new([8, 8]), Some(Generation::new(7)));
+        assert_eq!(
+            adopted.member(g1).map(|m| m.uuid),
+            both.member(g1).map(|m| m.uuid)
+        );
         assert!(!adopted.has_line_of(g1, &both));
         assert_eq!(adopted.after(&change).full(), set(&[1]));
         assert_eq!(adopted.generation, later.generation);
@@ -407,9 +410,11 @@ mod tests {
         let g2 = GroupId::new(2).unwrap();
         let two = mirror_of(2, &[0]);
         assert_eq!((two.in_sync(), two.full()), (set(&[0]), set(&[1])));
-        let three = two.with_member(g2, Some(Uuid::new([9, 9])));
+        let mut three = two;
+        three.adopt(g2, Uuid::new([9, 9]), None);
         assert_eq!((three.all(), three.full()), (set(&[0, 1, 2]), set(&[1, 2])));
-        assert_eq!(three.with_member(g2, None).all(), set(&[0, 1]));
+        three.drop_member(g2);
+        assert_eq!(three.all(), set(&[0, 1]));
     }
 
     #[test]

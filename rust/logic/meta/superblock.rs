@@ -76,50 +76,15 @@ impl Bad {
 }
 
 impl Superblock {
-    /// As a block.
-    pub fn encode(&self) -> Block {
-        let mut block = [0; BLOCK as usize];
-        let b = &mut block[..];
-        let r = &self.record;
-        put(b, 0, &MAGIC);
-        put(b, 20, &VERSION.to_le_bytes());
-        put(b, 22, &HEADER_LEN.to_le_bytes());
-        // Nothing yet that an older version would have to refuse.
-        put(b, 32, &r.compat.to_le_bytes());
-        put(b, 36, &[self.member.index() as u8, r.all().len() as u8]);
-        put(b, 38, &(slot_of(self.seq) as u16).to_le_bytes());
-        put(b, 40, &self.seq.to_le_bytes());
-        put(b, 48, &r.mirror.bytes());
-        if let Some(member) = r.member(self.member) {
-            put(b, 64, &member.uuid.bytes());
-        }
-        put(b, 80, &self.export_bytes.to_le_bytes());
-        put(b, 88, &r.layout.device_bytes.to_le_bytes());
-        put(b, 96, &r.block.to_le_bytes());
-        put(b, 100, &(r.layout.area_bytes as u32).to_le_bytes());
-        put(b, 104, &(r.layout.stale_shift as u16).to_le_bytes());
-        put(b, 106, &(r.layout.stale_pages as u16).to_le_bytes());
-        put(b, 112, &r.event.to_le_bytes());
-        put(b, 120, &r.generation.bits().to_le_bytes());
-        put(b, 128, &r.born.to_le_bytes());
-        put(b, 136, &r.cause.to_bits().to_le_bytes());
-        if let Some(owner) = &r.owner {
-            put_owner(b, owner);
-        }
-        for (index, (generation, event)) in r.history.iter().flatten().enumerate() {
-            let at = HISTORY_AT + index * PAST_LEN;
-            put(b, at, &generation.bits().to_le_bytes());
-            put(b, at + 8, &event.to_le_bytes());
-        }
-        for (index, member) in r.members.iter().enumerate() {
-            if let Some(member) = member {
-                put_member(b, MEMBERS_AT + index * MEMBER_LEN, member);
-            }
-        }
-        put(b, 1024, &r.name.bytes());
-        let sum = checksum(b, CHECKSUM);
-        put(b, CHECKSUM, &sum.to_le_bytes());
-        block
+    /// Writes it as a block.
+    pub fn encode(&self, block: &mut Block) {
+        encode(
+            &self.record,
+            self.member,
+            self.seq,
+            self.export_bytes,
+            block,
+        );
     }
 
     /// From a block that was read from place `slot` of an export of `export_bytes` bytes.
@@ -128,6 +93,12 @@ impl Superblock {
     ///
     /// Why it is none that could be used.
     pub fn decode(b: &[u8], slot: u64, export_bytes: u64) -> Result<Self, Bad> {
+        Self::check(b, export_bytes)?;
+        Self::parse(b, slot, export_bytes).ok_or(Bad::Odd)
+    }
+
+    /// Whether a block is one, of a version that is known, and of an export of this size.
+    fn check(b: &[u8], export_bytes: u64) -> Result<(), Bad> {
         if get::<16>(b, 0) != MAGIC {
             return Err(Bad::Blank);
         }
@@ -141,12 +112,13 @@ impl Superblock {
         if get_u64(b, 80) != export_bytes {
             return Err(Bad::Moved);
         }
-        Self::parse(b, slot, export_bytes).ok_or(Bad::Odd)
+        Ok(())
     }
 
+    #[inline(never)] // It is large, and its callers are not.
     fn parse(b: &[u8], slot: u64, export_bytes: u64) -> Option<Self> {
         let member = GroupId::new(get_u8(b, 36).into())?;
-        let seq = get_u64(b, 40);
+        let seq = seq_of(b);
         if slot_of(seq) != slot || u64::from(get_u16(b, 38)) != slot || seq == u64::MAX {
             return None;
         }
@@ -195,6 +167,55 @@ impl Superblock {
             record,
         })
     }
+}
+
+/// Writes the superblock number `seq` of `member`, on an export of `export_bytes` bytes, as a block.
+pub fn encode(r: &Record, member: GroupId, seq: u64, export_bytes: u64, block: &mut Block) {
+    block.fill(0);
+    let b = &mut block[..];
+    put(b, 0, &MAGIC);
+    put(b, 20, &VERSION.to_le_bytes());
+    put(b, 22, &HEADER_LEN.to_le_bytes());
+    // Nothing yet that an older version would have to refuse.
+    put(b, 32, &r.compat.to_le_bytes());
+    put(b, 36, &[member.index() as u8, r.all().len() as u8]);
+    put(b, 38, &(slot_of(seq) as u16).to_le_bytes());
+    put(b, 40, &seq.to_le_bytes());
+    put(b, 48, &r.mirror.bytes());
+    if let Some(one) = r.member(member) {
+        put(b, 64, &one.uuid.bytes());
+    }
+    put(b, 80, &export_bytes.to_le_bytes());
+    put(b, 88, &r.layout.device_bytes.to_le_bytes());
+    put(b, 96, &r.block.to_le_bytes());
+    put(b, 100, &(r.layout.area_bytes as u32).to_le_bytes());
+    put(b, 104, &(r.layout.stale_shift as u16).to_le_bytes());
+    put(b, 106, &(r.layout.stale_pages as u16).to_le_bytes());
+    put(b, 112, &r.event.to_le_bytes());
+    put(b, 120, &r.generation.bits().to_le_bytes());
+    put(b, 128, &r.born.to_le_bytes());
+    put(b, 136, &r.cause.to_bits().to_le_bytes());
+    if let Some(owner) = &r.owner {
+        put_owner(b, owner);
+    }
+    for (index, (generation, event)) in r.history.iter().flatten().enumerate() {
+        let at = HISTORY_AT + index * PAST_LEN;
+        put(b, at, &generation.bits().to_le_bytes());
+        put(b, at + 8, &event.to_le_bytes());
+    }
+    for (index, member) in r.members.iter().enumerate() {
+        if let Some(member) = member {
+            put_member(b, MEMBERS_AT + index * MEMBER_LEN, member);
+        }
+    }
+    put(b, 1024, &r.name.bytes());
+    let sum = checksum(b, CHECKSUM);
+    put(b, CHECKSUM, &sum.to_le_bytes());
+}
+
+/// The number of a block that is one.
+fn seq_of(b: &[u8]) -> u64 {
+    get_u64(b, 40)
 }
 
 fn put_owner(b: &mut [u8], owner: &Owner) {
@@ -259,23 +280,62 @@ fn get_members(b: &[u8]) -> Option<[Option<Member>; MAX_GROUPS]> {
     (is_sound && !is_twice).then_some(members)
 }
 
-/// The superblock that counts, of the ring of an export of `export_bytes` bytes.
+/// Looks for the superblock that counts among those of an export.
+pub struct Scan {
+    export_bytes: u64,
+    is_newer: bool,
+    worst: Bad,
+}
+
+impl Scan {
+    /// Nothing was seen yet of an export of `export_bytes` bytes.
+    pub fn new(export_bytes: u64) -> Self {
+        Self {
+            export_bytes,
+            is_newer: false,
+            worst: Bad::Blank,
+        }
+    }
+
+    /// What was read from place `slot`; `best` is the newest one that was seen, nothing at first.
+    pub fn see(&mut self, block: &[u8], slot: u64, best: &mut Option<Superblock>) {
+        match Superblock::check(block, self.export_bytes) {
+            Ok(()) if best.as_ref().is_some_and(|best| seq_of(block) <= best.seq) => {}
+            Ok(()) => match Superblock::parse(block, slot, self.export_bytes) {
+                Some(one) => *best = Some(one),
+                None => self.worst = Bad::Odd,
+            },
+            Err(Bad::Blank) => {}
+            Err(Bad::Version) => self.is_newer = true,
+            Err(bad) => self.worst = bad,
+        }
+    }
+
+    /// All places were seen: whether `best` counts.
+    ///
+    /// # Errors
+    ///
+    /// [`Bad::Blank`] if there is none; [`Bad::Version`] if any is of a later version, which may have
+    /// meant something by it. Else what is wrong with one of them, if none is sound.
+    pub fn end(&self, best: &Option<Superblock>) -> Result<(), Bad> {
+        if self.is_newer {
+            return Err(Bad::Version);
+        }
+        best.as_ref().map(|_| ()).ok_or(self.worst)
+    }
+}
+
+/// The superblock that counts, of the whole ring of an export of `export_bytes` bytes, as [`Scan`].
 ///
 /// # Errors
 ///
-/// [`Bad::Blank`] if there is none; [`Bad::Version`] if any is of a later version, which may have
-/// meant something by it. Else what is wrong with one of them, if none is sound.
+/// As [`Scan::end`].
 pub fn newest(ring: &[u8; RING_BYTES], export_bytes: u64) -> Result<Superblock, Bad> {
-    let mut found: Option<Superblock> = None;
-    let mut worst = Bad::Blank;
+    let (mut scan, mut best) = (Scan::new(export_bytes), None);
     for (index, block) in ring.chunks(BLOCK as usize).enumerate() {
         let slot = (SUPERBLOCKS - 1).saturating_sub(index as u64);
-        match Superblock::decode(block, slot, export_bytes) {
-            Ok(one) if found.as_ref().is_none_or(|best| one.seq > best.seq) => found = Some(one),
-            Ok(_) | Err(Bad::Blank) => {}
-            Err(Bad::Version) => return Err(Bad::Version),
-            Err(bad) => worst = bad,
-        }
+        scan.see(block, slot, &mut best);
     }
-    found.ok_or(worst)
+    scan.end(&best)?;
+    best.ok_or(Bad::Blank)
 }

@@ -16,6 +16,8 @@
 //! | [`greet`] | what a new connection asks the older ones |
 //! | [`proof`] | whether a connection leads to the data of its group |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
+//! | [`member`] | the metadata of one group: reading and writing it |
+//! | [`memory`] | what the members of the mirror are told, and when |
 //! | [`health`] | what a group may have lost, and whether its server is the right one |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
@@ -40,6 +42,8 @@ pub mod greet;
 pub mod health;
 pub mod hear;
 pub mod loss;
+pub mod member;
+pub mod memory;
 pub mod outcome;
 pub mod pdu;
 pub mod proof;
@@ -56,6 +60,7 @@ pub use self::copy::{Copies, CopyOutcome, Copying};
 pub use self::health::{Health, HealthEvent};
 pub use self::hear::Hears;
 pub use self::loss::Losses;
+pub use self::memory::{Memories, Memory};
 pub use self::outcome::Outcomes;
 pub use self::pdu::Pdu;
 pub use self::route::Route;

@@ -3,11 +3,11 @@
 //! What the end of a transfer means.
 
 use super::{
-    copy, greet,
+    copy, greet, member,
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
-    Carrier, Fence, Losses, News, Op, Outcome, Request, Route, States, Transfer, World,
+    Carrier, Fence, Losses, Memories, News, Op, Outcome, Request, Route, States, Transfer, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
@@ -32,6 +32,7 @@ pub trait Outcomes: World {
             SlotKind::Question(_) => {
                 return greet::answered(self, group, transfer.question, outcome);
             }
+            SlotKind::Metadata => return member::answered(self, group, outcome),
             SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
             SlotKind::Request(_) => match outcome {
                 Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),
@@ -213,6 +214,7 @@ fn goes_without<W: World>(
         Err(_) => return None,
     };
     mark_missed(w, group, rq);
+    w.keep_unrecorded(rq);
     Some(next)
 }
 

@@ -18,6 +18,8 @@ pub struct Pdu {
     claimed: Word,
     /// A flush: [`Core::losses`] when it began; nothing of any other request.
     began: OptWord,
+    /// It may not end well yet: a group that lacks it is still recorded as in sync.
+    unrecorded: Word,
     /// A write: what it proposes to be remembered; 0 if it proposes nothing.
     evidence: Word,
 }
@@ -30,6 +32,7 @@ impl Default for Pdu {
             errno: Word::new(0),
             claimed: Word::new(0),
             began: OptWord::default(),
+            unrecorded: Word::new(0),
             evidence: Word::new(0),
         }
     }
@@ -43,6 +46,7 @@ impl Pdu {
         self.errno.store(0);
         self.claimed.store(0);
         self.began.clear();
+        self.unrecorded.store(0);
         self.evidence.store(0);
     }
 
@@ -96,6 +100,16 @@ impl Pdu {
             0 => EIO,
             errno => errno,
         }
+    }
+
+    /// A group lacks it that is still recorded as in sync, or no such group does any more.
+    pub(super) fn set_unrecorded(&self, unrecorded: bool) {
+        self.unrecorded.store(u64::from(unrecorded));
+    }
+
+    /// Whether a group lacks it that is still recorded as in sync.
+    pub(super) fn is_unrecorded(&self) -> bool {
+        self.unrecorded.load() != 0
     }
 
     pub(super) fn set_claimed(&self, claimed: bool) {

@@ -8,6 +8,8 @@
 //!
 //! - What is remembered ([`crate::logic::evidence`]) the group holds, unless it is marked as missed,
 //!   or noted as acknowledged and not flushed: then a crash may have taken it.
+//! - The last superblock that was written to the group, where there is metadata, it holds: that is
+//!   certain.
 //! - Where another connection of the group is there, and not much is remembered, the same places are
 //!   read over both.
 //!
@@ -20,6 +22,7 @@ use crate::logic::{
     bitmap::Run,
     evidence::{Piece, Sum, Watch, CHUNK_BYTES},
     ids::{ChannelId, GroupId},
+    meta::layout,
     unflushed::region_shift,
 };
 
@@ -52,6 +55,8 @@ pub enum Proof {
 enum Ground {
     /// It is remembered.
     Remembered(Piece),
+    /// It is the last superblock that was written to the group, by its number.
+    Superblock(u64),
     /// It was read over another connection, and is watched since.
     Watched(Watch),
     /// The same, of a device that was never enabled, which nobody writes to.
@@ -121,6 +126,20 @@ impl Exam {
         }
     }
 
+    /// Adds the group's last superblock, if one was written that outlasts a crash of the server. It
+    /// tells for certain.
+    fn superblock<W: World>(&mut self, w: &W, group: GroupId) {
+        let written = w.with_memory(|memory| memory.last_written(group));
+        let Some((seq, sum)) = written.filter(|_| !w.is_volatile(group)) else {
+            return;
+        };
+        let bytes = w.export_sectors(group) << 9;
+        if let Some(at) = layout::slot_at(bytes, layout::slot_of(seq)) {
+            let place = place_at(w, group, at);
+            self.push(place, Ground::Superblock(seq), sum);
+        }
+    }
+
     /// Adds what is read over the connection `other` of the group.
     fn ask<W: World>(&mut self, w: &W, group: GroupId, other: ChannelId, ended: &dyn Fn() -> bool) {
         let chunks = w.export_sectors(group) / CHUNK_SECTORS;
@@ -146,7 +165,7 @@ impl Exam {
     }
 
     /// What the connection has shown.
-    fn result<W: World>(&self, w: &W) -> Proof {
+    fn result<W: World>(&self, w: &W, group: GroupId) -> Proof {
         let mut shown = Proof::Nothing;
         for (place, expected) in self.places.iter().zip(&self.expected) {
             let (Some((ground, sum)), Some(found)) = (*expected, place.found) else {
@@ -155,6 +174,9 @@ impl Exam {
             let stands = match ground {
                 Ground::Remembered(piece) => w.evidence().stands(piece),
                 Ground::Watched(watch) => w.evidence().is_undisturbed(watch),
+                Ground::Superblock(seq) => w
+                    .with_memory(|memory| memory.last_written(group))
+                    .is_some_and(|(last, _)| last == seq),
                 Ground::Unused => w.core().sectors() == 0,
             };
             if !stands {
@@ -184,6 +206,7 @@ pub(super) fn prove<W: World>(
     let mut exam = Exam::new();
     if remembers {
         let reserved = if other.is_some() { ASKED } else { 0 };
+        exam.superblock(w, group);
         exam.remember(w, group, PLACES - reserved);
     }
     if let Some(other) = other.filter(|_| exam.telling() < ENOUGH) {
@@ -191,7 +214,7 @@ pub(super) fn prove<W: World>(
     }
     let places = exam.places.get_mut(..exam.len).unwrap_or_default();
     let answered = places.is_empty() || probe(places);
-    let proof = match exam.result(w) {
+    let proof = match exam.result(w, group) {
         _ if !answered => Proof::Broken,
         Proof::Nothing if other.is_some() && !exam.has_asked => Proof::Unasked,
         proof => proof,
@@ -232,8 +255,12 @@ pub fn blocks_of_chunk<W: World>(w: &W, chunk: u64) -> Run {
 
 /// What is read to see a chunk.
 fn place_of<W: World>(w: &W, group: GroupId, chunk: u64) -> Place {
+    place_at(w, group, chunk.saturating_mul(u64::from(CHUNK_BYTES)))
+}
+
+/// The same for the chunk at this offset, in bytes.
+fn place_at<W: World>(w: &W, group: GroupId, at: u64) -> Place {
     let len = w.smallest_read(group).max(CHUNK_BYTES);
-    let at = chunk.saturating_mul(u64::from(CHUNK_BYTES));
     let from = at.checked_rem(u64::from(len)).unwrap_or(0);
     Place {
         offset: at.saturating_sub(from),

@@ -52,7 +52,9 @@ pub trait Route: World {
         let done_by = pdu.done_by();
         let ok = if pdu.is_claimed() {
             let readable = self.core().view().readable();
-            let ok = done_by.iter().any(|g| readable.has(g)) && !self.is_hollow(pdu);
+            let ok = done_by.iter().any(|g| readable.has(g))
+                && !self.is_hollow(pdu)
+                && !pdu.is_unrecorded();
             self.evidence().confirm(tag, pdu.evidence(), ok);
             withdraw(self, tag);
             ok
@@ -129,6 +131,11 @@ pub trait Route: World {
                     }
                 }
                 Claimed::Held => park(self, rq, span),
+                Claimed::Unrecorded if self.core().is_failing() => {
+                    rq.pdu().fail(EIO);
+                    return ChannelSet::default();
+                }
+                Claimed::Unrecorded => park(self, rq, span),
                 Claimed::Overlaps => postpone(self, rq, span),
             };
             match back {
@@ -302,6 +309,8 @@ enum Claimed {
     Goes(View),
     /// A window of a resync is over it.
     Held,
+    /// A group is out of service that is still recorded as in sync.
+    Unrecorded,
     /// Another write of the same blocks is on its way.
     Overlaps,
 }
@@ -328,7 +337,9 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
         view = now;
     }
     let is_crowded = w.core().crowd.enter(span);
-    let why_not = if w.is_held(view.resyncing(), span) {
+    let why_not = if !w.core().unrecorded_in(view).is_empty() {
+        Claimed::Unrecorded
+    } else if w.is_held(view.resyncing(), span) {
         Claimed::Held
     } else if is_crowded && view.writable().len() > 1 && w.is_overlapped(rq.tag(), span) {
         Claimed::Overlaps
@@ -404,10 +415,16 @@ fn withdraw<W: World>(w: &W, tag: u32) {
     }
 }
 
-/// Puts a write aside until the windows that it overlaps are lowered. It comes back if it may go.
+/// Puts a write aside until the windows that it overlaps are lowered, and all groups that are out of
+/// service are recorded as that. It comes back if it may go.
 fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> Option<RequestOf<W>> {
-    // Who lowers a window looks for parked writes afterwards, under the lock.
-    w.park_if(rq, || w.is_held(w.core().view().resyncing(), span))
+    // Who lowers a window, has recorded a group, or fails what waits, looks for parked writes
+    // afterwards, under the lock.
+    let core = w.core();
+    w.park_if(rq, || {
+        let is_unrecorded = !core.unrecorded().is_empty() && !core.is_failing();
+        is_unrecorded || w.is_held(core.view().resyncing(), span)
+    })
 }
 
 /// Gives a write back until another one has ended: one that it overlaps, or that has the room for

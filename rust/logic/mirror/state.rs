@@ -6,7 +6,7 @@
 //! under the old view either is found by that (transfers that wait in the table) or is waited for
 //! (claims of older epochs).
 
-use super::{HealthEvent, Losses, News, Outcomes, World};
+use super::{HealthEvent, Losses, Memories, News, Outcomes, Route, World};
 use crate::logic::{
     barrier::{Span, MAX_AGE},
     group::{GroupEvent, GroupFault, GroupState, Refusal, View},
@@ -29,7 +29,8 @@ pub trait States: World {
     /// administrator's word that all are equal; and faulty with everything marked afterwards.
     fn join(&self, group: GroupId) -> Result<(), Refusal> {
         let core = self.core();
-        let stale = core.last_sectors() > 0 && !core.view().readable().is_empty();
+        let stale =
+            (core.last_sectors() > 0 && !core.view().readable().is_empty()) || self.has_memory();
         let event = if stale {
             GroupEvent::JoinStale
         } else {
@@ -109,6 +110,8 @@ pub trait States: World {
             Refusal::Suspect
         } else if g.health().is_unmarked() {
             Refusal::Unmarked
+        } else if self.core().named().has(group) {
+            Refusal::Unrecorded
         } else if g.up().is_empty() {
             Refusal::NoChannel
         } else if asker == Asker::Keeper && g.fault().is_some_and(|fault| !fault.is_own()) {
@@ -146,6 +149,27 @@ pub trait States: World {
         g.set_fault(None);
         g.happened(HealthEvent::Synced);
         self.renew_doubted();
+        Ok(())
+    }
+
+    /// The group's metadata says at the next start what it is: until then it is out of service.
+    fn wait_for_start(&self, group: GroupId) {
+        self.wait_for_start_as(group, GroupFault::Waiting);
+    }
+
+    /// The same, and why it stays out of service then.
+    fn wait_for_start_as(&self, group: GroupId, fault: GroupFault) {
+        // Refused if it is so already.
+        let _ = change(self, |view| view.after(group, GroupEvent::Wait));
+        self.core().group(group).set_fault(Some(fault));
+    }
+
+    /// The group's metadata says that it is in sync: the device is about to be enabled.
+    fn assembled(&self, group: GroupId) -> Result<(), Refusal> {
+        change(self, |view| view.after(group, GroupEvent::Assembled))?;
+        let g = self.core().group(group);
+        g.set_fault(None);
+        g.happened(HealthEvent::Joined);
         Ok(())
     }
 
@@ -188,6 +212,10 @@ pub trait States: World {
         self.core().failing.swap(u64::from(failing));
         if failing {
             self.fail_waiting();
+            if self.has_memory() {
+                self.drop_kept();
+                self.unpark();
+            }
         }
     }
 }

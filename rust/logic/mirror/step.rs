@@ -197,7 +197,9 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
     let next = match number.kind() {
         SlotKind::Copy(index) => copy::unserved(w, why, index, transfer),
         // Questions do not come here: nobody waits to ask one.
-        SlotKind::Request(_) | SlotKind::Question(_) => outcome::unserved(w, why, group, transfer),
+        SlotKind::Request(_) | SlotKind::Question(_) | SlotKind::Metadata => {
+            outcome::unserved(w, why, group, transfer)
+        }
     };
     if let Next::ReadAgain(_) | Next::CopyAgain { .. } = next {
         // Else it would be sent to the same group, again and again.

@@ -9,7 +9,7 @@ use super::{
 use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
-    group::{GroupFault, Refusal, View},
+    group::{GroupFault, GroupSet, Refusal, View},
     ids::{ChannelId, ChannelSet, GroupId},
     word::{update, OptWord},
     MAX_GROUPS,
@@ -44,6 +44,12 @@ pub struct Core {
     pub(super) losses: Word,
     /// Not 0: somebody waits for writes that are sent from group to group.
     trying: Word,
+    /// The groups that a durable record may call in sync, one bit each; none without metadata.
+    named: Word,
+    /// The groups that the last record calls in sync, one bit each, once it is durable on all of them.
+    recorded: Word,
+    /// The groups that are to be recorded as getting all, one bit each.
+    to_adopt: Word,
 }
 
 impl Default for Core {
@@ -64,6 +70,9 @@ impl Default for Core {
             last_read: Word::new(0),
             losses: Word::new(0),
             trying: Word::new(0),
+            named: Word::new(0),
+            recorded: Word::new(0),
+            to_adopt: Word::new(0),
         }
     }
 }
@@ -133,6 +142,51 @@ impl Core {
         self.trying.store(u64::from(trying));
     }
 
+    /// The groups that a durable record may call in sync.
+    pub fn named(&self) -> GroupSet {
+        GroupSet::from_bits(self.named.load() as u8)
+    }
+
+    /// Changes them. Full barrier: who lets a request wait for a record looks at them afterwards.
+    pub(super) fn change_named(&self, change: impl Fn(GroupSet) -> GroupSet) {
+        update(&self.named, |old| {
+            change(GroupSet::from_bits(old as u8)).bits().into()
+        });
+    }
+
+    /// The groups that the last record calls in sync.
+    pub(super) fn recorded(&self) -> GroupSet {
+        GroupSet::from_bits(self.recorded.load() as u8)
+    }
+
+    /// It calls these in sync.
+    pub(super) fn set_recorded(&self, in_sync: GroupSet) {
+        self.recorded.store(in_sync.bits().into());
+    }
+
+    /// The groups that are out of service, by this view, and that a durable record may call in sync:
+    /// while there are any, nothing is acknowledged that they may lack (R1).
+    pub fn unrecorded_in(&self, view: View) -> GroupSet {
+        self.named().without(view.writable())
+    }
+
+    /// The same, now.
+    pub fn unrecorded(&self) -> GroupSet {
+        self.unrecorded_in(self.view())
+    }
+
+    /// The groups that are to be recorded as getting all.
+    pub(super) fn to_adopt(&self) -> GroupSet {
+        GroupSet::from_bits(self.to_adopt.load() as u8)
+    }
+
+    /// Changes them. Full barrier.
+    pub(super) fn change_to_adopt(&self, change: impl Fn(GroupSet) -> GroupSet) {
+        update(&self.to_adopt, |old| {
+            change(GroupSet::from_bits(old as u8)).bits().into()
+        });
+    }
+
     /// A number that is another one each time, with no pattern that choices of two or four could
     /// fall into.
     pub(super) fn next_turn(&self) -> u32 {
@@ -183,6 +237,8 @@ pub struct GroupCore {
     down_since: OptWord,
     /// Why the group is, or was last, faulty: [`GroupFault::to_bits`].
     fault: Word,
+    /// What became of the last transfer of its metadata.
+    pub(super) metadata: Word,
 }
 
 impl Default for GroupCore {
@@ -203,6 +259,7 @@ impl Default for GroupCore {
             returned: Word::new(0),
             down_since: OptWord::default(),
             fault: Word::new(0),
+            metadata: Word::new(0),
         }
     }
 }

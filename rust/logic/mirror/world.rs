@@ -2,12 +2,13 @@
 
 //! What the decisions of a mirror need around them.
 
-use super::{Copies, Core, Pdu, Trial};
+use super::{memory::Notes, Copies, Core, Memory, Pdu, Trial};
 use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum},
-    group::GroupFault,
+    group::{GroupFault, GroupSet},
     ids::{ChannelId, GroupId, SlotId},
+    meta::Generation,
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -114,6 +115,15 @@ pub enum News {
     Twins {
         /// Which.
         groups: (GroupId, GroupId),
+    },
+    /// All that are in sync have recorded who is.
+    Recorded {
+        /// The line.
+        generation: Generation,
+        /// Its number.
+        event: u64,
+        /// Who is.
+        in_sync: GroupSet,
     },
     /// Two groups that are in sync do not hold the same.
     Unequal {
@@ -265,6 +275,30 @@ pub trait World: Sized {
     fn wake(&self);
     /// Wakes up the resyncs.
     fn wake_resyncs(&self);
+    /// Any number.
+    fn random(&self) -> u64;
     /// Something happened.
     fn tell(&self, news: News);
+
+    /// Gives what is known of the metadata to `f`, which does not wait for anything, under its lock.
+    fn with_notes<R>(&self, f: impl FnOnce(Notes<'_>) -> R) -> R;
+    /// The same, without the room.
+    fn with_memory<R>(&self, f: impl FnOnce(&mut Memory) -> R) -> R {
+        self.with_notes(|notes| f(notes.memory))
+    }
+    /// Memory for a write, with these bytes; nothing if there is none now.
+    fn holding(&self, bytes: &[u8]) -> Option<Self::Buffer>;
+    /// Copies what was read to `to`, from byte `from` on; false if there is less.
+    fn content(&self, buffer: &Self::Buffer, from: u32, to: &mut [u8]) -> bool;
+    /// Whether the server of a group makes a write durable that has to be.
+    fn has_fua(&self, group: GroupId) -> bool;
+    /// Keeps a handle of a request, so that it does not end, if `still`, asked under the lock of
+    /// those that are kept, says so; whether it did.
+    fn keep_if(
+        &self,
+        request: &<Self::Buffer as Carrier>::Request,
+        still: impl FnOnce() -> bool,
+    ) -> bool;
+    /// Takes one that was kept.
+    fn take_kept(&self) -> Option<<Self::Buffer as Carrier>::Request>;
 }

@@ -18,7 +18,7 @@ use crate::logic::{
     bitmap::Run,
     group::{GroupFault, GroupState},
     ids::{ChannelSet, GroupId},
-    mirror::{CopyOutcome, Copying, HealthEvent, Route, States, World, COPIES_EACH},
+    mirror::{CopyOutcome, Copying, HealthEvent, Memories, Route, States, World, COPIES_EACH},
     wire::request::Command,
 };
 
@@ -45,8 +45,6 @@ pub trait Site: World {
     fn is_same(&self, a: &Self::Pages, b: &Self::Pages, len: usize) -> bool;
     /// Whether the first `len` bytes are zeroes.
     fn is_zeroes(&self, pages: &Self::Pages, len: usize) -> bool;
-    /// Any number.
-    fn random(&self) -> u64;
     /// Nanoseconds of a clock that does not go back.
     fn now_ns(&self) -> u64;
     /// Waits at most `ms` milliseconds until `holds`, which is asked again whenever
@@ -521,14 +519,23 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         let whole = Span::new(0, site.core().sectors());
         self.raise(index, whole);
         let clear = self.wait_for(|| site.is_clear(whole));
-        let synced =
-            clear.is_ok() && site.dirty(self.group) == 0 && site.synced(self.group).is_ok();
+        let complete = clear.is_ok() && site.dirty(self.group) == 0;
+        // From here on it gets all writes, so it stays complete, or is taken out of service.
+        let named = complete && site.name(self.group);
+        let synced = complete && !named && site.synced(self.group).is_ok();
         self.lower(index);
         clear?;
         if synced {
             return Ok(Begun::Synced);
         }
-        Ok(Begun::Window)
+        if !named {
+            return Ok(Begun::Window);
+        }
+        self.wait_for(|| site.is_recorded(self.group))?;
+        match site.synced(self.group) {
+            Ok(()) => Ok(Begun::Synced),
+            Err(_) => Err(Ended::GroupLeft),
+        }
     }
 
     /// The marked blocks are copied, and the rest is not believed.

@@ -6,7 +6,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use enbd_logic::logic::command::{
     lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb, Zone,
 };
-use enbd_logic::logic::ids::GroupId;
+use enbd_logic::logic::{ids::GroupId, meta::Ask};
 use enbd_oracle::commands;
 use proptest::prelude::*;
 
@@ -83,13 +83,33 @@ fn verbs<'a>(
             name,
             channels,
             force: on,
+            metadata: !on,
         },
+        Verb::Attach {
+            addr,
+            name,
+            channels,
+        },
+        Verb::Create {
+            group,
+            equal: on,
+            force: !on,
+        },
+        Verb::Create {
+            group,
+            equal: on,
+            force: on,
+        },
+        Verb::Forget(group),
         Verb::Disconnect { group, addr: None },
         Verb::Disconnect {
             group,
             addr: Some(addr),
         },
-        Verb::Enable(on),
+        Verb::Enable(Ask::Certain),
+        Verb::Enable(Ask::Degraded),
+        Verb::Enable(Ask::Source(group)),
+        Verb::Disable,
         Verb::SetFaulty(group),
         Verb::HotAdd {
             group,
@@ -116,6 +136,13 @@ fn pieces() -> impl Strategy<Value = String> {
     let piece = prop::sample::select(vec![
         "connect",
         "disconnect",
+        "attach",
+        "create",
+        "forget",
+        "degraded",
+        "source=",
+        "equal",
+        "meta=none",
         "enable",
         "hotadd",
         "blocksize",

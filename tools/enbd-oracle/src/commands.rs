@@ -8,7 +8,7 @@ use enbd_logic::logic::command::{
     MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_PATH, MAX_TIMEOUT_S, MAX_ZONE,
     MIN_BLOCKSIZE,
 };
-use enbd_logic::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
+use enbd_logic::logic::{ids::GroupId, meta::Ask, MAX_DEVICES, MAX_GROUPS};
 
 /// Looks at all that must hold of what is written at once.
 ///
@@ -59,6 +59,7 @@ fn check_bounds(verb: &Verb<'_>) {
             name,
             channels,
             force: _,
+            metadata: _,
         } => {
             group(*g);
             check_address(addr);
@@ -69,7 +70,18 @@ fn check_bounds(verb: &Verb<'_>) {
             group(*g);
             addr.iter().for_each(check_address);
         }
-        Verb::SetFaulty(g) | Verb::HotRemove(g) => group(*g),
+        Verb::Attach {
+            addr,
+            name,
+            channels,
+        } => {
+            check_address(addr);
+            check_name(*name);
+            assert!((1..=MAX_CONNECT_CHANNELS).contains(&u32::from(*channels)));
+        }
+        Verb::Create { group: g, .. } => group(*g),
+        Verb::SetFaulty(g) | Verb::HotRemove(g) | Verb::Forget(g) => group(*g),
+        Verb::Enable(Ask::Source(g)) => group(*g),
         Verb::HotAdd { group: g, mode: _ } => group(*g),
         Verb::BlockSize(n) => {
             assert!(n.is_power_of_two() && (MIN_BLOCKSIZE..=MAX_BLOCKSIZE).contains(n));
@@ -77,6 +89,7 @@ fn check_bounds(verb: &Verb<'_>) {
         Verb::Timeout(n) => assert!((1..=MAX_TIMEOUT_S).contains(n)),
         Verb::ConnectTimeout(n) => assert!((1..=MAX_CONNECT_TIMEOUT_S).contains(n)),
         Verb::Enable(_)
+        | Verb::Disable
         | Verb::ShowErrs(_)
         | Verb::AutoAdd(_)
         | Verb::ResyncMin(_)
@@ -161,14 +174,33 @@ fn value(verb: &Verb<'_>) -> String {
             name,
             channels,
             force,
+            metadata,
         } => {
             let name = escape(&name.bytes().collect::<Vec<_>>());
             let force = if *force { " force" } else { "" };
+            let meta = if *metadata { "auto" } else { "none" };
             format!(
-                "{} {} name={name} channels={channels}{force}",
+                "{} {} name={name} channels={channels}{force} meta={meta}",
                 group.index(),
                 word(addr)
             )
+        }
+        Verb::Attach {
+            addr,
+            name,
+            channels,
+        } => {
+            let name = escape(&name.bytes().collect::<Vec<_>>());
+            format!("{} name={name} channels={channels}", word(addr))
+        }
+        Verb::Create {
+            group,
+            equal,
+            force,
+        } => {
+            let equal = if *equal { " equal" } else { "" };
+            let force = if *force { " force" } else { "" };
+            format!("{}{equal}{force}", group.index())
         }
         Verb::Disconnect { group, addr: None } => group.index().to_string(),
         Verb::Disconnect {
@@ -179,13 +211,18 @@ fn value(verb: &Verb<'_>) -> String {
             HotAddMode::Dirty => group.index().to_string(),
             HotAddMode::Full => format!("{} full", group.index()),
         },
-        Verb::Enable(on) | Verb::ShowErrs(on) | Verb::AutoAdd(on) => u8::from(*on).to_string(),
-        Verb::SetFaulty(group) | Verb::HotRemove(group) => group.index().to_string(),
+        Verb::Enable(Ask::Certain) | Verb::Reset => "1".to_owned(),
+        Verb::Enable(Ask::Degraded) => "1 degraded".to_owned(),
+        Verb::Enable(Ask::Source(group)) => format!("1 source={}", group.index()),
+        Verb::Disable => "0".to_owned(),
+        Verb::ShowErrs(on) | Verb::AutoAdd(on) => u8::from(*on).to_string(),
+        Verb::SetFaulty(group) | Verb::HotRemove(group) | Verb::Forget(group) => {
+            group.index().to_string()
+        }
         Verb::BlockSize(n)
         | Verb::Timeout(n)
         | Verb::ConnectTimeout(n)
         | Verb::ResyncMin(n)
         | Verb::ResyncMax(n) => n.to_string(),
-        Verb::Reset => "1".to_owned(),
     }
 }

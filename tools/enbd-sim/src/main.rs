@@ -9,6 +9,7 @@
 //!
 //! [shuttle]: https://docs.rs/shuttle
 
+mod blocks;
 mod channel;
 mod clock;
 mod conn;

@@ -2,6 +2,7 @@
 
 //! The world of a mirror, on the host: what the driver is to it in the kernel.
 
+use crate::blocks::Blocks;
 use crate::channel::Channel;
 use crate::clock::Clock;
 use crate::logic::{
@@ -10,10 +11,12 @@ use crate::logic::{
     evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
     group::{GroupFault, View},
     ids::{ChannelId, GroupId, SlotId},
+    meta::{bytes::Block, Found, BLOCK},
     mirror::{
         self,
+        memory::Notes,
         proof::{must_hold, PLACES, ZEROES},
-        Carrier, Copies, Core, News, Request, Route, States, Transfer, Trial,
+        Carrier, Copies, Core, Memory, News, Request, Route, States, Transfer, Trial,
     },
     resync::{Bounds, Site, Users},
     room::Room,
@@ -74,6 +77,23 @@ impl Leaf for Page {
 
 type Map = DirtyMap<Page, Vec<Slot<Page>>>;
 
+/// What is known of the metadata, and room for a block.
+struct Notebook {
+    memory: Memory,
+    found: Found,
+    block: Box<Block>,
+}
+
+impl Default for Notebook {
+    fn default() -> Self {
+        Self {
+            memory: Memory::default(),
+            found: Found::default(),
+            block: Box::new([0; BLOCK as usize]),
+        }
+    }
+}
+
 pub struct World {
     pub scale: Scale,
     pub clock: Arc<Clock>,
@@ -100,6 +120,12 @@ pub struct World {
     copies: Mutex<Copies>,
     trial: Mutex<Trial<Handle>>,
     parked: Mutex<VecDeque<Handle>>,
+    /// Requests that may not end before it is recorded that a group lacks them.
+    kept: Mutex<Vec<Handle>>,
+    /// What is known of the metadata.
+    notes: Mutex<Notebook>,
+    /// The bytes of the metadata that is on the servers.
+    pub blocks: Blocks,
     /// Requests that were given back, and those of them that may be asked for again.
     postponed: Mutex<VecDeque<Handle>>,
     kicked: Mutex<VecDeque<Handle>>,
@@ -151,6 +177,9 @@ impl World {
             copies: Mutex::new(Copies::default()),
             trial: Mutex::new(Trial::default()),
             parked: Mutex::new(VecDeque::new()),
+            kept: Mutex::new(Vec::new()),
+            notes: Mutex::new(Notebook::default()),
+            blocks: Blocks::default(),
             postponed: Mutex::new(VecDeque::new()),
             kicked: Mutex::new(VecDeque::new()),
             maps: (0..scale.groups)
@@ -460,6 +489,56 @@ impl mirror::World for World {
         buffer.values(at + 1).get(at).copied().map(sum_of)
     }
 
+    fn random(&self) -> u64 {
+        thread_rng().gen()
+    }
+
+    fn with_notes<R>(&self, f: impl FnOnce(Notes<'_>) -> R) -> R {
+        let mut notes = self.notes.lock().unwrap();
+        let Notebook {
+            memory,
+            found,
+            block,
+        } = &mut *notes;
+        f(Notes {
+            memory,
+            found,
+            block,
+        })
+    }
+
+    fn holding(&self, bytes: &[u8]) -> Option<Buffer> {
+        let value = self.blocks.number(bytes);
+        (!self.lacks_page()).then(|| Buffer::Pages(Pages::new(StdMutex::new(vec![value]))))
+    }
+
+    fn content(&self, buffer: &Buffer, from: u32, to: &mut [u8]) -> bool {
+        let at = (from / CHUNK_BYTES) as usize;
+        let value = buffer.values(at + 1).get(at).copied();
+        let (Some(value), Ok(to)) = (value, to.try_into()) else {
+            return false;
+        };
+        self.blocks.bytes(value, to);
+        true
+    }
+
+    fn has_fua(&self, _group: GroupId) -> bool {
+        true
+    }
+
+    fn keep_if(&self, request: &Handle, still: impl FnOnce() -> bool) -> bool {
+        let mut kept = self.kept.lock().unwrap();
+        if !still() {
+            return false;
+        }
+        kept.push(request.clone());
+        true
+    }
+
+    fn take_kept(&self) -> Option<Handle> {
+        self.kept.lock().unwrap().pop()
+    }
+
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
         self.clock.wait(u64::from(ms), holds)
     }
@@ -491,6 +570,7 @@ impl mirror::World for World {
             News::Refused { .. }
             | News::OtherData { .. }
             | News::Unproved { .. }
+            | News::Recorded { .. }
             | News::Unequal { .. } => false,
         };
         if matches!(news, News::BackAlone { .. }) && !self.scale.multi_conn {
@@ -524,10 +604,6 @@ impl Site for World {
         let blocks = len / CHUNK_BYTES as usize;
         let pages = pages.lock().unwrap();
         pages.iter().take(blocks).all(|&value| value == 0)
-    }
-
-    fn random(&self) -> u64 {
-        thread_rng().gen()
     }
 
     fn now_ns(&self) -> u64 {

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Blocks of metadata. A store keeps a number for each block; those of blocks that have bytes stand for
+//! the same bytes wherever they are.
+
+use crate::logic::meta::{bytes::Block, BLOCK};
+use crate::store::Value;
+use std::sync::Mutex;
+
+/// From here on a number stands for bytes; those below are of users' writes.
+const FIRST: Value = 1 << 63;
+
+/// The bytes that there are.
+#[derive(Default)]
+pub struct Blocks(Mutex<Vec<Vec<u8>>>);
+
+impl Blocks {
+    /// The number of these bytes. Zeroes are what a store has at first.
+    pub fn number(&self, bytes: &[u8]) -> Value {
+        if bytes.iter().all(|&byte| byte == 0) {
+            return 0;
+        }
+        let mut known = self.0.lock().unwrap();
+        let at = known
+            .iter()
+            .position(|one| one == bytes)
+            .unwrap_or_else(|| {
+                known.push(bytes.to_vec());
+                known.len() - 1
+            });
+        FIRST + at as Value
+    }
+
+    /// The bytes of a number. A user's block is never a superblock.
+    pub fn bytes(&self, value: Value, to: &mut Block) {
+        to.fill(0);
+        if value < FIRST {
+            to[..8].copy_from_slice(&value.to_le_bytes());
+            return;
+        }
+        let known = self.0.lock().unwrap();
+        to.copy_from_slice(&known[(value - FIRST) as usize][..BLOCK as usize]);
+    }
+}
