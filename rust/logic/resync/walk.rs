@@ -146,6 +146,10 @@ pub fn walk<W: Site>(
         // What was written meanwhile is marked, and copied once more.
         site.core().group(group).happened(HealthEvent::CheckEnded);
     }
+    if site.core().group(group).fault() == Some(GroupFault::Crashed) {
+        // It had nearly everything.
+        walk.begin_comparing();
+    }
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();
     if let Some(line) = walk.log.finish() {
