@@ -13,8 +13,8 @@ use crate::logic::{
     mirror::World,
     session::{ChannelState, DownReason},
     status::{
-        self, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, Reader, ResyncStatus,
-        Traffic,
+        self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, Reader,
+        ResyncStatus, SettingsStatus, Traffic,
     },
     MAX_GROUPS,
 };
@@ -88,6 +88,7 @@ impl Device {
             errored,
             pending,
             md5: 0,
+            settings: self.settings_status(),
         };
         status::write_device(out, &text, reader).map_err(|_| ENOMEM)
     }
@@ -124,6 +125,7 @@ impl Device {
             despatched: 0,
             errored: 0,
             pending: 0,
+            bytes: Bytes::default(),
             transport: link.spec.transport(),
             addr: link.spec.addr_str(),
             export: link.spec.export_str(),
@@ -132,10 +134,21 @@ impl Device {
         };
         let channel = self.mirror.channel(link.id);
         let c = &channel.counters;
-        let (read_done, write_done) = (blocks(c.read_done.get()), blocks(c.write_done.get()));
+        let bytes = Bytes {
+            requested_read: c.read_requested.get(),
+            requested_written: c.write_requested.get(),
+            despatched_read: c.read_done.get(),
+            despatched_written: c.write_done.get(),
+            errored: c.errored.get(),
+            pending: channel.load(),
+        };
+        let (read_done, write_done) = (
+            blocks(bytes.despatched_read),
+            blocks(bytes.despatched_written),
+        );
         let (read_asked, write_asked) = (
-            blocks(c.read_requested.get()),
-            blocks(c.write_requested.get()),
+            blocks(bytes.requested_read),
+            blocks(bytes.requested_written),
         );
         requested.read = requested.read.saturating_add(read_asked);
         requested.written = requested.written.saturating_add(write_asked);
@@ -143,9 +156,22 @@ impl Device {
         despatched.written = despatched.written.saturating_add(write_done);
         one.requested = read_asked.saturating_add(write_asked);
         one.despatched = read_done.saturating_add(write_done);
-        one.errored = blocks(c.errored.get());
-        one.pending = blocks(channel.load());
+        one.errored = blocks(bytes.errored);
+        one.pending = blocks(bytes.pending);
+        one.bytes = bytes;
         one
+    }
+
+    fn settings_status(&self) -> SettingsStatus {
+        let settings = &self.mirror.settings;
+        SettingsStatus {
+            timeout: settings.timeout.load(Relaxed),
+            connect_timeout: settings.connect_timeout.load(Relaxed),
+            show_errs: settings.show_errs.load(Relaxed),
+            autoadd: self.autoadd.load(Relaxed),
+            resync_min: settings.resync_min.load(Relaxed),
+            resync_max: settings.resync_max.load(Relaxed),
+        }
     }
 
     fn group_statuses(&self) -> Result<KVec<GroupStatus<'static>>> {

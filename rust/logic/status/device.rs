@@ -6,7 +6,9 @@
 //! Errors: those of the writer, at the first write that fails.
 
 use super::progress::write_progress;
-use super::{ChannelStatus, DeviceStatus, DiskState, Figure, GroupStatus, Link, Reader, Traffic};
+use super::{
+    Bytes, ChannelStatus, DeviceStatus, DiskState, Figure, GroupStatus, Link, Reader, Traffic,
+};
 use crate::logic::group::GroupState;
 use core::fmt::{self, Write};
 
@@ -35,9 +37,13 @@ pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>, reader: Reader) ->
     for (number, channel) in s.channels.iter().enumerate() {
         write_channel(w, s, number, channel, reader)?;
     }
+    for (number, channel) in s.channels.iter().enumerate() {
+        write_bytes(w, s, number, channel.bytes)?;
+    }
     for group in present(s) {
         write_group(w, s, group)?;
     }
+    write_settings(w, s)?;
     write_error(w, s)
 }
 
@@ -218,12 +224,42 @@ fn write_channel(
     w.write_char('\n')
 }
 
-/// `1 faulty, volatile, reason: connection lost`, unless there is nothing that the marks do not
-/// say.
-fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>) -> fmt::Result {
-    if !group.volatile && group.reason.is_none() {
-        return Ok(());
+/// `0 requested_read=4096 ...`: what the columns round, in bytes.
+fn write_bytes(
+    w: &mut impl Write,
+    s: &DeviceStatus<'_>,
+    number: usize,
+    bytes: Bytes,
+) -> fmt::Result {
+    write_label(w, s, "Bytes")?;
+    write!(w, "{number}")?;
+    for (key, count) in [
+        ("requested_read", bytes.requested_read),
+        ("requested_written", bytes.requested_written),
+        ("despatched_read", bytes.despatched_read),
+        ("despatched_written", bytes.despatched_written),
+        ("errored", bytes.errored),
+        ("pending", bytes.pending),
+    ] {
+        write!(w, " {key}={count}")?;
     }
+    w.write_char('\n')
+}
+
+/// `timeout=30 ...`, each as the command takes it.
+fn write_settings(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
+    let set = s.settings;
+    write_label(w, s, "Settings")?;
+    write!(w, "timeout={} ", set.timeout)?;
+    write!(w, "connect_timeout={} ", set.connect_timeout)?;
+    write!(w, "show_errs={} ", u8::from(set.show_errs))?;
+    write!(w, "autoadd={} ", u8::from(set.autoadd))?;
+    write!(w, "resync_min={} ", set.resync_min)?;
+    writeln!(w, "resync_max={}", set.resync_max)
+}
+
+/// `1 faulty, dirty 763, volatile, reason: connection lost`.
+fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>) -> fmt::Result {
     let state = match group.state {
         GroupState::Absent => "absent",
         GroupState::InSync => "in sync",
@@ -231,7 +267,7 @@ fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>
         GroupState::Resyncing => "resyncing",
     };
     write_label(w, s, "Group")?;
-    write!(w, "{} {state}", group.group.index())?;
+    write!(w, "{} {state}, dirty {}", group.group.index(), group.dirty)?;
     if group.volatile {
         w.write_str(", volatile")?;
     }

@@ -22,7 +22,9 @@
 //! [a] Pending:    1       (0)     (0)     (0)     (1)
 //! [a] Dirty:      763     (0)     (763)                           one column a group
 //! [a] Channel:    0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0       one line a channel
-//! [a] Group:      1 faulty, volatile, reason: connection lost     where there is something to say
+//! [a] Bytes:      0 requested_read=4096 requested_written=0 ...       one line a channel
+//! [a] Group:      1 faulty, dirty 763, volatile, reason: connection lost     one line a group
+//! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 //! [a] Error:      unknown verb                                    where the last error is not 0
 //! Device b-z:     Closed
 //! ```
@@ -31,7 +33,8 @@
 //! address and, if there is one, of its export.
 //!
 //! Units: figures are in blocks of the device's blocksize, in the forms of [`Figure`]; what is left
-//! of the columns of `Queued`, `Blocks` and `max` is plain.
+//! of the columns of `Queued`, `Blocks` and `max` is plain, and so are all numbers of the lines that
+//! came after 2003.
 //! Errors: those of the writer. Text that came from outside cannot break a line or colour a
 //! terminal: its control characters are shown as `?`.
 
@@ -88,6 +91,40 @@ pub struct Traffic {
     pub written: u64,
 }
 
+/// What went over a channel, in bytes.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Bytes {
+    /// What it was asked to read.
+    pub requested_read: u64,
+    /// What it was given to write.
+    pub requested_written: u64,
+    /// What was read.
+    pub despatched_read: u64,
+    /// What was written.
+    pub despatched_written: u64,
+    /// What failed on it.
+    pub errored: u64,
+    /// What it waits for.
+    pub pending: u64,
+}
+
+/// What an administrator can set, but for the blocksize.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SettingsStatus {
+    /// Seconds that a server may be silent.
+    pub timeout: u32,
+    /// Seconds for connecting and negotiating.
+    pub connect_timeout: u32,
+    /// Requests fail when every group is gone, instead of being held.
+    pub show_errs: bool,
+    /// Groups that enbd itself faulted are brought back.
+    pub autoadd: bool,
+    /// KiB/s that a resync gets at least; 0 is no bound.
+    pub resync_min: u32,
+    /// KiB/s that it gets at most; 0 is no bound.
+    pub resync_max: u32,
+}
+
 /// What a channel's socket is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Link {
@@ -110,7 +147,7 @@ pub struct GroupStatus<'a> {
     pub dirty: u64,
     /// Its server has no FLUSH, so that what it acknowledged may be lost with its power.
     pub volatile: bool,
-    /// Why it is in its state, where that is worth a line: why it was faulted.
+    /// Why it is in its state: why it was faulted.
     pub reason: Option<&'a str>,
 }
 
@@ -131,6 +168,8 @@ pub struct ChannelStatus<'a> {
     pub errored: u64,
     /// Blocks that it waits for.
     pub pending: u64,
+    /// The same, exactly.
+    pub bytes: Bytes,
     /// `tcp` or `unix`: [`Address::transport`](crate::logic::command::Address::transport).
     pub transport: &'a str,
     /// The server: [`Address::text`](crate::logic::command::Address::text).
@@ -183,4 +222,6 @@ pub struct DeviceStatus<'a> {
     pub pending: u64,
     /// Writes that were compared by checksum before they were sent; 0 until that exists.
     pub md5: u64,
+    /// What was set, or what stands where nothing was.
+    pub settings: SettingsStatus,
 }

@@ -4,14 +4,14 @@
 //! itself.
 
 use super::{
-    runs, write_closed, write_device, ChannelStatus, DeviceStatus, DiskState, GroupStatus,
-    LastError, Link, Reader, ResyncStatus, Run, Traffic,
+    runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus,
+    LastError, Link, Reader, ResyncStatus, Run, SettingsStatus, Traffic,
 };
-use crate::logic::command::DeviceId;
+use crate::logic::command::{parse_line, DeviceId};
 use crate::logic::{group::GroupState, ids::GroupId};
 
 /// The sample of the design's section 2, byte for byte, except that the design shows one of the
-/// four `Channel` lines.
+/// four `Channel` lines, and none that came later.
 const DESIGN: &str = "\
 Device a:\tOpen
 [a] State:\tverify, rw, enabled, last error 0
@@ -31,10 +31,17 @@ Device a:\tOpen
 Device b-z:\tClosed
 ";
 
-const OTHER_CHANNELS: &str = "\
+const ADDED_LINES: &str = "\
 [a] Channel:\t1 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0
 [a] Channel:\t2 tcp 192.0.2.2:10809 disk, up 12s, reconnects 0
 [a] Channel:\t3 tcp 192.0.2.2:10809 disk, up 12s, reconnects 0
+[a] Bytes:\t0 requested_read=0 requested_written=2708481 despatched_read=0 despatched_written=2708480 errored=0 pending=1
+[a] Bytes:\t1 requested_read=0 requested_written=2969601 despatched_read=0 despatched_written=2969600 errored=0 pending=1
+[a] Bytes:\t2 requested_read=0 requested_written=1116161 despatched_read=0 despatched_written=1116160 errored=0 pending=1
+[a] Bytes:\t3 requested_read=0 requested_written=990209 despatched_read=0 despatched_written=989184 errored=0 pending=1025
+[a] Group:\t0 in sync, dirty 0
+[a] Group:\t1 resyncing, dirty 763
+[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 ";
 
 const fn id(group: usize) -> GroupId {
@@ -50,6 +57,14 @@ const fn channel(group: usize, link: Link, requested: u64, pending: u64) -> Chan
         despatched: requested - pending,
         errored: 0,
         pending,
+        bytes: Bytes {
+            requested_read: 0,
+            requested_written: requested * 1024 + 1,
+            despatched_read: 0,
+            despatched_written: (requested - pending) * 1024,
+            errored: 0,
+            pending: pending * 1024 + 1,
+        },
         transport: "tcp",
         addr: if group == 0 {
             "192.0.2.1:10809"
@@ -89,6 +104,15 @@ const RESYNCS: [ResyncStatus; 1] = [ResyncStatus {
     finish_s: 8,
 }];
 
+const SETTINGS: SettingsStatus = SettingsStatus {
+    timeout: 30,
+    connect_timeout: 10,
+    show_errs: false,
+    autoadd: true,
+    resync_min: 0,
+    resync_max: 0,
+};
+
 fn sample() -> DeviceStatus<'static> {
     DeviceStatus {
         device: DeviceId::new(0).expect("device a"),
@@ -115,6 +139,7 @@ fn sample() -> DeviceStatus<'static> {
         errored: 0,
         pending: 1,
         md5: 0,
+        settings: SETTINGS,
     }
 }
 
@@ -150,8 +175,8 @@ fn the_sample_of_the_design() {
             }
         }
     }
-    assert!(shown.contains(OTHER_CHANNELS));
-    assert_eq!(shown.replace(OTHER_CHANNELS, ""), DESIGN);
+    assert!(shown.contains(ADDED_LINES));
+    assert_eq!(shown.replace(ADDED_LINES, ""), DESIGN);
 }
 
 #[test]
@@ -212,6 +237,7 @@ Device a:\tOpen
 [a] Errored:\t0
 [a] Pending:\t0
 [a] Dirty:\t0
+[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 ";
     assert_eq!(text(&status), expected);
 }
@@ -265,7 +291,7 @@ fn groups_by_their_marks() {
 }
 
 #[test]
-fn groups_with_something_to_say() {
+fn a_line_for_each_group() {
     let mut groups = GROUPS;
     groups[0].volatile = true;
     groups[1].state = GroupState::Faulty;
@@ -275,16 +301,17 @@ fn groups_with_something_to_say() {
         ..sample()
     };
     let expected = "\
-[a] Group:\t0 in sync, volatile
-[a] Group:\t1 faulty, reason: no reply in 30 s
-";
-    assert!(text(&status).ends_with(expected));
+[a] Group:\t0 in sync, dirty 0, volatile
+[a] Group:\t1 faulty, dirty 763, reason: no reply in 30 s
+[a] Settings:";
+    assert!(text(&status).contains(expected));
     groups[1].state = GroupState::Absent;
     let status = DeviceStatus {
         groups: &groups,
         ..sample()
     };
-    assert!(text(&status).ends_with("[a] Group:\t0 in sync, volatile\n"));
+    let expected = "[a] Group:\t0 in sync, dirty 0, volatile\n[a] Settings:";
+    assert!(text(&status).contains(expected));
 }
 
 #[test]
@@ -375,5 +402,28 @@ fn blocksizes_and_their_logarithms() {
             ..sample()
         };
         assert_eq!(line(&status, "Blocksize").as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn settings_as_commands_take_them() {
+    let status = DeviceStatus {
+        settings: SettingsStatus {
+            timeout: 3600,
+            connect_timeout: 1,
+            show_errs: true,
+            autoadd: false,
+            resync_min: 1024,
+            resync_max: u32::MAX,
+        },
+        ..sample()
+    };
+    let shown = line(&status, "Settings");
+    let expected = "timeout=3600 connect_timeout=1 show_errs=1 autoadd=0 resync_min=1024 resync_max=4294967295";
+    assert_eq!(shown.as_deref(), Some(expected));
+    for setting in expected.split(' ') {
+        let (verb, value) = setting.split_once('=').expect("a value");
+        let command = format!("{verb}[a]={value}");
+        assert!(parse_line(command.as_bytes()).is_ok(), "{command}");
     }
 }

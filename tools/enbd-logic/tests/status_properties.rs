@@ -4,14 +4,23 @@
 
 use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::status::{
-    finish_seconds, runs, write_device, ChannelStatus, DeviceStatus, DiskState, Figure,
-    GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic, MAX_FINISH_S,
+    finish_seconds, runs, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState, Figure,
+    GroupStatus, LastError, Link, Reader, ResyncStatus, Run, SettingsStatus, Traffic, MAX_FINISH_S,
 };
 use enbd_logic::logic::{group::GroupState, ids::GroupId};
 use proptest::prelude::*;
 
 const GROUP: GroupId = GroupId::new(1).unwrap();
 const KINDS: [(Figure, usize); 3] = [(Figure::Total, 4), (Figure::Side, 3), (Figure::Column, 2)];
+
+const SETTINGS: SettingsStatus = SettingsStatus {
+    timeout: 30,
+    connect_timeout: 10,
+    show_errs: false,
+    autoadd: true,
+    resync_min: 0,
+    resync_max: 0,
+};
 
 fn figure(kind: Figure, blocks: u64) -> String {
     let mut text = String::new();
@@ -102,6 +111,7 @@ fn empty() -> DeviceStatus<'static> {
         errored: 0,
         pending: 0,
         md5: 0,
+        settings: SETTINGS,
     }
 }
 
@@ -236,7 +246,7 @@ proptest! {
             .collect();
         let channel = ChannelStatus {
             group: GROUP, link: Link::Down, since_s: a,
-            requested: b, despatched: c, errored: d, pending: e,
+            requested: b, despatched: c, errored: d, pending: e, bytes: Bytes::default(),
             transport: "tcp", addr: text, export: text, reconnects: f, last_error: Some(text),
         };
         let resyncs = [ResyncStatus { group: GROUP, pos: a, max: b, finish_s: c }];
@@ -253,6 +263,7 @@ proptest! {
             requested: Traffic { read: f, written: g },
             despatched: Traffic { read: g, written: h },
             errored: a, pending: b, md5: c,
+            settings: SETTINGS,
         };
         let mut shown = String::new();
         let reader = if hides { Reader::Other } else { Reader::Admin };
@@ -261,7 +272,7 @@ proptest! {
         let letter = status.device.letter();
         let present = states.iter().filter(|&&state| state != GroupState::Absent).count();
         let lines: Vec<&str> = shown.split_terminator('\n').collect();
-        prop_assert_eq!(lines.len(), 14 + links + present + usize::from(errno != 0));
+        prop_assert_eq!(lines.len(), 15 + 2 * links + present + usize::from(errno != 0));
         for line in &lines[1..] {
             let prefix = format!("[{letter}] ");
             prop_assert!(line.starts_with(&prefix), "{}", line);

@@ -130,6 +130,7 @@ impl<'a> Lines<'a> {
             pending: self.read("Pending", columns::only_counts)?.0,
             dirty,
             md5,
+            settings: None,
             others: Vec::new(),
         };
         let marked = self.read_channels(&mut device)?;
@@ -183,6 +184,7 @@ impl<'a> Lines<'a> {
                 errored: figure(&errored, at),
                 pending: figure(&pending, at),
                 peer: None,
+                bytes: None,
             });
         }
         Ok(groups.into_iter().collect())
@@ -200,7 +202,16 @@ impl<'a> Lines<'a> {
                         Some(())
                     })
                     .is_some(),
+                "Bytes" => peer::bytes(text)
+                    .and_then(|(number, bytes)| {
+                        device.channels.get_mut(number)?.bytes = Some(bytes);
+                        Some(())
+                    })
+                    .is_some(),
                 "Group" => peer::group(text).is_some(),
+                "Settings" => peer::settings(text)
+                    .map(|settings| device.settings = Some(settings))
+                    .is_some(),
                 label => ALWAYS.contains(&label),
             };
             if !understood {
@@ -242,7 +253,7 @@ impl<'a> Lines<'a> {
             let group = Group {
                 number: line.number,
                 state: line.state,
-                dirty: None,
+                dirty: line.dirty.map(Figure::exact),
                 volatile: line.volatile,
                 reason: line.reason,
             };
@@ -258,7 +269,7 @@ impl<'a> Lines<'a> {
         if groups.len() == device.group_count {
             let columns = columns::narrowed(device.dirty, dirty);
             for (group, column) in groups.values_mut().zip(columns) {
-                group.dirty = Some(column);
+                group.dirty.get_or_insert(column);
             }
         }
         device.groups = groups.into_values().collect();

@@ -7,7 +7,7 @@
 //! been added since and is not understood, is kept as text and is no error.
 //!
 //! Units: blocks, unless a name says something else. The text rounds most numbers, so that they are
-//! a [`Figure`]: the least and the most that the number can be.
+//! a [`Figure`]: the least and the most that the number can be. [`Bytes`] are exact.
 //!
 //! Errors: [`Malformed`], with the line.
 
@@ -21,5 +21,6 @@ mod peer;
 
 pub use figure::Figure;
 pub use model::{
-    Channel, Device, Group, GroupState, Link, Malformed, OtherLine, Peer, Resync, Status, Traffic,
+    Bytes, Channel, Device, Group, GroupState, Link, Malformed, OtherLine, Peer, Resync, Settings,
+    Status, Traffic,
 };

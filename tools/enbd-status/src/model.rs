@@ -79,6 +79,41 @@ pub struct Peer {
     pub last_error: Option<String>,
 }
 
+/// What went over a channel, in bytes: its `Bytes` line.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Bytes {
+    /// What it was asked to read.
+    pub requested_read: u64,
+    /// What it was given to write.
+    pub requested_written: u64,
+    /// What was read.
+    pub despatched_read: u64,
+    /// What was written.
+    pub despatched_written: u64,
+    /// What was refused, or lost with a socket.
+    pub errored: u64,
+    /// What is not answered yet.
+    pub pending: u64,
+}
+
+/// What the administrator has set, or what stands where he has not, but for the block: the
+/// `Settings` line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Seconds that a server may be silent.
+    pub timeout: u64,
+    /// Seconds for connecting and negotiating.
+    pub connect_timeout: u64,
+    /// Requests that no group can serve fail, instead of waiting.
+    pub show_errs: bool,
+    /// A group that enbd itself faulted is brought back.
+    pub autoadd: bool,
+    /// KiB/s that a resync gets at least; 0 is no bound.
+    pub resync_min: u64,
+    /// KiB/s that it gets at most; 0 is no bound.
+    pub resync_max: u64,
+}
+
 /// One channel. Its number is its place in [`Device::channels`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Channel {
@@ -96,6 +131,8 @@ pub struct Channel {
     pub pending: Figure,
     /// Its line; none if there is none that is understood.
     pub peer: Option<Peer>,
+    /// The same figures exactly; none from a module that does not tell.
+    pub bytes: Option<Bytes>,
 }
 
 impl Channel {
@@ -165,7 +202,8 @@ pub struct Device {
     pub blocks: u64,
     /// How many groups there are.
     pub group_count: usize,
-    /// The groups of which the text tells the number: those with a channel, or a line of their own.
+    /// The groups of which the text tells the number: those with a channel, or a line of their own,
+    /// which a newer module has for each.
     pub groups: Vec<Group>,
     /// The channels, in the order of the columns.
     pub channels: Vec<Channel>,
@@ -183,6 +221,8 @@ pub struct Device {
     pub dirty: Figure,
     /// Writes that were compared by checksum before they were sent.
     pub md5: Figure,
+    /// What is set; none from a module that does not tell.
+    pub settings: Option<Settings>,
     /// Lines that are not known, in their order.
     pub others: Vec<OtherLine>,
 }

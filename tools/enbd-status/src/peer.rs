@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lines that were added to those of 2003: `Channel` and `Group`.
+//! The lines that were added to those of 2003: `Channel`, `Bytes`, `Group` and `Settings`.
 
 use crate::figure::plain;
-use crate::model::{GroupState, Peer};
+use crate::model::{Bytes, GroupState, Peer, Settings};
 
 /// What stands where something is kept from the reader.
 const HIDDEN: &str = "-";
@@ -47,11 +47,13 @@ pub(crate) fn channel(text: &str) -> Option<(usize, Peer)> {
 pub(crate) struct GroupLine {
     pub(crate) number: u8,
     pub(crate) state: GroupState,
+    /// An older module does not say it here.
+    pub(crate) dirty: Option<u64>,
     pub(crate) volatile: bool,
     pub(crate) reason: Option<String>,
 }
 
-/// `1 faulty, volatile, reason: why`.
+/// `1 faulty, dirty 763, volatile, reason: why`.
 pub(crate) fn group(text: &str) -> Option<GroupLine> {
     let (number, text) = text.split_once(' ')?;
     let (words, reason) = match text.split_once(", reason: ") {
@@ -68,9 +70,54 @@ pub(crate) fn group(text: &str) -> Option<GroupLine> {
     Some(GroupLine {
         number: u8::try_from(plain(number)?).ok()?,
         state,
+        dirty: words
+            .clone()
+            .find_map(|word| plain(word.strip_prefix("dirty ")?)),
         volatile: words.any(|word| word == "volatile"),
         reason,
     })
+}
+
+/// `0 requested_read=4096 requested_written=0 ...`: its number and the rest. A key that is not known
+/// is left out.
+pub(crate) fn bytes(text: &str) -> Option<(usize, Bytes)> {
+    let (number, text) = text.split_once(' ')?;
+    let get = |key| value(text, key);
+    Some((
+        usize::try_from(plain(number)?).ok()?,
+        Bytes {
+            requested_read: get("requested_read")?,
+            requested_written: get("requested_written")?,
+            despatched_read: get("despatched_read")?,
+            despatched_written: get("despatched_written")?,
+            errored: get("errored")?,
+            pending: get("pending")?,
+        },
+    ))
+}
+
+/// `timeout=30 connect_timeout=10 ...`.
+pub(crate) fn settings(text: &str) -> Option<Settings> {
+    let get = |key| value(text, key);
+    let switch = |key| match get(key)? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    };
+    Some(Settings {
+        timeout: get("timeout")?,
+        connect_timeout: get("connect_timeout")?,
+        show_errs: switch("show_errs")?,
+        autoadd: switch("autoadd")?,
+        resync_min: get("resync_min")?,
+        resync_max: get("resync_max")?,
+    })
+}
+
+/// The number of the word `key=number`.
+fn value(text: &str, key: &str) -> Option<u64> {
+    let find = |word: &str| plain(word.strip_prefix(key)?.strip_prefix('=')?);
+    text.split(' ').find_map(find)
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@ use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::status::{
-    runs, write_closed, write_device, ChannelStatus, DeviceStatus, DiskState, Figure as Written,
-    GroupStatus, LastError, Link, Reader, ResyncStatus, Run, Traffic,
+    runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState,
+    Figure as Written, GroupStatus, LastError, Link, Reader, ResyncStatus, Run, SettingsStatus,
+    Traffic,
 };
 use enbd_status::{Device, Figure, Status};
 use proptest::prelude::*;
@@ -41,6 +42,7 @@ struct OwnChannel {
     group: usize,
     link: Link,
     numbers: [u64; 6],
+    bytes: [u64; 6],
     unix: bool,
     addr: String,
     export: String,
@@ -63,23 +65,52 @@ fn channel() -> impl Strategy<Value = OwnChannel> {
     (
         any::<usize>(),
         link,
-        numbers,
+        (numbers, prop::array::uniform6(any::<u64>())),
         any::<bool>(),
         word(),
         export,
         prop::option::of(phrase()),
     )
         .prop_map(
-            |(group, link, numbers, unix, addr, export, error)| OwnChannel {
+            |(group, link, (numbers, bytes), unix, addr, export, error)| OwnChannel {
                 group,
                 link,
                 numbers,
+                bytes,
                 unix,
                 addr,
                 export,
                 error,
             },
         )
+}
+
+fn bytes_of(numbers: [u64; 6]) -> Bytes {
+    let [requested_read, requested_written, despatched_read, despatched_written, errored, pending] =
+        numbers;
+    Bytes {
+        requested_read,
+        requested_written,
+        despatched_read,
+        despatched_written,
+        errored,
+        pending,
+    }
+}
+
+fn settings() -> impl Strategy<Value = SettingsStatus> {
+    let words = prop::array::uniform4(any::<u32>());
+    (words, any::<bool>(), any::<bool>()).prop_map(|(words, show_errs, autoadd)| {
+        let [timeout, connect_timeout, resync_min, resync_max] = words;
+        SettingsStatus {
+            timeout,
+            connect_timeout,
+            show_errs,
+            autoadd,
+            resync_min,
+            resync_max,
+        }
+    })
 }
 
 fn groups() -> impl Strategy<Value = Vec<OwnGroup>> {
@@ -155,6 +186,7 @@ proptest! {
         (errno, why) in (1i32..4096, phrase()),
         (failed, hides) in (any::<bool>(), any::<bool>()),
         shift in 9u32..17,
+        settings in settings(),
     ) {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
         let groups: Vec<_> = own.iter().map(|g| GroupStatus {
@@ -165,6 +197,7 @@ proptest! {
             group: own[c.group % own.len()].group, link: c.link,
             since_s: c.numbers[0], reconnects: c.numbers[1],
             requested: c.numbers[2], despatched: c.numbers[3], errored: c.numbers[4], pending: c.numbers[5],
+            bytes: bytes_of(c.bytes),
             transport: if c.unix { "unix" } else { "tcp" },
             addr: &c.addr, export: &c.export, last_error: c.error.as_deref(),
         }).collect();
@@ -182,7 +215,7 @@ proptest! {
             groups: &groups, channels: &channels, resyncs: &resyncs,
             requested: Traffic { read: pos, written: sum(|c| c.requested) },
             despatched: Traffic { read: finish, written: sum(|c| c.despatched) },
-            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5,
+            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings,
         };
         let reader = if hides { Reader::Other } else { Reader::Admin };
         let read = read_back(&status, reader);
@@ -213,26 +246,27 @@ proptest! {
             prop_assert_eq!(peer.export.as_deref(), (!hides).then_some(wanted.export));
             prop_assert_eq!((peer.since_s, peer.reconnects), (wanted.since_s, wanted.reconnects));
             prop_assert_eq!(peer.last_error.as_deref(), wanted.last_error);
+            prop_assert_eq!(format!("{:?}", got.bytes.expect("a line of its own")), format!("{:?}", wanted.bytes));
         }
         prop_assert_eq!(read.group_count, groups.len());
-        // The text tells of a group if it has a channel, or something to say.
-        let told: Vec<_> = groups.iter().filter(|g| {
-            g.volatile || g.reason.is_some() || channels.iter().any(|c| c.group == g.group)
-        }).collect();
-        prop_assert_eq!(read.groups.len(), told.len());
-        for (got, wanted) in read.groups.iter().zip(&told) {
+        let got = read.settings.expect("a line");
+        prop_assert_eq!((got.show_errs, got.autoadd), (settings.show_errs, settings.autoadd));
+        let numbers = [got.timeout, got.connect_timeout, got.resync_min, got.resync_max];
+        let wanted = [settings.timeout, settings.connect_timeout, settings.resync_min, settings.resync_max];
+        prop_assert_eq!(numbers, wanted.map(u64::from));
+        // Of each group, with channels or without.
+        prop_assert_eq!(read.groups.len(), groups.len());
+        for (got, wanted) in read.groups.iter().zip(&groups) {
             prop_assert_eq!(usize::from(got.number), wanted.group.index());
             prop_assert!(same_state(got.state, wanted.state));
             prop_assert_eq!(got.volatile, wanted.volatile);
             prop_assert_eq!(got.reason.as_deref(), wanted.reason);
-            prop_assert_eq!(got.dirty.is_some(), told.len() == groups.len());
-            prop_assert!(got.dirty.is_none_or(|figure| figure.contains(wanted.dirty)));
+            prop_assert_eq!(got.dirty.and_then(Figure::number), Some(wanted.dirty));
         }
         prop_assert_eq!(read.resyncs.len(), resyncs.len());
         for (got, wanted) in read.resyncs.iter().zip(&resyncs) {
             prop_assert_eq!((got.pos, got.max, got.finish_s), (wanted.pos, wanted.max, wanted.finish_s));
-            let told = told.iter().any(|g| g.group == wanted.group) || resyncs.len() > 1;
-            prop_assert_eq!(got.group.map(usize::from), told.then_some(wanted.group.index()));
+            prop_assert_eq!(got.group.map(usize::from), Some(wanted.group.index()));
         }
     }
 
@@ -339,4 +373,24 @@ fn no_device_and_several() {
     let letters: Vec<_> = read.devices.iter().map(|device| device.letter).collect();
     assert_eq!(letters, ['a', 'c']);
     assert!(read.device('c').is_some() && read.device('b').is_none());
+}
+
+/// A module that does not tell of each group, nor of bytes and settings.
+#[test]
+fn what_older_modules_do_not_tell() {
+    let read = Status::parse(SAMPLE).expect("well formed");
+    let device = &read.devices[0];
+    assert_eq!(device.settings, None);
+    assert!(device
+        .channels
+        .iter()
+        .all(|channel| channel.bytes.is_none()));
+    let text = SAMPLE.replace(
+        "Device b-z",
+        "[a] Group:\t1 resyncing, volatile\nDevice b-z",
+    );
+    let read = Status::parse(&text).expect("well formed");
+    let group = read.devices[0].group(1).expect("told of twice");
+    assert!(group.volatile);
+    assert_eq!(group.dirty.and_then(Figure::number), Some(763));
 }

@@ -3,11 +3,11 @@
 //! `enbdctl status --json`.
 //!
 //! The schema is in Documentation/enbdctl.rst. Keys are only added; what the module does not tell is
-//! null. Where the module rounds, a key has the least that the number can be, and one of the same
-//! name with `_max` behind it the most.
+//! null. Where an older module rounds, a key has the least that the number can be, and one of the
+//! same name with `_max` behind it the most.
 
 use crate::view::{self, dirty_bytes, Recovery, Subject, Verdict};
-use enbd_status::{Channel, Device, Figure, Group};
+use enbd_status::{Bytes, Channel, Device, Figure, Group, Settings};
 use serde_json::{json, Value};
 
 /// The version of the schema.
@@ -39,9 +39,21 @@ fn device(subject: &Subject<'_>) -> Value {
         "configured_group_count": Some(subject.wanted).filter(|&count| count > 0),
         "in_sync_count": view::in_sync(device),
         "groups": groups,
+        "settings": device.settings.as_ref().map(settings),
         "other_lines": device.others.iter()
             .map(|line| json!({ "label": line.label, "text": line.text }))
             .collect::<Vec<_>>(),
+    })
+}
+
+fn settings(settings: &Settings) -> Value {
+    json!({
+        "timeout": settings.timeout,
+        "connect_timeout": settings.connect_timeout,
+        "show_errs": settings.show_errs,
+        "autoadd": settings.autoadd,
+        "resync_min": settings.resync_min,
+        "resync_max": settings.resync_max,
     })
 }
 
@@ -73,18 +85,26 @@ fn group(device: &Device, group: &Group) -> Value {
 
 fn channel(blocksize: u64, channel: &Channel) -> Value {
     let peer = channel.peer.as_ref();
-    let bytes = |figure: Figure| figure.times(blocksize);
-    let (asked, done) = (bytes(channel.requested), bytes(channel.despatched));
-    let (errors, pending) = (bytes(channel.errored), bytes(channel.pending));
+    let bytes = |rounded: Figure, exact: fn(&Bytes) -> u64| {
+        let exact = channel.bytes.as_ref().map(exact);
+        exact.map_or_else(|| rounded.times(blocksize), Figure::exact)
+    };
+    let asked = bytes(channel.requested, |one| {
+        one.requested_read.saturating_add(one.requested_written)
+    });
+    let done = bytes(channel.despatched, |one| {
+        one.despatched_read.saturating_add(one.despatched_written)
+    });
+    let errors = bytes(channel.errored, |one| one.errored);
+    let pending = bytes(channel.pending, |one| one.pending);
     json!({
         "uri": view::uri(channel).map(|uri| uri.to_string()),
         "up": channel.is_up(),
         "since": peer.map(|peer| peer.since_s),
         "reconnects": peer.map(|peer| peer.reconnects),
         "last_error": peer.and_then(|peer| peer.last_error.as_deref()),
-        // The module counts both ways together for a channel.
-        "read_bytes": null,
-        "written_bytes": null,
+        "read_bytes": channel.bytes.map(|bytes| bytes.despatched_read),
+        "written_bytes": channel.bytes.map(|bytes| bytes.despatched_written),
         "requested_bytes": asked.least,
         "requested_bytes_max": asked.most,
         "despatched_bytes": done.least,

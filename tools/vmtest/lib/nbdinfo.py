@@ -97,6 +97,11 @@ def figure(word):
     return ((int(whole) << 10) + _rests(len(places))[places]) << 10 * "KMGTPE".index(suffix)
 
 
+def numbers(text):
+    """The words `key=number` of a line."""
+    return {key: int(number) for key, number in (word.split("=") for word in text.split(" "))}
+
+
 class Channel:
     """One channel of a device."""
 
@@ -150,6 +155,9 @@ class Status:
         self.error = one.get("Error")
         self._geometry(one)
         self.channels = [Channel(value) for label, value in pairs if label == "Channel"]
+        self.settings = numbers(one["Settings"])
+        self.bytes = [numbers(value.split(" ", 1)[1]) for label, value in pairs if label == "Bytes"]
+        check.equal(len(self.bytes), len(self.channels), "lines of Bytes, one a channel")
         self.resyncs = [Resync(value) for label, value in pairs if label == "Resync"]
         self._columns(one)
         self._traffic(one)
@@ -205,11 +213,15 @@ class Status:
         self.dirty, dirty, _ = self._counts(one, "Dirty", "")
         check.equal(len(dirty), self.group_count, "columns of Dirty, one a group")
         self.dirty_columns = dirty
-        self.group_lines = {}
+        # All groups; and those of which there is more to say than their state.
+        self.group_states, self.group_lines = {}, {}
         for line in lines:
-            match = re.fullmatch(r"(\d) (in sync|faulty|resyncing)(, volatile)?(?:, reason: (.*))?", line)
+            match = re.fullmatch(r"(\d) (in sync|faulty|resyncing), dirty (\d+)(, volatile)?(?:, reason: (.*))?", line)
             check.that(match, f"malformed Group line: {line!r}")
-            self.group_lines[int(match[1])] = (match[2], bool(match[3]), match[4])
+            self.group_states[int(match[1])] = match[2]
+            if match[4] or match[5]:
+                self.group_lines[int(match[1])] = (match[2], bool(match[4]), match[5])
+        check.equal(len(self.group_states), self.group_count, "lines of Group, one a group")
 
     def marks(self):
         """The groups that have channels, each with `` (in sync), `F` or `_`."""
@@ -225,5 +237,5 @@ class Status:
 
     def is_clean(self):
         """Every group is in sync, and no block is marked."""
-        states = [state for state, _, _ in self.group_lines.values()]
-        return self.dirty == 0 and not self.resyncs and not any(self.marks().values()) and set(states) <= {"in sync"}
+        states = set(self.group_states.values())
+        return self.dirty == 0 and not self.resyncs and not any(self.marks().values()) and states <= {"in sync"}

@@ -19,7 +19,7 @@ LABELS = [
 
 def run():
     with Mirror("k", settings=["blocksize=1024"]) as mirror:
-        check.equal(mirror.status().labels, LABELS + ["Channel"] * 4, "labels and their order")
+        check.equal(mirror.status().labels, LABELS + ["Channel"] * 4 + ["Bytes"] * 4 + ["Group"] * 2 + ["Settings"], "labels and their order")
         figures(mirror)
         in_pieces()
         check.equal(os.stat(nbdinfo.PATH).st_mode & 0o777, 0o644, "mode of /proc/nbdinfo")
@@ -37,6 +37,9 @@ def figures(mirror):
     check.equal(now.requested - before.requested, 700, "blocks requested")
     check.equal(now.despatched - before.despatched, 700, "blocks despatched")
     check.equal(now.requested_read - before.requested_read, 100, "blocks of reads")
+    written = sum(now.bytes[at]["despatched_written"] - before.bytes[at]["despatched_written"] for at in range(4))
+    read = sum(now.bytes[at]["requested_read"] - before.bytes[at]["requested_read"] for at in range(4))
+    check.equal((written, read), (600 << 10, 100 << 10), "bytes of writes and of reads")
     check.equal((now.errored, now.pending, now.queued_current), (0, 0, 0), "blocks errored and pending, requests queued")
     check.that(now.queued_max >= 1, "the highest number of requests at once")
     line = re.search(r"\[k\] Requested:\t(.*)", nbdinfo.text())[1]
