@@ -74,6 +74,8 @@ pub struct Conn {
     pub aborted: bool,
     /// Nothing arrives before: TCP tries again less and less often while the network is cut.
     pub resumes_ms: u64,
+    /// When the server last did something for it, or had nothing to do.
+    pub worked_ms: u64,
     pub wire: VecDeque<Message>,
     pub got: Vec<Message>,
     pub replies: VecDeque<Reply>,
@@ -92,6 +94,7 @@ impl Conn {
             half_closed: false,
             aborted: false,
             resumes_ms: 0,
+            worked_ms: 0,
             wire: VecDeque::new(),
             got: Vec::new(),
             replies: VecDeque::new(),
@@ -119,6 +122,14 @@ impl Conn {
     pub fn has_writes(&self) -> bool {
         let mut messages = self.wire.iter().chain(&self.got);
         messages.any(|m| matches!(m.ask, Ask::Write { .. }))
+    }
+
+    /// Whether the next message is a write of this block.
+    pub fn is_to_write(&self, block: usize) -> bool {
+        self.wire.front().is_some_and(|m| match &m.ask {
+            Ask::Write { first, values, .. } => (*first..first + values.len()).contains(&block),
+            Ask::Read { .. } | Ask::Flush => false,
+        })
     }
 
     /// The network resets it; what is on the wire is lost.

@@ -8,6 +8,8 @@
 //! | a server is stopped, cut off, or killed and started again | everything |
 //! | a server refuses a write | everything, or that one write fails |
 //! | a server refuses a flush, and never makes durable what it was to cover | everything, or that flush fails |
+//! | a server closes a connection whenever it gets a write of one block | everything, and no request waits for it where another server is sound |
+//! | a server is slow: a request takes longer than the time limit, and something is always answered | everything, and it is not given up for that |
 //! | the administrator sets a group faulty and adds it again | everything |
 //! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
@@ -35,10 +37,15 @@
 //! a full copy alone, as its fault says.
 //!
 //! Only what can be noticed is asked for ([`World::is_knowable`]).
+//!
+//! # Sick servers
+//!
+//! See `sick.rs`.
 
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
 use crate::logic::{ids::GroupId, mirror::World as _};
+use crate::oracle::Oracle;
 use crate::quiet::{self, Looked};
 use crate::scale::Trouble;
 use crate::server::{Power, Server};
@@ -57,6 +64,8 @@ pub enum Fault {
     Lie,
     Refuse,
     RefuseFlush,
+    Poison,
+    Slow,
     Stop,
     Cut,
     CutAll,
@@ -72,12 +81,14 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 17] = [
+pub const FAULTS: [Fault; 19] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
     Fault::Refuse,
     Fault::RefuseFlush,
+    Fault::Poison,
+    Fault::Slow,
     Fault::Stop,
     Fault::Cut,
     Fault::CutAll,
@@ -112,6 +123,7 @@ const LOOKS: u32 = 2;
 pub struct Mischief {
     pub world: Arc<World>,
     pub control: Arc<Control>,
+    pub oracle: Arc<Oracle>,
 }
 
 impl Mischief {
@@ -171,6 +183,8 @@ impl Mischief {
             Fault::Lie => server.lie_once(),
             Fault::Refuse => server.refuse_one(),
             Fault::RefuseFlush => server.refuse_flush(),
+            Fault::Poison => return self.poison(group),
+            Fault::Slow => return self.slow_down(group),
             Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
             Fault::Stop => {}
             Fault::Cut => server.set_cut(true),
@@ -265,7 +279,7 @@ impl Mischief {
         }
     }
 
-    fn heal(&self, group: GroupId) {
+    pub fn heal(&self, group: GroupId) {
         let server = &self.world.servers[group];
         server.set_cut(false);
         self.lead_back(group);

@@ -107,13 +107,7 @@ impl Control {
         let g = core.group(group);
         let is_faulty = || core.view().state(group) == GroupState::Faulty;
         if !is_faulty() || g.up().is_empty() || world.holds_old_write() {
-            crate::trace!(
-                world,
-                "hot_add {group}: {} {} {}",
-                is_faulty(),
-                g.up().bits(),
-                world.holds_old_write()
-            );
+            crate::trace!(world, "group {group} is not to be added now");
             return;
         }
         let mut resyncs = self.resyncs.lock().unwrap();

@@ -54,9 +54,15 @@ impl Gate {
         self.waiting.fetch_sub(1, Relaxed);
     }
 
-    fn close(&self, closed: bool, clock: &Clock) {
+    /// Lets nobody by any more, or everybody.
+    pub fn close(&self, closed: bool, clock: &Clock) {
         self.closed.store(closed, Relaxed);
         clock.happened();
+    }
+
+    /// Whether all users have stopped here.
+    pub fn has_all(&self) -> bool {
+        self.waiting.load(Relaxed) == crate::user::USERS
     }
 }
 
@@ -109,10 +115,7 @@ pub fn look(world: &World, looked: &mut Looked) {
 
 /// What the groups in sync hold, if the moment is quiet.
 fn find(world: &World) -> Option<Found> {
-    let is_still = || {
-        let waiting = world.gate.waiting.load(Relaxed);
-        waiting == crate::user::USERS && world.load.load(Relaxed) == 0
-    };
+    let is_still = || world.gate.has_all() && world.load.load(Relaxed) == 0;
     if !is_still() {
         return None;
     }

@@ -46,6 +46,7 @@ pub fn run(trouble: Trouble) -> Tally {
     let mischief = Mischief {
         world: world.clone(),
         control: control.clone(),
+        oracle: oracle.clone(),
     };
     let (faults, looked) = mischief.run(thread_rng().gen_range(4..16));
     over.store(true, Relaxed);
@@ -117,6 +118,8 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     threads.push(thread::spawn(move || {
         scout(&*looked_at, &|| looked_at.is_ending());
     }));
+    let watched = world.clone();
+    threads.push(thread::spawn(move || crate::late::watch(&watched)));
     let clock = control.clone();
     threads.push(thread::spawn(move || clock.look_at_clock()));
     let control = control.clone();
@@ -144,34 +147,44 @@ fn start_users(
         .collect()
 }
 
-/// Waits until all groups are in sync.
+/// Waits until all is whole, after all is healed.
 fn converge(world: &Arc<World>, control: &Arc<Control>) {
-    let until = world.now_ms() + CONVERGE_MS;
-    let is_whole = || {
-        let view = world.core().view();
-        world.scale.all_groups().all(|g| {
-            let group = world.core().group(g);
-            let up = group.up().len();
-            view.state(g) == GroupState::InSync
-                && world.dirty(g) == 0
-                && !group.health().is_doubted()
-                && up as usize == world.scale.serving_each()
-                && world.servers[g].knows_all()
-                && world.wiring[g].stray().knows_all()
-        })
-    };
-    while !is_whole() {
-        assert!(
-            world.now_ms() < until,
-            "no convergence: {:?}",
-            describe(world)
-        );
+    assert!(
+        make_whole(world, control, CONVERGE_MS),
+        "no convergence: {:?}",
+        describe(world)
+    );
+}
+
+/// Brings all groups back, at most so many milliseconds long; whether all is whole then.
+pub fn make_whole(world: &Arc<World>, control: &Arc<Control>, ms: u64) -> bool {
+    let until = world.now_ms() + ms;
+    while !is_whole(world) {
+        if world.now_ms() >= until {
+            return false;
+        }
         for group in world.scale.all_groups() {
             // Those that the administrator faulted, and those that were refused.
             control.hot_add(group, control.is_refused(group));
         }
-        world.clock.wait(500, is_whole);
+        world.clock.wait(500, || is_whole(world));
     }
+    true
+}
+
+/// Whether all groups are in sync, and have all their channels.
+fn is_whole(world: &World) -> bool {
+    let view = world.core().view();
+    world.scale.all_groups().all(|g| {
+        let group = world.core().group(g);
+        let up = group.up().len();
+        view.state(g) == GroupState::InSync
+            && world.dirty(g) == 0
+            && !group.health().is_doubted()
+            && up as usize == world.scale.serving_each()
+            && world.servers[g].knows_all()
+            && world.wiring[g].stray().knows_all()
+    })
 }
 
 fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {

@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 /// How long after a cut TCP may wait until it tries again.
 const LONGEST_BACKOFF_MS: u64 = 3000;
+/// How long a slow server takes for each request, one after the other on each connection: so long
+/// that a few of them take longer than the time limit, and no single one does.
+const SLOW_MS: u64 = crate::channel::TIMEOUT_MS * 3 / 5;
 
 /// What the server's process and its host are doing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,6 +35,13 @@ struct State {
     refuses_flush: bool,
     /// One reply gets a cookie that nobody knows.
     lies: bool,
+    /// It closes a connection over which it gets a write of this block, and carries nothing of that
+    /// write out.
+    poison: Option<usize>,
+    /// How often that has been so.
+    poisoned: u64,
+    /// It takes [`SLOW_MS`] for each request, in the order of a connection.
+    slow: bool,
     /// It closes at once when its client does, whatever it has still to do, as qemu-nbd.
     hasty: bool,
     /// A flush covers what was written on all connections; else on its own one only, and what was
@@ -64,6 +74,9 @@ impl Server {
                 refusals: 0,
                 refuses_flush: false,
                 lies: false,
+                poison: None,
+                poisoned: 0,
+                slow: false,
                 hasty: thread_rng().gen(),
                 shares_cache,
                 store: Store::new(vec![0; blocks]),
@@ -149,8 +162,9 @@ impl Server {
         s.power == Power::On
             && s.conns.iter().any(|conn| {
                 let c = conn.lock().unwrap();
-                !c.got.is_empty()
-                    || (s.arrives(&c, self.clock.now_ms()) && (!c.wire.is_empty() || c.half_closed))
+                let now_ms = self.clock.now_ms();
+                (!c.got.is_empty() && !s.is_busy(&c, now_ms))
+                    || (s.arrives(&c, now_ms) && (!c.wire.is_empty() || c.half_closed))
             })
     }
 
@@ -182,13 +196,7 @@ impl Server {
             if let Some(conn) = pick(&s.conns) {
                 let mut c = conn.lock().unwrap();
                 if c.line == Line::Open && s.power == Power::On {
-                    c.wire.clear();
-                    let got = std::mem::take(&mut c.got);
-                    for message in got {
-                        s.carry_out(c.number, &message);
-                    }
-                    c.line = Line::Closed;
-                    s.forget(&mut c);
+                    s.close(&mut c);
                 }
             }
         });
@@ -293,7 +301,36 @@ impl Server {
             s.refusals = 0;
             s.refuses_flush = false;
             s.lies = false;
+            s.poison = None;
+            s.slow = false;
         });
+    }
+
+    /// Does not survive a write of this block until it behaves.
+    pub fn poison(&self, block: usize) {
+        self.with(|s| (s.poison, s.poisoned) = (Some(block), 0));
+    }
+
+    /// How often it got what it does not survive, since it was last told to do so.
+    pub fn poisoned(&self) -> u64 {
+        self.state.lock().unwrap().poisoned
+    }
+
+    /// Is slow until it behaves.
+    pub fn slow_down(&self) {
+        self.with(|s| s.slow = true);
+    }
+
+    /// Whether nothing is wrong with it, but that it may be slow.
+    pub fn is_sound(&self) -> bool {
+        let s = self.state.lock().unwrap();
+        s.power == Power::On
+            && !s.cut
+            && s.refusals == 0
+            && !s.refuses_flush
+            && !s.lies
+            && s.poison.is_none()
+            && s.aside.is_none()
     }
 
     /// Whether a connection that the client still holds is not known to the host that is on.
@@ -422,6 +459,22 @@ impl State {
         c.known = false;
     }
 
+    /// Closes a connection, after what it got.
+    fn close(&mut self, c: &mut Conn) {
+        c.wire.clear();
+        let got = std::mem::take(&mut c.got);
+        for message in got {
+            self.carry_out(c.number, &message);
+        }
+        c.line = Line::Closed;
+        self.forget(c);
+    }
+
+    /// Whether it takes its time now, with what it has got of this connection.
+    fn is_busy(&self, c: &Conn, now_ms: u64) -> bool {
+        self.slow && now_ms < c.worked_ms + SLOW_MS
+    }
+
     /// Makes durable what a flush on connection `by` covers.
     fn flush(&mut self, by: u64) {
         let shares_cache = self.shares_cache;
@@ -438,6 +491,15 @@ impl State {
         let arrives = self.arrives(c, now_ms);
         let may_receive = arrives && !c.wire.is_empty();
         if may_receive && (c.got.is_empty() || rng.gen()) {
+            let poison = self.poison.filter(|_| c.line == Line::Open);
+            if poison.is_some_and(|block| c.is_to_write(block)) {
+                self.poisoned += 1;
+                self.close(c);
+                return true;
+            }
+            if c.got.is_empty() {
+                c.worked_ms = now_ms;
+            }
             if let Some(message) = c.wire.pop_front() {
                 c.got.push(message);
             }
@@ -449,8 +511,16 @@ impl State {
             c.line = Line::Closed;
             return true;
         }
+        if self.is_busy(c, now_ms) && !c.got.is_empty() {
+            return false;
+        }
         if !c.got.is_empty() {
-            let at = rng.gen_range(0..c.got.len());
+            c.worked_ms = now_ms;
+            let at = if self.slow {
+                0
+            } else {
+                rng.gen_range(0..c.got.len())
+            };
             let message = c.got.remove(at);
             let answer = self.carry_out(c.number, &message);
             if c.line == Line::Open && !c.aborted && !(c.half_closed && rng.gen()) {

@@ -58,7 +58,8 @@ impl User {
         }
     }
 
-    fn write(&self, op: Op) {
+    /// Writes some of its blocks, or clears them.
+    pub fn write(&self, op: Op) {
         let (first, len) = some(self.own.clone());
         let fua = thread_rng().gen_ratio(1, 8);
         let wish = Wish {

@@ -5,6 +5,7 @@
 use crate::blocks::Blocks;
 use crate::channel::Channel;
 use crate::clock::Clock;
+use crate::late::Late;
 use crate::logic::{
     barrier::{Claim, Span},
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
@@ -133,6 +134,8 @@ pub struct World {
     free_tags: StdMutex<Vec<u32>>,
     /// For the copies of what is written.
     pub room: StdMutex<Room>,
+    /// When users' requests began that are on their way.
+    pub late: Late,
     /// A user's flush is on its way.
     pub flushing: AtomicBool,
     /// Requests of users on their way.
@@ -188,6 +191,7 @@ impl World {
                 .collect(),
             free_tags: StdMutex::new((0..QUEUE_DEPTH as u32).collect()),
             room: StdMutex::new(Room::new(COPIED_BLOCKS, RESERVE)),
+            late: Late::new(),
             flushing: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
@@ -214,11 +218,14 @@ impl World {
             tag.is_some()
         });
         self.load.fetch_add(1, Relaxed);
-        tag.expect("waited for")
+        let tag = tag.expect("waited for");
+        self.late.begins(tag, self.clock.now_ms());
+        tag
     }
 
     pub fn tag_is_free(&self, tag: u32) {
         self.load.fetch_sub(1, Relaxed);
+        self.late.ends(tag);
         self.free_tags.lock().unwrap().push(tag);
     }
 
