@@ -12,6 +12,7 @@
 //! | [`resync`] | the thread that brings a group back |
 //! | [`mirror`] | the groups of a device: fan-out, completion, faults, dirty maps |
 //! | [`channel`] | one socket: connect, negotiate, send, receive |
+//! | [`tidings`] | that something has changed, for programs that poll |
 //! | [`wait`], [`sync`] | waiting, and the atomics of `logic` |
 //! | [`kapi`] | safe bindings for what the kernel crate lacks; the only unsafe code |
 //! | [`logic`] | decisions without a kernel |
@@ -30,6 +31,7 @@ mod mirror;
 mod procfs;
 mod resync;
 mod sync;
+mod tidings;
 mod wait;
 
 module! {
@@ -49,7 +51,8 @@ struct Enbd {
 
 impl kernel::Module for Enbd {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        let registry = Arc::pin_init(procfs::Registry::new(), GFP_KERNEL)?;
+        let tidings = Arc::pin_init(tidings::Tidings::new(), GFP_KERNEL)?;
+        let registry = Arc::pin_init(procfs::Registry::new(tidings), GFP_KERNEL)?;
         let file = kapi::proc_fs::ProcFile::new(c"nbdinfo", registry.clone())?;
         Ok(Self {
             file: Some(file),

@@ -10,12 +10,14 @@
 //! at a time, by a lock of its own; one that finds its device gone when its turn comes looks again.
 
 use crate::device::{Device, Failure};
+use crate::kapi::poll::PollQueue;
 use crate::kapi::proc_fs::{is_admin, Opener, TextFile};
 use crate::logic::{
     command::{device_of, lines, parse_line, Command, DeviceId, Verb},
     status::{runs, write_closed, Reader, Run},
     MAX_DEVICES,
 };
+use crate::tidings::Tidings;
 use core::fmt::Write;
 use kernel::{
     prelude::*,
@@ -32,6 +34,8 @@ const WRITE_MAX: usize = 4096;
 pub(crate) struct Registry {
     #[pin]
     devices: Mutex<[Option<Arc<Device>>; MAX_DEVICES]>,
+    /// That something has changed.
+    tidings: Arc<Tidings>,
 }
 
 struct Out<'a>(&'a SeqFile);
@@ -72,6 +76,14 @@ impl TextFile for Registry {
         Ok(())
     }
 
+    fn changes(&self) -> u64 {
+        self.tidings.changes()
+    }
+
+    fn pollers(&self) -> &PollQueue {
+        self.tidings.pollers()
+    }
+
     fn admit(&self, opener: Opener<'_>, len: usize) -> Result {
         // Of the opener as well: what has the file for its output does not know what it writes to.
         if !opener.is_admin() || !is_admin() {
@@ -98,7 +110,9 @@ impl TextFile for Registry {
             let Ok(command) = parse_line(line.text) else {
                 continue;
             };
-            if let Err(failure) = self.carry_out(&command) {
+            let result = self.carry_out(&command);
+            self.tidings.tell();
+            if let Err(failure) = result {
                 let name = Some(command.verb.name());
                 return Err(self.refuse(Some(command.device), name, line.number, failure));
             }
@@ -109,8 +123,9 @@ impl TextFile for Registry {
 
 impl Registry {
     /// No devices.
-    pub(crate) fn new() -> impl PinInit<Self> {
+    pub(crate) fn new(tidings: Arc<Tidings>) -> impl PinInit<Self> {
         pin_init!(Self {
+            tidings,
             devices <- new_mutex!([const { None }; MAX_DEVICES], "enbd::Registry::devices"),
         })
     }
@@ -124,7 +139,7 @@ impl Registry {
         if let Some(device) = self.find(id) {
             return Ok(device);
         }
-        let made = Device::new(id)?;
+        let made = Device::new(id, self.tidings.clone())?;
         let mut devices = self.devices.lock();
         let slot = devices.get_mut(id.index()).ok_or(ENODEV)?;
         // Somebody else may have been faster.
@@ -212,6 +227,7 @@ impl Registry {
     ) -> Error {
         if let Some(device) = device.and_then(|id| self.find(id)) {
             device.note(&failure);
+            self.tidings.tell();
         }
         let (errno, reason) = (failure.error.to_errno(), failure.reason);
         let verb = verb.unwrap_or("command");

@@ -17,6 +17,7 @@ use crate::logic::{
     resync::{walk, Bounds, Ended, Line, Overseer, Progress, Site, Users, Walked, WINDOW_BYTES},
 };
 use crate::mirror::{Driver, LeafPage, Mirror};
+use crate::tidings::Tidings;
 use crate::wait::Woken;
 use kernel::{
     current,
@@ -150,11 +151,13 @@ impl Errand {
         let mut watch = Watch {
             letter: mirror.letter(),
             track: &track,
+            tidings: &mirror.tidings,
         };
         let walked = walk(&*mirror, &mut watch, group, epoch, &mut pages);
         tell_end(&mirror, group, began, &walked);
         track.ended.store(true, Release);
         mirror.wake_resyncs();
+        mirror.changed();
     }
 }
 
@@ -198,6 +201,7 @@ fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
 struct Watch<'a> {
     letter: char,
     track: &'a Track,
+    tidings: &'a Tidings,
 }
 
 impl Overseer for Watch<'_> {
@@ -207,6 +211,8 @@ impl Overseer for Watch<'_> {
 
     fn begins(&mut self, now_ns: u64, blocks: u64, dirty: u64) {
         *self.track.progress.lock() = Some(Progress::new(now_ns, blocks, dirty));
+        // Its line is there now.
+        self.tidings.tell();
     }
 
     fn came_to(&mut self, now_ns: u64, pos: u64, copied: u64, dirty: u64) {

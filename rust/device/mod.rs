@@ -40,6 +40,7 @@ use crate::logic::{
 use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
 use crate::sync::Word;
+use crate::tidings::Tidings;
 use companion::Companion;
 use kernel::{
     prelude::*,
@@ -143,8 +144,8 @@ pub(crate) struct Device {
 
 impl Device {
     /// A device without groups.
-    pub(crate) fn new(id: DeviceId) -> Result<Arc<Self>> {
-        let mirror = Arc::pin_init(Mirror::new(id.letter()), GFP_KERNEL)?;
+    pub(crate) fn new(id: DeviceId, tidings: Arc<Tidings>) -> Result<Arc<Self>> {
+        let mirror = Arc::pin_init(Mirror::new(id.letter(), tidings), GFP_KERNEL)?;
         Arc::pin_init(
             pin_init!(Self {
                 id,

@@ -11,6 +11,7 @@
 #include <linux/if.h>
 #include <linux/kthread.h>
 #include <linux/net.h>
+#include <linux/poll.h>
 #include <linux/proc_fs.h>
 #include <linux/seq_file.h>
 #include <linux/uio.h>
@@ -21,6 +22,9 @@ static const u32 ENBD_FEAT_WRITE_CACHE = (__force u32)BLK_FEAT_WRITE_CACHE;
 static const u32 ENBD_FEAT_FUA = (__force u32)BLK_FEAT_FUA;
 static const u32 ENBD_FEAT_STABLE_WRITES = (__force u32)BLK_FEAT_STABLE_WRITES;
 static const u32 ENBD_FEAT_ROTATIONAL = (__force u32)BLK_FEAT_ROTATIONAL;
+static const u32 ENBD_POLL_PLAIN = (__force u32)(EPOLLIN | EPOLLRDNORM | EPOLLOUT | EPOLLWRNORM);
+static const u32 ENBD_POLL_CHANGED = (__force u32)(EPOLLPRI | EPOLLERR);
+static const u32 ENBD_POLL_GONE = (__force u32)(EPOLLERR | EPOLLHUP);
 static const u32 ENBD_REQ_FUA = (__force u32)REQ_FUA;
 static const u32 ENBD_REQ_NOUNMAP = (__force u32)REQ_NOUNMAP;
 static const u32 ENBD_REQ_OP_MASK = (__force u32)REQ_OP_MASK;
@@ -44,6 +48,10 @@ void enbd_noio_restore(unsigned int flags);
 int enbd_disk_lock_unless_open(struct gendisk *disk);
 void enbd_disk_unlock(struct gendisk *disk);
 void enbd_task_set_batch(struct task_struct *task);
+void enbd_poll_init(struct wait_queue_head *queue);
+void enbd_poll_wait(struct file *file, struct wait_queue_head *queue, struct poll_table_struct *table);
+void enbd_poll_wake(struct wait_queue_head *queue);
+bool enbd_poll_drain(struct wait_queue_head *queue);
 void *enbd_inode_pde_data(const struct inode *inode);
 bool enbd_is_same(struct page *a, struct page *b, size_t len);
 bool enbd_is_zeroes(struct page *page, size_t len);

@@ -10,6 +10,7 @@
 #include <linux/netdevice.h>
 #include <linux/nsproxy.h>
 #include <linux/page_ref.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/string.h>
@@ -200,6 +201,36 @@ void enbd_task_set_batch(struct task_struct *task)
 	struct sched_attr attr = { .size = sizeof(attr), .sched_policy = SCHED_BATCH };
 
 	sched_setattr_nocheck(task, &attr);
+}
+
+void enbd_poll_init(struct wait_queue_head *queue)
+{
+	init_waitqueue_head(queue);
+}
+
+void enbd_poll_wait(struct file *file, struct wait_queue_head *queue, struct poll_table_struct *table)
+{
+	poll_wait(file, queue, table);
+}
+
+void enbd_poll_wake(struct wait_queue_head *queue)
+{
+	wake_up_poll(queue, EPOLLPRI | EPOLLERR);
+}
+
+/*
+ * Wakes up who waits, and takes out who would stay in the queue for as long as it has the file: epoll.
+ * Whether somebody is in it still. Who has left it has let go of its lock, too.
+ */
+bool enbd_poll_drain(struct wait_queue_head *queue)
+{
+	bool is_active;
+
+	__wake_up(queue, TASK_NORMAL, 0, poll_to_key(EPOLLHUP | POLLFREE));
+	spin_lock_irq(&queue->lock);
+	is_active = waitqueue_active(queue);
+	spin_unlock_irq(&queue->lock);
+	return is_active;
 }
 
 void *enbd_inode_pde_data(const struct inode *inode)

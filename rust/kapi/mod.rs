@@ -9,7 +9,7 @@
 //! - [`net`]: kernel sockets and network namespaces; [`iovec`]: what is sent from and received
 //!   into; [`bounce`]: copies of requests' data; [`pages`]: memory of our own; [`ring`]: pages for
 //!   headers.
-//! - [`checksum`], [`kthread`], [`proc_fs`], [`scope`].
+//! - [`checksum`], [`kthread`], [`poll`], [`proc_fs`], [`scope`].
 //!
 //! What nothing sees to, as in the kernel crate: a disk, a file or a thread that is forgotten
 //! (`mem::forget`) is still there when the module is not.
@@ -24,6 +24,7 @@ pub(crate) mod iovec;
 pub(crate) mod kthread;
 pub(crate) mod net;
 mod pages;
+pub(crate) mod poll;
 pub(crate) mod proc_fs;
 mod ring;
 pub(crate) mod scope;

@@ -2,16 +2,21 @@
 
 //! Files in /proc.
 //!
+//! A file can be polled: who has read it, or opened it, is told once there is something new to read.
+//!
 //! C header: [`include/linux/proc_fs.h`](srctree/include/linux/proc_fs.h)
 
-use super::bindings;
+use super::{bindings, poll::PollQueue};
 use core::{marker::PhantomData, ptr};
 use kernel::{
     error::from_result,
     ffi,
     prelude::*,
     seq_file::SeqFile,
-    sync::Arc,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc,
+    },
     types::{ForeignOwnable, ScopeGuard},
     uaccess::{UserPtr, UserSlice},
 };
@@ -27,6 +32,12 @@ pub(crate) trait TextFile: Send + Sync + 'static {
 
     /// Takes what was written, in the context of the writer.
     fn write(&self, text: &[u8]) -> Result;
+
+    /// A number that is another one after each change of the text that a reader may wait for.
+    fn changes(&self) -> u64;
+
+    /// Who waits for such a change, and is to be woken up after the number has changed.
+    fn pollers(&self) -> &PollQueue;
 }
 
 /// Whoever has opened a file.
@@ -75,6 +86,7 @@ impl<T: TextFile> ProcFile<T> {
         proc_lseek: Some(bindings::seq_lseek),
         proc_release: Some(bindings::single_release),
         proc_write: Some(Self::write),
+        proc_poll: Some(Self::poll),
         ..pin_init::zeroed()
     };
 
@@ -108,9 +120,44 @@ impl<T: TextFile> ProcFile<T> {
         file: *mut bindings::file,
     ) -> ffi::c_int {
         // SAFETY: By the safety requirements of this function.
-        unsafe {
+        let opened = unsafe {
             let data = bindings::enbd_inode_pde_data(inode);
             bindings::single_open(file, Some(Self::show), data)
+        };
+        if opened == 0 {
+            // SAFETY: `single_open` made the `seq_file`, with the data of the entry, which stays until
+            // that is removed.
+            unsafe {
+                let seq = (*file).private_data.cast::<bindings::seq_file>();
+                let this = Arc::<T>::borrow((*seq).private);
+                seen(seq).store(this.changes() as i32, Relaxed);
+            }
+        }
+        opened
+    }
+
+    /// # Safety
+    ///
+    /// Only for procfs, with a file that `open` opened.
+    unsafe extern "C" fn poll(
+        file: *mut bindings::file,
+        table: *mut bindings::poll_table_struct,
+    ) -> bindings::__poll_t {
+        // SAFETY: As in `show`; `single_open` made the `seq_file`.
+        let (this, seen) = unsafe {
+            let seq = (*file).private_data.cast::<bindings::seq_file>();
+            (Arc::<T>::borrow((*seq).private), seen(seq))
+        };
+        // SAFETY: The file is open. Dropping the `ProcFile` empties the queue, so it is there as long
+        // as the file may be polled.
+        let is_going = unsafe { this.pollers().register(file, table) };
+        // The number is looked at afterwards: who changes it wakes up the queue afterwards.
+        if is_going {
+            bindings::ENBD_POLL_PLAIN | bindings::ENBD_POLL_GONE
+        } else if seen.load(Relaxed) != this.changes() as i32 {
+            bindings::ENBD_POLL_PLAIN | bindings::ENBD_POLL_CHANGED
+        } else {
+            bindings::ENBD_POLL_PLAIN
         }
     }
 
@@ -121,6 +168,9 @@ impl<T: TextFile> ProcFile<T> {
         // SAFETY: By the safety requirements of this function `private` is what `open` gave, which
         // stays until the entry is removed; that waits for us.
         let this = unsafe { Arc::<T>::borrow((*seq).private) };
+        // Before the text: what changes meanwhile is news.
+        // SAFETY: Valid for this call.
+        unsafe { seen(seq) }.store(this.changes() as i32, Relaxed);
         // SAFETY: `seq_open` has set `file`. INVARIANT: It is being read, so it stays open.
         let opener = Opener(unsafe { (*seq).file }, PhantomData);
         // SAFETY: Valid for this call.
@@ -158,11 +208,24 @@ impl<T: TextFile> ProcFile<T> {
 
 impl<T: TextFile> Drop for ProcFile<T> {
     fn drop(&mut self) {
+        // SAFETY: By the type invariant the data is there.
+        let file = unsafe { Arc::<T>::borrow(self.data) };
+        file.pollers().close();
         // SAFETY: By the type invariant. Waits for running callbacks and closes open files.
         unsafe { bindings::proc_remove(self.entry) };
         // SAFETY: By the type invariant; nobody uses the data any more.
         drop(unsafe { Arc::<T>::from_foreign(self.data) });
     }
+}
+
+/// The number of [`TextFile::changes`] that who has opened a file was shown last.
+///
+/// # Safety
+///
+/// `seq` is valid for `'a`, and `poll_event` is used through this alone.
+unsafe fn seen<'a>(seq: *mut bindings::seq_file) -> &'a Atomic<i32> {
+    // SAFETY: By the safety requirements of this function.
+    unsafe { Atomic::from_ptr(&raw mut (*seq).poll_event) }
 }
 
 /// Whether the current task may administer the system.

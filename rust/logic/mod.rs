@@ -29,6 +29,7 @@ pub mod room;
 pub mod session;
 pub mod status;
 pub mod target;
+pub mod tell;
 pub mod unflushed;
 pub mod wire;
 mod word;

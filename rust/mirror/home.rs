@@ -77,7 +77,7 @@ impl Home for Mirror {
     }
 
     fn changed(&self) {
-        self.wake();
+        World::changed(self);
     }
 
     fn sleep(&self, ms: u32, enough: &mut dyn FnMut() -> bool) -> bool {

@@ -44,6 +44,7 @@ use crate::logic::{
     MAX_CHANNELS, MAX_GROUPS,
 };
 use crate::sync::Word;
+use crate::tidings::Tidings;
 use crate::wait::{Waiters, Woken};
 use kernel::{
     prelude::*,
@@ -52,7 +53,7 @@ use kernel::{
             ordering::{Acquire, Release},
             Atomic,
         },
-        new_mutex, new_spinlock, Mutex, SpinLock,
+        new_mutex, new_spinlock, Arc, Mutex, SpinLock,
     },
     time::{Instant, Monotonic},
 };
@@ -172,6 +173,8 @@ pub(crate) struct Mirror {
     /// The copies of writes.
     #[pin]
     pub(crate) bounces: BouncePool,
+    /// For programs that watch.
+    pub(crate) tidings: Arc<Tidings>,
     /// For whoever waits for a change of a group's or a channel's state.
     #[pin]
     pub(crate) waiters: Waiters,
@@ -191,7 +194,7 @@ pub(crate) struct Mirror {
 
 impl Mirror {
     /// A device `letter` without groups.
-    pub(crate) fn new(letter: char) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(letter: char, tidings: Arc<Tidings>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             letter,
             began: Instant::now(),
@@ -220,6 +223,7 @@ impl Mirror {
             evidence: Evidence::new(words(evidence::WORDS)?).ok_or(EINVAL)?,
             evidence_ms: Count::default(),
             bounces <- BouncePool::new(),
+            tidings,
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),
             sealed: Atomic::new(false),

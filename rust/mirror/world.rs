@@ -306,12 +306,21 @@ impl World for Mirror {
         self.waiters.wake_all();
     }
 
+    fn changed(&self) {
+        self.tidings.tell();
+        self.waiters.wake_all();
+    }
+
     fn wake_resyncs(&self) {
         self.resync_waiters.wake_all();
     }
 
     fn tell(&self, news: News) {
         let letter = self.letter;
+        if matches!(news, News::Faulty { .. }) {
+            // The reason was not there yet when the state changed, or is another one.
+            self.changed();
+        }
         match news {
             News::Faulty { group, fault } => {
                 let (number, why) = (group.index(), fault.as_str());

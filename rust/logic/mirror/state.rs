@@ -227,7 +227,7 @@ fn change<W: World>(
     change: impl Fn(View) -> Result<View, Refusal>,
 ) -> Result<View, Refusal> {
     let view = w.core().change_view(change)?;
-    w.wake();
+    w.changed();
     w.wake_resyncs();
     Ok(view)
 }

@@ -273,6 +273,8 @@ pub trait World: Sized {
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool;
     /// Wakes up who waits for a change of a group's or a channel's state.
     fn wake(&self);
+    /// The same, where programs that watch the device are told, too.
+    fn changed(&self);
     /// Wakes up the resyncs.
     fn wake_resyncs(&self);
     /// Any number.

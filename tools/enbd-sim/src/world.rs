@@ -554,6 +554,10 @@ impl mirror::World for World {
         self.clock.happened();
     }
 
+    fn changed(&self) {
+        self.clock.happened();
+    }
+
     fn wake_resyncs(&self) {
         self.clock.happened();
     }

@@ -12,6 +12,7 @@ use enbd_status::Status;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A command that the kernel refused.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -239,7 +240,15 @@ impl Module for Dry {
 pub struct Watcher {
     file: File,
     path: PathBuf,
+    /// The module wakes who polls. One that does not tell its settings is too old for that; while
+    /// there is no device it is not known.
+    wakes: bool,
 }
+
+/// How often a file is read that may not say when it has changed.
+const LOOK: Duration = Duration::from_millis(500);
+/// The same, should it fail to say so.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Watcher {
     /// Opens the file.
@@ -252,6 +261,7 @@ impl Watcher {
         Ok(Self {
             file,
             path: path.to_owned(),
+            wakes: false,
         })
     }
 
@@ -266,15 +276,19 @@ impl Watcher {
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.read_to_string(&mut text))
             .map_err(|error| Problem::file("read", &self.path, &error))?;
-        parse(&text)
+        let status = parse(&text)?;
+        self.wakes = status.devices.iter().any(|one| one.settings.is_some());
+        Ok(status)
     }
 
-    /// Waits for a change, but not longer than this.
+    /// Waits for a change, but not longer than this; where the module does not say that there was one,
+    /// for a short while.
     ///
     /// # Errors
     ///
     /// Those of poll(2).
-    pub fn wait(&self, limit: std::time::Duration) -> Result<(), Problem> {
+    pub fn wait(&self, limit: Duration) -> Result<(), Problem> {
+        let limit = limit.min(if self.wakes { LOOK_AGAIN } else { LOOK });
         crate::sys::wait_for_change(&self.file, limit)
             .map_err(|error| Problem::file("wait for", &self.path, &error))
     }

@@ -446,7 +446,6 @@ pub fn wait(
                 .max(Exit::Degraded);
             return Err(Problem::new(exit, what));
         }
-        let period = Duration::from_millis(500);
-        watcher.wait(left.map_or(period, |left| left.min(period)))?;
+        watcher.wait(left.unwrap_or(Duration::MAX))?;
     }
 }

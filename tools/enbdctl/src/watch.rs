@@ -2,7 +2,7 @@
 
 //! `enbdctl watch`: a line a device, drawn anew; or a line for each change.
 //!
-//! The module wakes who polls its file once it can; until then the file is read twice a second.
+//! The module wakes who polls its file; with one that cannot, the file is read twice a second.
 
 use crate::module::Watcher;
 use crate::places::{Configs, Places};
@@ -55,7 +55,8 @@ pub fn watch(places: &Places, word: Option<&str>) -> Result<Exit, Problem> {
             }));
         }
         before = Some(seen);
-        watcher.wait(PERIOD)?;
+        // On a terminal figures are drawn that change all the time.
+        watcher.wait(if on_terminal { PERIOD } else { Duration::MAX })?;
         sleep(PERIOD.saturating_sub(began.elapsed()));
     }
 }
@@ -92,17 +93,28 @@ impl Seen {
                 .iter()
                 .map(|subject| {
                     let one = subject.device;
-                    let done = one.despatched;
-                    let bytes = |blocks: u64| blocks.saturating_mul(one.blocksize);
-                    (
-                        one.letter,
-                        bytes(done.read.least),
-                        bytes(done.written.least),
-                    )
+                    let (read, written) = done(one);
+                    (one.letter, read, written)
                 })
                 .collect(),
         }
     }
+}
+
+/// Bytes that were read and written; from the rounded counters of a module that has no others.
+fn done(device: &Device) -> (u64, u64) {
+    let exact = device.channels.iter().try_fold((0u64, 0u64), |sum, one| {
+        let bytes = one.bytes?;
+        Some((
+            sum.0.saturating_add(bytes.despatched_read),
+            sum.1.saturating_add(bytes.despatched_written),
+        ))
+    });
+    let rounded = |blocks: u64| blocks.saturating_mul(device.blocksize);
+    exact.unwrap_or((
+        rounded(device.despatched.read.least),
+        rounded(device.despatched.written.least),
+    ))
 }
 
 /// The state of a device and of each of its groups, in words.
@@ -209,7 +221,7 @@ pub fn line(subject: &Subject<'_>) -> String {
     text
 }
 
-/// What went through the device since the last look, as far as the rounded counters tell.
+/// What went through the device since the last look, as far as the counters tell.
 fn speeds(device: &Device, before: Option<&Seen>, now: &Seen) -> String {
     let find = |seen: &Seen| {
         seen.traffic
