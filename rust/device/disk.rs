@@ -142,6 +142,7 @@ impl Device {
         mirror.set_failing(false);
         match disk {
             Ok(disk) => {
+                *self.voice.lock() = Some(disk.device());
                 control.disk = Some(disk);
                 match Companion::start(self.clone(), "look", scout::look) {
                     Ok(scout) => control.scout = Some(scout),
@@ -229,7 +230,7 @@ impl Device {
         self.mirror.set_failing(true);
         let flushed = disk.flush();
         self.end_resyncs();
-        drop(control.disk.take());
+        self.take_disk(control);
         drop(control.clock.take());
         drop(control.recorder.take());
         if flushed.is_ok() {
@@ -241,6 +242,12 @@ impl Device {
         self.mirror.set_size(0, None);
         self.mirror.set_failing(false);
         flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
+    }
+
+    /// Takes the disk away, of which nobody tells any more.
+    fn take_disk(&self, control: &mut Control) {
+        drop(self.voice.lock().take());
+        drop(control.disk.take());
     }
 
     fn seal_unless_open(&self, disk: &GenDisk<Driver>) -> Result<(), Failure> {
@@ -300,17 +307,18 @@ impl Device {
 
     fn dismantle(&self, control: &mut Control) {
         self.stage.swap(STAGE_GONE);
+        // The keeper may wait for who waits for memory, and that for what is held.
+        self.mirror.set_failing(true);
         drop(control.clock.take());
         drop(control.keeper.take());
         drop(control.scout.take());
         drop(control.recorder.take());
-        self.mirror.set_failing(true);
         stop_all(&control.channels);
         control.channels.clear();
         self.mirror.set_failing(true);
         self.end_resyncs();
         self.mirror.unpark();
-        drop(control.disk.take());
+        self.take_disk(control);
         self.mirror.bounces.drain();
         self.mirror.set_size(0, None);
         self.forget_memory();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The keeper: the thread of an enabled device that brings back the groups which enbd itself
-//! faulted.
+//! faulted, and tells programs what happens.
 //!
 //! A group that returns and fails again is tried less and less often.
 //!
@@ -18,20 +18,35 @@ use kernel::{
     time::{Instant, Monotonic},
 };
 
-/// How often the keeper looks, in milliseconds.
+/// How often the keeper looks after the groups, in milliseconds.
 const LOOK_MS: u32 = 500;
 /// A group that stays in sync for so long, in milliseconds, starts over with its patience.
 const FORGIVE_MS: i64 = 60_000;
 
 /// The work of the thread.
 pub(super) fn keep(device: &Device, ended: &dyn Fn() -> bool) {
+    let mirror = &device.mirror;
     let mut tries = [const { None }; MAX_GROUPS];
+    let mut teller = device.teller();
+    let mut due_ms = mirror.now_ms();
     while !ended() {
-        for (group, tries) in GroupId::all().zip(&mut tries) {
-            look_after(device, group, tries);
+        // Before all looks: what changes from now on ends the wait.
+        let seen = mirror.changes.now();
+        let now_ms = mirror.now_ms();
+        if now_ms >= due_ms {
+            due_ms = now_ms.saturating_add(u64::from(LOOK_MS));
+            for (group, tries) in GroupId::all().zip(&mut tries) {
+                look_after(device, group, tries);
+            }
         }
-        // Woken up only to stop: what it waits for is seen soon enough.
-        let _ = device.mirror.wait(LOOK_MS, ended);
+        let held_back_ms = device.tell(&mut teller);
+        let left_ms = due_ms.saturating_sub(mirror.now_ms());
+        let ms = left_ms.min(held_back_ms.unwrap_or(left_ms));
+        // While events are held back nothing that changes is told sooner.
+        let has_news = || held_back_ms.is_none() && mirror.changes.now() != seen;
+        let _ = mirror.wait(u32::try_from(ms).unwrap_or(LOOK_MS), || {
+            ended() || has_news()
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`clock`] | the thread that looks which groups have been down for too long |
 //! | [`companion`] | the threads of an enabled device: the clock, the keeper, the scout |
 //! | [`connect`] | `connect`, `disconnect` |
+//! | [`events`] | what programs are told of an enabled device |
 //! | [`disk`] | `enable`, `reset`: the disk that users see |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`keeper`] | the thread that brings groups back by itself |
@@ -22,14 +23,15 @@ mod clock;
 mod companion;
 mod connect;
 mod disk;
+mod events;
 mod groups;
 mod keeper;
 mod memory;
 mod scout;
 mod status;
 
-use crate::channel::{ChannelThreads, Spec};
-use crate::kapi::block::mq::GenDisk;
+use crate::channel::{ChannelThreads, Count, Spec};
+use crate::kapi::block::mq::{DiskDevice, GenDisk};
 use crate::logic::{
     command::{DeviceId, Verb},
     group::Refusal,
@@ -135,6 +137,11 @@ pub(crate) struct Device {
     resyncs: Mutex<[Option<Resync>; MAX_GROUPS]>,
     #[pin]
     last_error: SpinLock<Option<(i32, &'static str)>>,
+    /// Whose events programs hear, while the device is enabled.
+    #[pin]
+    voice: Mutex<Option<DiskDevice>>,
+    /// The number of the last one.
+    events: Count,
     read_only: Atomic<bool>,
     /// A group that enbd itself faulted is re-added when it is back.
     autoadd: Atomic<bool>,
@@ -160,6 +167,8 @@ impl Device {
                 }, "enbd::Device::control"),
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),
+                voice <- new_mutex!(None, "enbd::Device::voice"),
+                events: Count::default(),
                 read_only: Atomic::new(false),
                 autoadd: Atomic::new(true),
                 stage: Word::new(STAGE_BLANK),

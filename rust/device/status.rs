@@ -88,6 +88,7 @@ impl Device {
             errored,
             pending,
             md5: 0,
+            events: self.events.get(),
             settings: self.settings_status(),
         };
         status::write_device(out, &text, reader).map_err(|_| ENOMEM)

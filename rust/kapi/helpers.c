@@ -195,6 +195,34 @@ void enbd_disk_unlock(struct gendisk *disk)
 	mutex_unlock(&disk->open_mutex);
 }
 
+struct device *enbd_disk_get_device(struct gendisk *disk)
+{
+	return get_device(disk_to_dev(disk));
+}
+
+void enbd_device_put(struct device *dev)
+{
+	put_device(dev);
+}
+
+/* Each of the words ends with a NUL, the last one with `len`. */
+int enbd_device_changed(struct device *dev, const char *words, size_t len)
+{
+	char *env[17];
+	size_t at = 0;
+	int n = 0;
+
+	while (at < len) {
+		if (n == ARRAY_SIZE(env) - 1)
+			return -EINVAL;
+		/* Is not changed. */
+		env[n++] = (char *)words + at;
+		at += strlen(words + at) + 1;
+	}
+	env[n] = NULL;
+	return kobject_uevent_env(&dev->kobj, KOBJ_CHANGE, env);
+}
+
 /* A thread that does not interrupt whoever runs when it is woken up. */
 void enbd_task_set_batch(struct task_struct *task)
 {

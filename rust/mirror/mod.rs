@@ -41,6 +41,7 @@ use crate::logic::{
     ids::{ChannelId, GroupId},
     mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,
+    tell::Changes,
     MAX_CHANNELS, MAX_GROUPS,
 };
 use crate::sync::Word;
@@ -175,6 +176,8 @@ pub(crate) struct Mirror {
     pub(crate) bounces: BouncePool,
     /// For programs that watch.
     pub(crate) tidings: Arc<Tidings>,
+    /// What the keeper may have to tell of.
+    pub(crate) changes: Changes,
     /// For whoever waits for a change of a group's or a channel's state.
     #[pin]
     pub(crate) waiters: Waiters,
@@ -224,6 +227,7 @@ impl Mirror {
             evidence_ms: Count::default(),
             bounces <- BouncePool::new(),
             tidings,
+            changes: Changes::default(),
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),
             sealed: Atomic::new(false),

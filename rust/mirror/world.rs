@@ -307,6 +307,7 @@ impl World for Mirror {
     }
 
     fn changed(&self) {
+        self.changes.note();
         self.tidings.tell();
         self.waiters.wake_all();
     }

@@ -43,6 +43,8 @@ pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>, reader: Reader) ->
     for group in present(s) {
         write_group(w, s, group)?;
     }
+    write_label(w, s, "Events")?;
+    writeln!(w, "{}", s.events)?;
     write_settings(w, s)?;
     write_error(w, s)
 }

@@ -24,6 +24,7 @@
 //! [a] Channel:    0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0       one line a channel
 //! [a] Bytes:      0 requested_read=4096 requested_written=0 ...       one line a channel
 //! [a] Group:      1 faulty, dirty 763, volatile, reason: connection lost     one line a group
+//! [a] Events:     17                                              how many uevents there were
 //! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 //! [a] Error:      unknown verb                                    where the last error is not 0
 //! Device b-z:     Closed
@@ -222,6 +223,8 @@ pub struct DeviceStatus<'a> {
     pub pending: u64,
     /// Writes that were compared by checksum before they were sent; 0 until that exists.
     pub md5: u64,
+    /// The number of the last uevent; 0 if there was none.
+    pub events: u64,
     /// What was set, or what stands where nothing was.
     pub settings: SettingsStatus,
 }

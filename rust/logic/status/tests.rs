@@ -41,6 +41,7 @@ const ADDED_LINES: &str = "\
 [a] Bytes:\t3 requested_read=0 requested_written=990209 despatched_read=0 despatched_written=989184 errored=0 pending=1025
 [a] Group:\t0 in sync, dirty 0
 [a] Group:\t1 resyncing, dirty 763
+[a] Events:\t17
 [a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 ";
 
@@ -139,6 +140,7 @@ fn sample() -> DeviceStatus<'static> {
         errored: 0,
         pending: 1,
         md5: 0,
+        events: 17,
         settings: SETTINGS,
     }
 }
@@ -237,6 +239,7 @@ Device a:\tOpen
 [a] Errored:\t0
 [a] Pending:\t0
 [a] Dirty:\t0
+[a] Events:\t17
 [a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 ";
     assert_eq!(text(&status), expected);
@@ -303,14 +306,14 @@ fn a_line_for_each_group() {
     let expected = "\
 [a] Group:\t0 in sync, dirty 0, volatile
 [a] Group:\t1 faulty, dirty 763, reason: no reply in 30 s
-[a] Settings:";
+[a] Events:";
     assert!(text(&status).contains(expected));
     groups[1].state = GroupState::Absent;
     let status = DeviceStatus {
         groups: &groups,
         ..sample()
     };
-    let expected = "[a] Group:\t0 in sync, dirty 0, volatile\n[a] Settings:";
+    let expected = "[a] Group:\t0 in sync, dirty 0, volatile\n[a] Events:";
     assert!(text(&status).contains(expected));
 }
 

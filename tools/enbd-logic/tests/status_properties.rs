@@ -111,6 +111,7 @@ fn empty() -> DeviceStatus<'static> {
         errored: 0,
         pending: 0,
         md5: 0,
+        events: 0,
         settings: SETTINGS,
     }
 }
@@ -263,7 +264,8 @@ proptest! {
             requested: Traffic { read: f, written: g },
             despatched: Traffic { read: g, written: h },
             errored: a, pending: b, md5: c,
-            settings: SETTINGS,
+            events: 0,
+        settings: SETTINGS,
         };
         let mut shown = String::new();
         let reader = if hides { Reader::Other } else { Reader::Admin };
@@ -272,7 +274,7 @@ proptest! {
         let letter = status.device.letter();
         let present = states.iter().filter(|&&state| state != GroupState::Absent).count();
         let lines: Vec<&str> = shown.split_terminator('\n').collect();
-        prop_assert_eq!(lines.len(), 15 + 2 * links + present + usize::from(errno != 0));
+        prop_assert_eq!(lines.len(), 16 + 2 * links + present + usize::from(errno != 0));
         for line in &lines[1..] {
             let prefix = format!("[{letter}] ");
             prop_assert!(line.starts_with(&prefix), "{}", line);

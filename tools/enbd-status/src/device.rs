@@ -130,6 +130,7 @@ impl<'a> Lines<'a> {
             pending: self.read("Pending", columns::only_counts)?.0,
             dirty,
             md5,
+            events: None,
             settings: None,
             others: Vec::new(),
         };
@@ -209,6 +210,9 @@ impl<'a> Lines<'a> {
                     })
                     .is_some(),
                 "Group" => peer::group(text).is_some(),
+                "Events" => plain(text)
+                    .map(|events| device.events = Some(events))
+                    .is_some(),
                 "Settings" => peer::settings(text)
                     .map(|settings| device.settings = Some(settings))
                     .is_some(),

@@ -221,6 +221,8 @@ pub struct Device {
     pub dirty: Figure,
     /// Writes that were compared by checksum before they were sent.
     pub md5: Figure,
+    /// The number of the last uevent; none from a module that makes none.
+    pub events: Option<u64>,
     /// What is set; none from a module that does not tell.
     pub settings: Option<Settings>,
     /// Lines that are not known, in their order.

@@ -215,7 +215,7 @@ proptest! {
             groups: &groups, channels: &channels, resyncs: &resyncs,
             requested: Traffic { read: pos, written: sum(|c| c.requested) },
             despatched: Traffic { read: finish, written: sum(|c| c.despatched) },
-            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings,
+            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings, events: current,
         };
         let reader = if hides { Reader::Other } else { Reader::Admin };
         let read = read_back(&status, reader);
@@ -249,6 +249,7 @@ proptest! {
             prop_assert_eq!(format!("{:?}", got.bytes.expect("a line of its own")), format!("{:?}", wanted.bytes));
         }
         prop_assert_eq!(read.group_count, groups.len());
+        prop_assert_eq!(read.events, Some(current));
         let got = read.settings.expect("a line");
         prop_assert_eq!((got.show_errs, got.autoadd), (settings.show_errs, settings.autoadd));
         let numbers = [got.timeout, got.connect_timeout, got.resync_min, got.resync_max];
@@ -380,7 +381,7 @@ fn no_device_and_several() {
 fn what_older_modules_do_not_tell() {
     let read = Status::parse(SAMPLE).expect("well formed");
     let device = &read.devices[0];
-    assert_eq!(device.settings, None);
+    assert_eq!((device.settings, device.events), (None, None));
     assert!(device
         .channels
         .iter()

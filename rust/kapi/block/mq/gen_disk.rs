@@ -5,7 +5,7 @@
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
 use super::operations::Callbacks;
-use super::{Limits, Operations, TagSet};
+use super::{DiskDevice, Limits, Operations, TagSet};
 use crate::kapi::bindings;
 use core::fmt::Write;
 use kernel::{
@@ -86,6 +86,12 @@ impl<T: Operations> GenDisk<T> {
         free_data.dismiss();
         // INVARIANT: As made above.
         Ok(Self { disk, tags })
+    }
+
+    /// Its device, for who tells of it; to be dropped before the disk.
+    pub(crate) fn device(&self) -> DiskDevice {
+        // SAFETY: By the type invariant.
+        unsafe { DiskDevice::of(self.disk) }
     }
 
     /// Sends a flush and waits for it.

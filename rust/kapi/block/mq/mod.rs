@@ -12,6 +12,7 @@
 //! | [`TagSet`] | `struct blk_mq_tag_set` | requests, with the driver's data behind each |
 //! | [`Limits`] | `struct queue_limits` | what requests the disk takes |
 //! | [`GenDisk`] | `struct gendisk` | the disk that users see |
+//! | [`DiskDevice`] | its `struct device` | what programs hear of it |
 //!
 //! A driver that has a [`Shared`] may read the request and its pages; the block layer cannot get it
 //! back meanwhile. When the last clone is dropped, [`Operations::released`] says how the request
@@ -21,12 +22,14 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
+mod disk_device;
 mod gen_disk;
 mod limits;
 mod operations;
 mod request;
 mod tag_set;
 
+pub(crate) use disk_device::DiskDevice;
 pub(crate) use gen_disk::GenDisk;
 pub(crate) use limits::Limits;
 pub(crate) use operations::Operations;
