@@ -41,6 +41,8 @@ bool enbd_sock_peer_closed(struct socket *sock);
 int enbd_sock_connect(struct socket *sock, struct sockaddr_unsized *addr, int len);
 void enbd_sock_set_timeouts(struct socket *sock, unsigned int recv_ms, unsigned int send_ms);
 bool enbd_page_is_exclusive(struct page *page);
+struct page *enbd_zero_page(void);
+void enbd_queue_disable_zeroes(struct request_queue *q);
 unsigned int enbd_noreclaim_save(void);
 void enbd_noreclaim_restore(unsigned int flags);
 unsigned int enbd_noio_save(void);

@@ -154,6 +154,18 @@ bool enbd_page_is_exclusive(struct page *page)
 	return true;
 }
 
+struct page *enbd_zero_page(void)
+{
+	return ZERO_PAGE(0);
+}
+
+/* Requests that were made before still come. */
+void enbd_queue_disable_zeroes(struct request_queue *q)
+{
+	blk_queue_disable_discard(q);
+	blk_queue_disable_write_zeroes(q);
+}
+
 unsigned int enbd_noreclaim_save(void)
 {
 	return memalloc_noreclaim_save();

@@ -66,9 +66,11 @@ impl<T: Operations> Source<T> {
         }
     }
 
-    /// Describes what is sent: of a request the copy of its data, or nothing if there is none.
+    /// Describes what is sent: of a request the copy of its data, zeroes if it stands for those, or
+    /// nothing if there is none.
     fn segments(&self, from: usize, limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
         match self {
+            Self::Request(rq) if rq.is_of_zeroes() => describe_zeroes(limit, out),
             Self::Request(rq) => rq.bounce().map_or(0, |b| b.segments(from, limit, out)),
             Self::Pages(pages) => pages.segments(from, limit, out),
         }
@@ -81,6 +83,26 @@ impl<T: Operations> Source<T> {
             Self::Pages(_) => true,
         }
     }
+}
+
+/// Appends `limit` bytes of zeroes to `out`, as far as its capacity goes; gives how many. All of them
+/// are one page, which nobody writes to.
+fn describe_zeroes(limit: usize, out: &mut KVec<bindings::bio_vec>) -> usize {
+    let mut added = 0usize;
+    while added < limit {
+        let len = PAGE_SIZE.min(limit - added);
+        let vec = bindings::bio_vec {
+            // SAFETY: Only gives the page.
+            bv_page: unsafe { bindings::enbd_zero_page() },
+            bv_len: len as u32,
+            bv_offset: 0,
+        };
+        if out.push_within_capacity(vec).is_err() {
+            break;
+        }
+        added += len;
+    }
+    added
 }
 
 /// A buffer that is received into, and not sent from meanwhile.

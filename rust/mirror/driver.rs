@@ -89,4 +89,8 @@ impl Request for Shared<Driver> {
     fn pdu(&self) -> &Pdu {
         Shared::pdu(self)
     }
+
+    fn withdraw_zeroes(&self) {
+        Shared::withdraw_zeroes(self);
+    }
 }

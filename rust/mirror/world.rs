@@ -242,6 +242,10 @@ impl World for Mirror {
         self.export_of(group).map_or(512, |e| e.block.min.max(512))
     }
 
+    fn largest_write(&self, group: GroupId) -> u32 {
+        self.export_of(group).map_or(512, |e| e.block.max_payload)
+    }
+
     fn export_sectors(&self, group: GroupId) -> u64 {
         self.export_of(group).map_or(0, |e| e.size >> 9)
     }
@@ -347,6 +351,11 @@ impl World for Mirror {
             News::Unproved { group } => pr_warn!(
                 "[{letter}] group {} is back as the only one, and nothing shows that it is the \
                  same server\n",
+                group.index()
+            ),
+            News::NoZeroes { group } => pr_info!(
+                "[{letter}] group {} refuses to write zeroes again and again: zeroes and discards are \
+                 not offered to users any more\n",
                 group.index()
             ),
             News::Twins { groups } => pr_warn!(

@@ -22,6 +22,7 @@
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
 //! | [`twins`] | two groups that lead to one store |
+//! | [`zeroes`] | servers that refuse to write zeroes |
 //!
 //! The states of all groups are one word, [`View`](super::group::View); a request takes one look at
 //! it. How writes, state changes and resyncs keep out of each other's way is said in
@@ -53,6 +54,7 @@ pub mod step;
 pub mod twins;
 pub mod words;
 pub mod world;
+pub mod zeroes;
 
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;

@@ -7,7 +7,8 @@ use super::{
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
-    Carrier, Fence, Losses, Memories, News, Op, Outcome, Request, Route, States, Transfer, World,
+    zeroes, Carrier, Fence, Losses, Memories, News, Op, Outcome, Request, Route, States, Transfer,
+    World,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
@@ -36,7 +37,10 @@ pub trait Outcomes: World {
             SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
             SlotKind::Request(_) => match outcome {
                 Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),
-                Outcome::Done => return done(self, group, &transfer),
+                Outcome::Done => match zeroes::after_piece(self, group, &transfer) {
+                    Some(next) => next,
+                    None => return done(self, group, &transfer),
+                },
                 Outcome::Refused(error) => refused(self, group, transfer, error),
                 Outcome::Lost(fence) => lost(self, group, number, transfer, fence),
             },
@@ -154,6 +158,9 @@ fn refused<W: World>(
     error: NbdError,
 ) -> Next<W::Buffer> {
     tell_refused(w, group, &transfer, error);
+    if zeroes::are_refused(transfer.command, error) {
+        return zeroes::write_instead(w, group, &transfer);
+    }
     if transfer.command == Command::Flush {
         w.flush_refused(group, &mut transfer);
     }
@@ -177,7 +184,7 @@ fn refused<W: World>(
 }
 
 /// A group did not carry out a write or a flush, and is not asked again.
-fn write_failed<W: World>(
+pub(super) fn write_failed<W: World>(
     w: &W,
     group: GroupId,
     rq: &RequestOf<W>,
@@ -187,17 +194,22 @@ fn write_failed<W: World>(
         return next;
     }
     // It was the last group in sync, so the request fails, and nobody knows what that group has now.
-    // Any other one may have taken the write, be it that it was in sync then.
-    let view = w.core().view();
-    for other in view.resyncing().union(view.faulty()).iter() {
-        mark_missed(w, other, rq);
-    }
+    mark_for_others(w, rq);
     if is_write(rq) {
         let (first, sectors) = sectors_of(rq);
         let answered = matches!(why, GroupFault::Refused(_));
         w.note_perhaps_done(group, first, sectors, answered);
     }
     Next::Done
+}
+
+/// Marks a write, which the last group in sync has not done, for all others: any of them may have taken
+/// it, be it that it was in sync then.
+pub(super) fn mark_for_others<W: World>(w: &W, rq: &RequestOf<W>) {
+    let view = w.core().view();
+    for other in view.resyncing().union(view.faulty()).iter() {
+        mark_missed(w, other, rq);
+    }
 }
 
 /// A write or a flush ends without a group, which is taken out of service for that: what comes next;

@@ -192,6 +192,7 @@ pub trait States: World {
     fn set_sectors(&self, sectors: u64) {
         let core = self.core();
         core.sectors.store(sectors);
+        core.zeroes_refused.store(0);
         if sectors == 0 || core.last_sectors.swap(sectors) == sectors {
             return;
         }

@@ -50,6 +50,8 @@ pub struct Core {
     recorded: Word,
     /// The groups that are to be recorded as getting all, one bit each.
     to_adopt: Word,
+    /// How often a server has refused to write zeroes since the device was enabled.
+    pub(super) zeroes_refused: Word,
 }
 
 impl Default for Core {
@@ -73,6 +75,7 @@ impl Default for Core {
             named: Word::new(0),
             recorded: Word::new(0),
             to_adopt: Word::new(0),
+            zeroes_refused: Word::new(0),
         }
     }
 }

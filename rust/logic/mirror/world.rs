@@ -50,6 +50,8 @@ pub trait Request: Clone {
     fn no_unmap(&self) -> bool;
     /// What is known of it on its way.
     fn pdu(&self) -> &Pdu;
+    /// From now on the device offers its users neither discards nor writes of zeroes.
+    fn withdraw_zeroes(&self);
 }
 
 /// Memory that a transfer reads into or writes from, and what waits for the transfer.
@@ -108,6 +110,11 @@ pub enum News {
     },
     /// The group is back, no other one is there, and nothing shows that its server is the same.
     Unproved {
+        /// Which.
+        group: GroupId,
+    },
+    /// A server refuses to write zeroes again and again: users are not offered that any more.
+    NoZeroes {
         /// Which.
         group: GroupId,
     },
@@ -260,6 +267,8 @@ pub trait World: Sized {
 
     /// Bytes of the smallest read that the server of a group takes.
     fn smallest_read(&self, group: GroupId) -> u32;
+    /// Bytes of the largest write that the server of a group takes.
+    fn largest_write(&self, group: GroupId) -> u32;
     /// Sectors of what the server of a group offers.
     fn export_sectors(&self, group: GroupId) -> u64;
     /// Memory for a read of `len` bytes; nothing if there is none now.

@@ -21,6 +21,8 @@ pub enum Ask {
         values: Vec<Value>,
         fua: bool,
     },
+    /// Make so many blocks zeroes, durably or not.
+    Zeroes { first: usize, len: usize, fua: bool },
     /// Make durable what was answered.
     Flush,
 }
@@ -39,6 +41,10 @@ pub enum Answer {
     Done(Vec<Value>),
     /// It was not done.
     NoSpace,
+    /// The server does not do that.
+    NotSupported,
+    /// The server takes that for malformed.
+    Invalid,
     /// A flush was not done, see [`Server::give_up`](crate::server::Server::give_up).
     NotFlushed,
 }
@@ -121,7 +127,7 @@ impl Conn {
     /// Whether a write is on the wire or got.
     pub fn has_writes(&self) -> bool {
         let mut messages = self.wire.iter().chain(&self.got);
-        messages.any(|m| matches!(m.ask, Ask::Write { .. }))
+        messages.any(|m| matches!(m.ask, Ask::Write { .. } | Ask::Zeroes { .. }))
     }
 
     /// Whether the next message is a write of this block.

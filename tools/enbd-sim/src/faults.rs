@@ -10,6 +10,7 @@
 //! | a server refuses a flush, and never makes durable what it was to cover | everything, or that flush fails |
 //! | a server closes a connection whenever it gets a write of one block | everything, and no request waits for it where another server is sound |
 //! | a server is slow: a request takes longer than the time limit, and something is always answered | everything, and it is not given up for that |
+//! | a server refuses to write zeroes that it is not sent | everything, and no group is faulted for it |
 //! | the administrator sets a group faulty and adds it again | everything |
 //! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
@@ -66,6 +67,7 @@ pub enum Fault {
     RefuseFlush,
     Poison,
     Slow,
+    RefuseZeroes,
     Stop,
     Cut,
     CutAll,
@@ -81,7 +83,7 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 19] = [
+pub const FAULTS: [Fault; 20] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
@@ -89,6 +91,7 @@ pub const FAULTS: [Fault; 19] = [
     Fault::RefuseFlush,
     Fault::Poison,
     Fault::Slow,
+    Fault::RefuseZeroes,
     Fault::Stop,
     Fault::Cut,
     Fault::CutAll,
@@ -185,6 +188,7 @@ impl Mischief {
             Fault::RefuseFlush => server.refuse_flush(),
             Fault::Poison => return self.poison(group),
             Fault::Slow => return self.slow_down(group),
+            Fault::RefuseZeroes => server.refuse_zeroes(),
             Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
             Fault::Stop => {}
             Fault::Cut => server.set_cut(true),

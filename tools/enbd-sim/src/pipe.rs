@@ -119,7 +119,7 @@ fn on_the_wire(message: &table::Message) -> Message {
     let ask = match (message.command, &message.body) {
         (Command::Read, _) => Ask::Read { first, len },
         (Command::Write, Some(body)) => write(body.values(len)),
-        (Command::WriteZeroes, _) => write(vec![0; len]),
+        (Command::WriteZeroes, _) => Ask::Zeroes { first, len, fua },
         _ => Ask::Flush,
     };
     let cookie = message.cookie;

@@ -131,6 +131,9 @@ impl Request for Handle {
     fn pdu(&self) -> &Pdu {
         &self.0.pdu
     }
+
+    // Users go on with it all the same.
+    fn withdraw_zeroes(&self) {}
 }
 
 /// The memory of a window of a resync.

@@ -33,6 +33,8 @@ struct State {
     refusals: u32,
     /// One flush is refused.
     refuses_flush: bool,
+    /// It does not write zeroes unless it is sent them.
+    refuses_zeroes: bool,
     /// One reply gets a cookie that nobody knows.
     lies: bool,
     /// It closes a connection over which it gets a write of this block, and carries nothing of that
@@ -73,6 +75,7 @@ impl Server {
                 cut: false,
                 refusals: 0,
                 refuses_flush: false,
+                refuses_zeroes: false,
                 lies: false,
                 poison: None,
                 poisoned: 0,
@@ -284,6 +287,11 @@ impl Server {
         self.with(|s| s.refuses_flush = true);
     }
 
+    /// Refuses to write zeroes, as often as it is asked.
+    pub fn refuse_zeroes(&self) {
+        self.with(|s| s.refuses_zeroes = true);
+    }
+
     /// The client has heard that a flush was refused: some of what was not durable never will be.
     /// Whether that is so of anything. (If it never heard of it nobody could know.)
     pub fn give_up(&self) -> bool {
@@ -300,6 +308,7 @@ impl Server {
         self.with(|s| {
             s.refusals = 0;
             s.refuses_flush = false;
+            s.refuses_zeroes = false;
             s.lies = false;
             s.poison = None;
             s.slow = false;
@@ -547,12 +556,23 @@ impl State {
             Ask::Read { first, len } => {
                 Answer::Done((*first..first + len).map(|b| self.store.read(b)).collect())
             }
-            Ask::Write { .. } if self.refusals > 0 => {
+            Ask::Zeroes { .. } if self.refuses_zeroes => {
+                if thread_rng().gen() {
+                    Answer::NotSupported
+                } else {
+                    Answer::Invalid
+                }
+            }
+            Ask::Write { .. } | Ask::Zeroes { .. } if self.refusals > 0 => {
                 self.refusals -= 1;
                 Answer::NoSpace
             }
             Ask::Write { first, values, fua } => {
                 self.store.write(by, *first, values, *fua);
+                Answer::Done(Vec::new())
+            }
+            Ask::Zeroes { first, len, fua } => {
+                self.store.write(by, *first, &vec![0; *len], *fua);
                 Answer::Done(Vec::new())
             }
             Ask::Flush if std::mem::take(&mut self.refuses_flush) => Answer::NotFlushed,

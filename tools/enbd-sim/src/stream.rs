@@ -16,7 +16,9 @@ const BLOCK: usize = (BLOCK_SECTORS * 512) as usize;
 /// How long a receive waits, in milliseconds.
 const WAIT_MS: u64 = 100;
 const ECONNRESET: i32 = 104;
+const EINVAL: u32 = 22;
 const ENOSPC: u32 = 28;
+const ENOTSUP: u32 = 95;
 const MAGIC: u32 = 0x6744_6698;
 
 /// What comes over a connection.
@@ -82,6 +84,8 @@ fn bytes_of(reply: Reply) -> Vec<u8> {
     let (error, values) = match reply.answer {
         Answer::Done(values) => (0, values),
         Answer::NoSpace | Answer::NotFlushed => (ENOSPC, Vec::new()),
+        Answer::NotSupported => (ENOTSUP, Vec::new()),
+        Answer::Invalid => (EINVAL, Vec::new()),
     };
     let mut bytes = magic.to_be_bytes().to_vec();
     bytes.extend(error.to_be_bytes());

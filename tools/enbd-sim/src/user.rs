@@ -48,6 +48,7 @@ impl User {
                 0 if self.world.scale.trouble.changing => self.write_changing(),
                 0..=7 => self.write(Op::Write),
                 8 | 9 => self.write_twice(),
+                10 if thread_rng().gen() => self.write(Op::Discard),
                 10 => self.write(Op::WriteZeroes),
                 11 | 12 => self.flush(),
                 _ => {
@@ -71,6 +72,8 @@ impl User {
         let since = self.oracle.snapshot();
         let values = self.oracle.issue(first, len, op != Op::Write);
         match self.ask(wish, values) {
+            // What is discarded may be there still, or be zeroes.
+            Ok(_) if op == Op::Discard => {}
             Ok(_) => self.oracle.acknowledge(first, len, fua, &since),
             // Either value may be there.
             Err(errno) if self.may_see(errno) => {}

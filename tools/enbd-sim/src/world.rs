@@ -52,6 +52,10 @@ pub fn sum_of(value: Value) -> Sum {
     Sum(value as u32)
 }
 
+/// Numbers of errors.
+const EINVAL: i32 = 22;
+const EOPNOTSUPP: i32 = 95;
+
 /// In how many of the blocks that could be remembered a store has to differ at least.
 const KNOWABLE: usize = 4;
 
@@ -483,6 +487,11 @@ impl mirror::World for World {
         CHUNK_BYTES
     }
 
+    fn largest_write(&self, _group: GroupId) -> u32 {
+        // So small that zeroes take several.
+        2 * BLOCK_SECTORS as u32 * 512
+    }
+
     fn export_sectors(&self, _group: GroupId) -> u64 {
         self.scale.blocks as u64 * BLOCK_SECTORS
     }
@@ -567,6 +576,13 @@ impl mirror::World for World {
         // Two failures at once: what was taken out of service had everything, and what is left has
         // crashed. In the first case enbd cannot know yet, in the second one it says so.
         let is_lossy = |g: GroupId| self.lossy[g].load(Relaxed);
+        if let News::Faulty {
+            group,
+            fault: GroupFault::Refused(EINVAL | EOPNOTSUPP),
+        } = news
+        {
+            panic!("group {group} is faulted since its server does not write zeroes");
+        }
         let lost = match news {
             // Another one that was in sync has a channel, or had one a moment ago.
             News::Faulty {
@@ -582,6 +598,7 @@ impl mirror::World for World {
             | News::OtherData { .. }
             | News::Unproved { .. }
             | News::Recorded { .. }
+            | News::NoZeroes { .. }
             | News::Unequal { .. } => false,
         };
         if matches!(news, News::BackAlone { .. }) && !self.scale.multi_conn {

@@ -213,6 +213,19 @@ impl<T: Operations> Shared<T> {
         self.0.bytes()
     }
 
+    /// Lets users ask the disk neither for discards nor for writes of zeroes any more. Those that were
+    /// asked for before still come.
+    pub(crate) fn withdraw_zeroes(&self) {
+        // SAFETY: By the type invariant the request is started, so its queue exists. Who reads the two
+        // limits meanwhile finds the old or the new number.
+        unsafe { bindings::enbd_queue_disable_zeroes((*self.0.rq()).q) };
+    }
+
+    /// Whether it stands for zeroes, and has no data.
+    pub(in crate::kapi) fn is_of_zeroes(&self) -> bool {
+        matches!(self.op(), Op::Discard | Op::WriteZeroes)
+    }
+
     /// Appends the memory that a read fills, from byte `from` on, to `out`, as far as its capacity
     /// and `limit` bytes go; gives the number of bytes appended: none if it is no read.
     pub(in crate::kapi) fn segments_to_fill(
