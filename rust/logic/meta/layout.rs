@@ -26,8 +26,8 @@ const PAGE_BITS: u64 = 32256;
 const MOST_PAGES: u64 = 2048;
 /// The smallest granule of a stale map, 64 KiB, as a power of two.
 const LEAST_SHIFT: u32 = 16;
-/// The largest: no device is so large that its map has too many pages.
-const MOST_SHIFT: u32 = 36;
+/// The largest: no number of bytes needs more.
+const MOST_SHIFT: u32 = 39;
 /// The area is a multiple of this.
 const AREA_UNIT: u64 = 1 << 20;
 /// Stale maps on a member.
@@ -56,7 +56,7 @@ impl Layout {
                 .saturating_add(1)
                 .div_ceil(PAGE_BITS)
         };
-        let stale_shift = (LEAST_SHIFT..MOST_SHIFT)
+        let stale_shift = (LEAST_SHIFT..=MOST_SHIFT)
             .find(|&shift| pages(shift) <= MOST_PAGES)
             .unwrap_or(MOST_SHIFT);
         let stale_pages = pages(stale_shift);
@@ -144,6 +144,9 @@ mod tests {
             (TIB, 17 * MIB, 16, 521),
             (16 * TIB, 33 * MIB, 19, 1041),
             (128 * TIB, 33 * MIB, 22, 1041),
+            // The most that the kernel's sizes hold, and the most that a block can say.
+            (i64::MAX as u64, 33 * MIB, 38, 1041),
+            (u64::MAX, 33 * MIB, 39, 1041),
         ] {
             let layout = Layout::of_device(device);
             let got = (layout.area_bytes, layout.stale_shift, layout.stale_pages);

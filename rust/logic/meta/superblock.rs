@@ -18,7 +18,7 @@ use crate::logic::{ids::GroupId, MAX_GROUPS};
 const MAGIC: [u8; 16] = *b"enbd member\0\r\n\x1a\0";
 /// The version that this module writes, and the largest that it reads.
 pub const VERSION: u16 = 1;
-/// Bytes that have a meaning.
+/// Bytes that have a meaning; a later version may give one to more, which are passed over.
 const HEADER_LEN: u16 = 1088;
 /// Where the checksum is.
 const CHECKSUM: usize = 16;
@@ -117,6 +117,10 @@ impl Superblock {
 
     #[inline(never)] // It is large, and its callers are not.
     fn parse(b: &[u8], slot: u64, export_bytes: u64) -> Option<Self> {
+        let header = HEADER_LEN..=BLOCK as u16;
+        if get_u16(b, 20) == 0 || !header.contains(&get_u16(b, 22)) {
+            return None;
+        }
         let member = GroupId::new(get_u8(b, 36).into())?;
         let seq = seq_of(b);
         if slot_of(seq) != slot || u64::from(get_u16(b, 38)) != slot || seq == u64::MAX {
@@ -129,6 +133,7 @@ impl Superblock {
             u64::from(get_u16(b, 106)),
         );
         if told != (layout.area_bytes, layout.stale_shift, layout.stale_pages)
+            || layout.device_bytes == 0
             || !layout.fits(export_bytes)
         {
             return None;
@@ -198,10 +203,12 @@ pub fn encode(r: &Record, member: GroupId, seq: u64, export_bytes: u64, block: &
     if let Some(owner) = &r.owner {
         put_owner(b, owner);
     }
-    for (index, (generation, event)) in r.history.iter().flatten().enumerate() {
-        let at = HISTORY_AT + index * PAST_LEN;
-        put(b, at, &generation.bits().to_le_bytes());
-        put(b, at + 8, &event.to_le_bytes());
+    for (index, past) in r.history.iter().enumerate() {
+        if let Some((generation, event)) = past {
+            let at = HISTORY_AT + index * PAST_LEN;
+            put(b, at, &generation.bits().to_le_bytes());
+            put(b, at + 8, &event.to_le_bytes());
+        }
     }
     for (index, member) in r.members.iter().enumerate() {
         if let Some(member) = member {
