@@ -36,7 +36,7 @@ shellcheck: ## the scripts, by shellcheck
 ruff: ## the Python, by ruff
 	@scripts/check ruff
 
-python-test: ## the tests of the Python: what makes tables of figures, and compares two runs
+python-test: ## the tests of the Python: what makes tables of figures, compares two runs, and reads superblocks
 	@scripts/check python-test
 
 links: ## do all pages and files exist that texts and comments name?

@@ -76,15 +76,17 @@ impl Bad {
 }
 
 impl Superblock {
-    /// Writes it as a block.
-    pub fn encode(&self, block: &mut Block) {
+    /// As a block.
+    pub fn encode(&self) -> Block {
+        let mut block = [0; BLOCK as usize];
         encode(
             &self.record,
             self.member,
             self.seq,
             self.export_bytes,
-            block,
+            &mut block,
         );
+        block
     }
 
     /// From a block that was read from place `slot` of an export of `export_bytes` bytes.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What must hold of each parser of foreign bytes, and of the dirty map, whatever comes.
+//! What must hold of each parser of foreign bytes, of the decision who is current, and of the dirty
+//! map, whatever comes.
 //!
 //! Shape: a module for each. It takes bytes, or operations, has the code under test work on them,
 //! reads them a second time in the most naive way, and panics where the two differ or a promise is
@@ -12,3 +13,4 @@ pub mod dirty_map;
 pub mod handshake;
 pub mod pages;
 pub mod replies;
+pub mod superblock;
