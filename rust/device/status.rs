@@ -13,8 +13,8 @@ use crate::logic::{
     mirror::World,
     session::{ChannelState, DownReason},
     status::{
-        self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, Reader,
-        ResyncStatus, SettingsStatus, Traffic,
+        self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, MirrorStatus,
+        Reader, ResyncStatus, SettingsStatus, Traffic,
     },
     MAX_GROUPS,
 };
@@ -90,6 +90,7 @@ impl Device {
             md5: 0,
             events: self.events.get(),
             settings: self.settings_status(),
+            mirror: self.mirror_status(),
         };
         status::write_device(out, &text, reader).map_err(|_| ENOMEM)
     }
@@ -161,6 +162,17 @@ impl Device {
         one.pending = blocks(bytes.pending);
         one.bytes = bytes;
         one
+    }
+
+    /// What is recorded of the mirror, if it has metadata.
+    fn mirror_status(&self) -> Option<MirrorStatus> {
+        let mirror = &self.mirror;
+        let unit = u64::from(mirror.settings.blocksize.load(Relaxed));
+        let missed = |group| mirror.group(group).map.dirty().saturating_mul(unit);
+        mirror.with_memory(|memory| {
+            let record = memory.record.as_ref()?;
+            Some(MirrorStatus::of(record, missed))
+        })
     }
 
     fn settings_status(&self) -> SettingsStatus {

@@ -5,7 +5,7 @@
 //! Shape: one function a line or kind of line, called in the order of the lines.
 //! Errors: those of the writer, at the first write that fails.
 
-use super::progress::write_progress;
+use super::{memory::write_memory, progress::write_progress};
 use super::{
     Bytes, ChannelStatus, DeviceStatus, DiskState, Figure, GroupStatus, Link, Reader, Traffic,
 };
@@ -43,6 +43,7 @@ pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>, reader: Reader) ->
     for group in present(s) {
         write_group(w, s, group)?;
     }
+    write_memory(w, s)?;
     write_label(w, s, "Events")?;
     writeln!(w, "{}", s.events)?;
     write_settings(w, s)?;
@@ -57,7 +58,7 @@ fn present<'a>(s: &DeviceStatus<'a>) -> impl Iterator<Item = &'a GroupStatus<'a>
 }
 
 /// Starts a line: `[a] LABEL:\t`.
-fn write_label(w: &mut impl Write, s: &DeviceStatus<'_>, label: &str) -> fmt::Result {
+pub(super) fn write_label(w: &mut impl Write, s: &DeviceStatus<'_>, label: &str) -> fmt::Result {
     write!(w, "[{}] {label}:\t", s.device.letter())
 }
 

@@ -24,6 +24,8 @@
 //! [a] Channel:    0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0       one line a channel
 //! [a] Bytes:      0 requested_read=4096 requested_written=0 ...       one line a channel
 //! [a] Group:      1 faulty, dirty 763, volatile, reason: connection lost     one line a group
+//! [a] Mirror:     3a0e6b1c-..., generation 6b3d437ca790aaed, event 17, clean     with metadata
+//! [a] Member:     1 stale since event 16, 3.10M missed            one line a member
 //! [a] Events:     17                                              how many uevents there were
 //! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 //! [a] Error:      unknown verb                                    where the last error is not 0
@@ -41,6 +43,7 @@
 
 mod device;
 mod figures;
+mod memory;
 mod progress;
 mod roster;
 
@@ -49,6 +52,7 @@ mod tests;
 
 pub use device::write_device;
 pub use figures::Figure;
+pub use memory::{MemberStatus, MirrorStatus};
 pub use progress::{finish_seconds, ResyncStatus, MAX_FINISH_S};
 pub use roster::{runs, write_closed, Run, Runs};
 
@@ -227,4 +231,6 @@ pub struct DeviceStatus<'a> {
     pub events: u64,
     /// What was set, or what stands where nothing was.
     pub settings: SettingsStatus,
+    /// What is recorded of the mirror; nothing of one without metadata.
+    pub mirror: Option<MirrorStatus>,
 }

@@ -142,6 +142,7 @@ fn sample() -> DeviceStatus<'static> {
         md5: 0,
         events: 17,
         settings: SETTINGS,
+        mirror: None,
     }
 }
 

@@ -113,6 +113,7 @@ fn empty() -> DeviceStatus<'static> {
         md5: 0,
         events: 0,
         settings: SETTINGS,
+        mirror: None,
     }
 }
 
@@ -266,6 +267,7 @@ proptest! {
             errored: a, pending: b, md5: c,
             events: 0,
         settings: SETTINGS,
+        mirror: None,
         };
         let mut shown = String::new();
         let reader = if hides { Reader::Other } else { Reader::Admin };

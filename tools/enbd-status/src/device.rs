@@ -7,7 +7,7 @@ use crate::figure::{plain, Figure};
 use crate::model::{
     Channel, Device, Group, GroupState, Link, Malformed, OtherLine, Resync, Status,
 };
-use crate::peer;
+use crate::{memory, peer};
 use std::collections::BTreeMap;
 
 /// The lines that have stood in the text since 2003, and are there in each device.
@@ -132,6 +132,8 @@ impl<'a> Lines<'a> {
             md5,
             events: None,
             settings: None,
+            mirror: None,
+            members: Vec::new(),
             others: Vec::new(),
         };
         let marked = self.read_channels(&mut device)?;
@@ -215,6 +217,12 @@ impl<'a> Lines<'a> {
                     .is_some(),
                 "Settings" => peer::settings(text)
                     .map(|settings| device.settings = Some(settings))
+                    .is_some(),
+                "Mirror" => memory::mirror(text)
+                    .map(|mirror| device.mirror = Some(mirror))
+                    .is_some(),
+                "Member" => memory::member(text)
+                    .map(|member| device.members.push(member))
                     .is_some(),
                 label => ALWAYS.contains(&label),
             };

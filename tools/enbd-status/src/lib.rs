@@ -16,11 +16,12 @@
 mod columns;
 mod device;
 mod figure;
+mod memory;
 mod model;
 mod peer;
 
 pub use figure::Figure;
 pub use model::{
-    Bytes, Channel, Device, Group, GroupState, Link, Malformed, OtherLine, Peer, Resync, Settings,
-    Status, Traffic,
+    Bytes, Channel, Device, Group, GroupState, Link, Malformed, Member, Mirror, OtherLine, Peer,
+    Resync, Settings, Status, Traffic,
 };

@@ -114,6 +114,28 @@ pub struct Settings {
     pub resync_max: u64,
 }
 
+/// A mirror that remembers: its `Mirror` line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mirror {
+    /// Its identity, as text.
+    pub uuid: String,
+    /// The line of its life, in hexadecimal digits.
+    pub generation: String,
+    /// The number of the last record.
+    pub event: u64,
+    /// The host that has it; none after an orderly end.
+    pub owner: Option<String>,
+}
+
+/// A member of it: a `Member` line.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Member {
+    /// Its group.
+    pub number: u8,
+    /// The event since when it misses something, and how many bytes; none while it is in sync.
+    pub stale: Option<(u64, Figure)>,
+}
+
 /// One channel. Its number is its place in [`Device::channels`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Channel {
@@ -225,6 +247,10 @@ pub struct Device {
     pub events: Option<u64>,
     /// What is set; none from a module that does not tell.
     pub settings: Option<Settings>,
+    /// What is recorded of the mirror; none of one without metadata.
+    pub mirror: Option<Mirror>,
+    /// Its members.
+    pub members: Vec<Member>,
     /// Lines that are not known, in their order.
     pub others: Vec<OtherLine>,
 }

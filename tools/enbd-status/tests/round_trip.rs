@@ -5,10 +5,11 @@
 use enbd_logic::logic::command::DeviceId;
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::ids::GroupId;
+use enbd_logic::logic::meta::{Generation, Name, Uuid};
 use enbd_logic::logic::status::{
     runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState,
-    Figure as Written, GroupStatus, LastError, Link, Reader, ResyncStatus, Run, SettingsStatus,
-    Traffic,
+    Figure as Written, GroupStatus, LastError, Link, MemberStatus, MirrorStatus, Reader,
+    ResyncStatus, Run, SettingsStatus, Traffic,
 };
 use enbd_status::{Device, Figure, Status};
 use proptest::prelude::*;
@@ -96,6 +97,26 @@ fn bytes_of(numbers: [u64; 6]) -> Bytes {
         errored,
         pending,
     }
+}
+
+fn mirror() -> impl Strategy<Value = MirrorStatus> {
+    let member = prop::option::of((prop::option::of(any::<u64>()), counts()));
+    let members = prop::array::uniform8(member);
+    let owner = prop::option::of("[a-z]{1,40}");
+    (
+        any::<[u64; 2]>(),
+        any::<u64>(),
+        any::<u64>(),
+        owner,
+        members,
+    )
+        .prop_map(|(uuid, generation, event, owner, members)| MirrorStatus {
+            uuid: Uuid::new(uuid),
+            generation: Generation::new(generation),
+            event,
+            owner: owner.map(|name| Name::new(name.as_bytes())),
+            members: members.map(|one| one.map(|(since, missed)| MemberStatus { since, missed })),
+        })
 }
 
 fn settings() -> impl Strategy<Value = SettingsStatus> {
@@ -187,6 +208,7 @@ proptest! {
         (failed, hides) in (any::<bool>(), any::<bool>()),
         shift in 9u32..17,
         settings in settings(),
+        mirror in prop::option::of(mirror()),
     ) {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
         let groups: Vec<_> = own.iter().map(|g| GroupStatus {
@@ -215,7 +237,7 @@ proptest! {
             groups: &groups, channels: &channels, resyncs: &resyncs,
             requested: Traffic { read: pos, written: sum(|c| c.requested) },
             despatched: Traffic { read: finish, written: sum(|c| c.despatched) },
-            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings, events: current,
+            errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings, mirror, events: current,
         };
         let reader = if hides { Reader::Other } else { Reader::Admin };
         let read = read_back(&status, reader);
@@ -249,6 +271,21 @@ proptest! {
             prop_assert_eq!(format!("{:?}", got.bytes.expect("a line of its own")), format!("{:?}", wanted.bytes));
         }
         prop_assert_eq!(read.group_count, groups.len());
+        prop_assert_eq!(read.mirror.is_some(), mirror.is_some());
+        if let (Some(got), Some(wanted)) = (&read.mirror, &mirror) {
+            let mut uuid = String::new();
+            wanted.uuid.write(&mut uuid).expect("a String takes all");
+            prop_assert_eq!(&got.uuid, &uuid);
+            prop_assert_eq!(&got.generation, &format!("{:016x}", wanted.generation.bits()));
+            prop_assert_eq!((got.event, got.owner.is_some()), (wanted.event, wanted.owner.is_some()));
+            let told: Vec<_> = read.members.iter().map(|m| (usize::from(m.number), m.stale)).collect();
+            let all = wanted.members.iter().enumerate().filter_map(|(at, m)| m.map(|m| (at, m)));
+            prop_assert_eq!(told.len(), all.clone().count());
+            for ((number, stale), (at, member)) in told.into_iter().zip(all) {
+                prop_assert_eq!((number, stale.map(|(since, _)| since)), (at, member.since));
+                prop_assert!(stale.is_none_or(|(_, missed)| missed.contains(member.missed)));
+            }
+        }
         prop_assert_eq!(read.events, Some(current));
         let got = read.settings.expect("a line");
         prop_assert_eq!((got.show_errs, got.autoadd), (settings.show_errs, settings.autoadd));

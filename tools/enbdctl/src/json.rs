@@ -7,7 +7,7 @@
 //! same name with `_max` behind it the most.
 
 use crate::view::{self, dirty_bytes, Recovery, Subject, Verdict};
-use enbd_status::{Bytes, Channel, Device, Figure, Group, Settings};
+use enbd_status::{Bytes, Channel, Device, Figure, Group, Member, Settings};
 use serde_json::{json, Value};
 
 /// The version of the schema.
@@ -40,9 +40,25 @@ fn device(subject: &Subject<'_>) -> Value {
         "in_sync_count": view::in_sync(device),
         "groups": groups,
         "settings": device.settings.as_ref().map(settings),
+        "mirror": device.mirror.as_ref().map(|mirror| json!({
+            "uuid": mirror.uuid,
+            "generation": mirror.generation,
+            "event": mirror.event,
+            "owner": mirror.owner,
+            "members": device.members.iter().map(member).collect::<Vec<_>>(),
+        })),
         "other_lines": device.others.iter()
             .map(|line| json!({ "label": line.label, "text": line.text }))
             .collect::<Vec<_>>(),
+    })
+}
+
+fn member(member: &Member) -> Value {
+    json!({
+        "group": member.number,
+        "in_sync": member.stale.is_none(),
+        "stale_since_event": member.stale.map(|(event, _)| event),
+        "missed_bytes": member.stale.map(|(_, missed)| missed.least),
     })
 }
 
