@@ -10,6 +10,7 @@
 //! |---|---|---|---|
 //! | all in sync, nobody has the device | all of them, the same generation | the same | G alone, forced |
 //! | all in sync, somebody has it still: a crash | one of them | the same | G alone, forced |
+//! | all in sync, one shows an older record | one that shows the newest | the same | G alone, forced |
 //! | one in sync is missing | refused | one of those that are there | G alone, forced |
 //! | only members that are not in sync | refused | refused | G alone, forced |
 //! | two lines that parted | refused | refused | G alone, forced |
@@ -282,7 +283,13 @@ fn choose(
     };
     let current = present.and(wanted).iter().filter(is_current);
     let current = current.fold(GroupSet::default(), GroupSet::with);
-    let Some(best) = best_of(current, has_flush) else {
+    // One that shows an older record was not reached by the last one, or was set back: nobody knows.
+    let shows_newest =
+        |&group: &GroupId| record(found, group).is_some_and(|theirs| theirs.is_same_as(newest));
+    let latest = current.iter().filter(shows_newest);
+    let latest = latest.fold(GroupSet::default(), GroupSet::with);
+    let best = best_of(latest, has_flush).or_else(|| best_of(current, has_flush));
+    let Some(best) = best else {
         let set_back = present.and(wanted).iter().next();
         return Err(set_back.map_or(Refusal::Stale, Refusal::SetBack));
     };
@@ -290,7 +297,11 @@ fn choose(
     Ok(match (missing, ask) {
         (Some(group), Ask::Certain) => return Err(Refusal::Missing(group)),
         (Some(_), _) => (alone(best), Some(Cause::Degraded)),
-        (None, _) if newest.owner.is_some() => (alone(best), Some(Cause::Crashed)),
+        // A record is on all that are in sync before a member that is not in sync gets it.
+        (None, _) if latest.is_empty() => return Err(Refusal::SetBack(best)),
+        (None, _) if newest.owner.is_some() || latest != current => {
+            (alone(best), Some(Cause::Crashed))
+        }
         (None, _) if current == newest.all() => (current, None),
         (None, _) => (current, Some(Cause::Degraded)),
     })
@@ -335,4 +346,50 @@ fn split(found: &Found) -> Refusal {
         }
     }
     Refusal::Stale
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::meta::{Layout, Name, Uuid};
+
+    #[test]
+    fn one_that_shows_an_older_record_is_no_source() {
+        let owner = Owner {
+            nonce: [1, 1],
+            name: Name::NONE,
+            since: 0,
+        };
+        let both = GroupSet::from_bits(0b11);
+        let uuid = |n: usize| (n < 2).then(|| Uuid::new([n as u64, 7]));
+        let ids = (Uuid::new([1, 2]), Generation::new(100));
+        let layout = Layout::of_device(64 << 20);
+        let made = Record::create(ids, &core::array::from_fn(uuid), both, layout, 4096);
+        let next = |record: &Record, owner| {
+            record.after(&Change {
+                in_sync: both,
+                drawn: None,
+                owner,
+            })
+        };
+        let started = next(&made, Some(owner));
+        let ended = next(&started, None);
+        let plan = |records: [Record; 2]| {
+            let found = core::array::from_fn(|index| {
+                Some(Superblock {
+                    member: GroupId::new(index)?,
+                    seq: 5,
+                    export_bytes: 66 << 20,
+                    record: *records.get(index)?,
+                })
+            });
+            let plan = assemble(&found, both, Ask::Certain).unwrap();
+            (plan.sources.bits(), plan.drawn)
+        };
+        assert_eq!(plan([ended, ended]), (0b11, None));
+        // Member 0 was set back to what it was before the end; or the end has not reached it.
+        assert_eq!(plan([started, ended]), (0b10, Some(Cause::Crashed)));
+        assert_eq!(plan([made, ended]), (0b10, Some(Cause::Crashed)));
+        assert_eq!(plan([started, made]), (0b01, Some(Cause::Crashed)));
+    }
 }

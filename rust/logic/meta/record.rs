@@ -115,7 +115,7 @@ impl Cause {
 /// Generations that are remembered.
 pub const HISTORY: usize = 16;
 
-/// A generation of the past, and the event that it was drawn with.
+/// A generation of the past, and its last event: what it told later is of another life.
 pub type Past = Option<(Generation, u64)>;
 
 /// What all members are told.
@@ -238,13 +238,13 @@ impl Record {
 
     /// Becomes the next record, as [`Record::after`]: one is too large for a kernel's stack.
     pub fn advance(&mut self, change: &Change) {
-        let (last, born) = (self.generation, self.born);
+        let (last, event) = (self.generation, self.event);
         self.event = self.event.saturating_add(1);
         let since = self.event;
         if let Some((generation, cause)) = change.drawn {
             self.history.rotate_right(1);
             if let Some(latest) = self.history.first_mut() {
-                *latest = Some((last, born));
+                *latest = Some((last, event));
             }
             self.generation = generation;
             self.born = since;
@@ -308,6 +308,11 @@ impl Record {
         *group.pick_mut(&mut self.members) = None;
     }
 
+    /// Whether two records of members that know each other's lines are one.
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        (self.generation, self.event) == (other.generation, other.event)
+    }
+
     /// Whether a member whose own superblock holds `theirs` comes from this line: it has nothing that
     /// this line does not know of.
     pub fn has_line_of(&self, group: GroupId, theirs: &Self) -> bool {
@@ -318,7 +323,7 @@ impl Record {
         };
         let mut past = self.history.iter().flatten();
         generation == self.generation
-            || past.any(|(old, _)| *old == generation)
+            || past.any(|(old, last)| *old == generation && theirs.event <= *last)
             || left == Some(generation)
     }
 }
@@ -403,6 +408,25 @@ mod tests {
         };
         let (zero, one) = (alone(0, 200), alone(1, 300));
         assert!(!zero.has_line_of(g1, &one) && !one.has_line_of(g0, &zero));
+    }
+
+    #[test]
+    fn what_a_generation_told_after_it_was_left_is_of_another_line() {
+        let g0 = GroupId::new(0).unwrap();
+        let early = mirror_of(2, &[1]);
+        let joined = early.after(&Change {
+            in_sync: set(&[0, 1]),
+            drawn: None,
+            owner: None,
+        });
+        // Member 1 was set back to the time before 0 joined, and went on alone.
+        let alone = early.after(&Change {
+            in_sync: set(&[1]),
+            drawn: drawn(200),
+            owner: None,
+        });
+        assert!(alone.has_line_of(g0, &early) && !alone.has_line_of(g0, &joined));
+        assert!(!joined.has_line_of(GroupId::new(1).unwrap(), &alone));
     }
 
     #[test]
