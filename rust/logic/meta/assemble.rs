@@ -190,6 +190,10 @@ pub fn assemble(found: &Found, has_flush: GroupSet, ask: Ask) -> Result<Plan, Re
     })
 }
 
+/// Numbers of events and superblocks up to here have as many after them: a larger one was made up, and
+/// what follows it might be one that cannot be read again.
+const MOST_NUMBER: u64 = u64::MAX / 2;
+
 /// Whether the superblocks can be those of one mirror.
 fn look_over(found: &Found) -> Result<(), Refusal> {
     let mut first: Option<&Superblock> = None;
@@ -201,6 +205,9 @@ fn look_over(found: &Found) -> Result<(), Refusal> {
         match first.map(|first| &first.record) {
             Some(ours) if ours.mirror != theirs.mirror => return Err(Refusal::Foreign(group)),
             _ if superblock.member != group => return Err(Refusal::Place(group)),
+            _ if theirs.event > MOST_NUMBER || superblock.seq > MOST_NUMBER => {
+                return Err(Refusal::Odd(group));
+            }
             Some(ours) if ours.layout != theirs.layout || ours.block != theirs.block => {
                 return Err(Refusal::Odd(group));
             }

@@ -8,6 +8,7 @@
 //! broken. The property tests of `enbd-logic` and the fuzz targets only say where the bytes come
 //! from, so what one of them finds the other would find too.
 
+pub mod assemble;
 pub mod commands;
 pub mod dirty_map;
 pub mod handshake;
