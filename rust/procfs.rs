@@ -157,7 +157,8 @@ impl Registry {
                 | Verb::ShowErrs(_)
                 | Verb::AutoAdd(_)
                 | Verb::ResyncMin(_)
-                | Verb::ResyncMax(_) => self.find_or_make(command.device)?,
+                | Verb::ResyncMax(_)
+                | Verb::OwnerCheck(_) => self.find_or_make(command.device)?,
                 Verb::Create { .. }
                 | Verb::Forget(_)
                 | Verb::Enable(_)

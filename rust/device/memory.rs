@@ -286,11 +286,11 @@ impl Device {
             return Err(Failure::new(EBUSY, reason));
         }
         let in_sync = mirror.with_memory(|memory| {
-            memory.draft.clone_from(&memory.record);
-            let draft = memory.draft.as_mut()?;
+            let (draft, was_dropped) = memory.begin_draft()?;
+            let fresh = (Generation::new(random64()), Cause::Faulted);
             draft.advance(&Change {
                 in_sync: draft.in_sync(),
-                drawn: None,
+                drawn: was_dropped.then_some(fresh),
                 owner: draft.owner,
             });
             draft.drop_member(group);
@@ -366,11 +366,16 @@ impl Device {
         for group in self.groups().iter() {
             self.mirror.wait_for_start(group);
         }
-        let has_flush = self.find_members()?;
-        let plan = self
-            .mirror
-            .with_notes(|notes| assemble(notes.found, has_flush, ask))
-            .map_err(refused)?;
+        let mut plan = self.plan(ask)?;
+        let had_it = self.mirror.with_notes(|notes| {
+            let base = plan.base.pick(notes.found).as_ref()?;
+            base.record.owner.map(|_| base.record.mirror)
+        });
+        if let Some(mirror) = had_it {
+            self.await_owner(mirror)?;
+            // What was on its way has arrived.
+            plan = self.plan(ask)?;
+        }
         let (layout, block) = self.draft_start(&plan)?;
         self.tell_plan(&plan);
         let others = core::array::from_fn(|index| {
@@ -388,6 +393,14 @@ impl Device {
             layout,
             block,
         })
+    }
+
+    /// What is found now, and what it allows.
+    fn plan(&self, ask: Ask) -> Result<Plan, Failure> {
+        let has_flush = self.find_members()?;
+        self.mirror
+            .with_notes(|notes| assemble(notes.found, has_flush, ask))
+            .map_err(refused)
     }
 
     /// Drafts the record of a start; gives the sizes that go with it.
@@ -462,12 +475,11 @@ impl Device {
     fn draft_later(&self, in_sync: GroupSet) -> Result<(Layout, u32), Failure> {
         let (fresh, owner) = (Generation::new(random64()), owner());
         let sizes = self.mirror.with_memory(|memory| {
-            memory.draft.clone_from(&memory.record);
-            let draft = memory.draft.as_mut()?;
+            let (draft, was_dropped) = memory.begin_draft()?;
             let leaves = !draft.in_sync().without(in_sync).is_empty();
             draft.advance(&Change {
                 in_sync,
-                drawn: leaves.then_some((fresh, Cause::Faulted)),
+                drawn: (leaves || was_dropped).then_some((fresh, Cause::Faulted)),
                 owner: Some(owner),
             });
             Some((draft.layout, draft.block))
@@ -479,6 +491,7 @@ impl Device {
     pub(super) fn begin(&self, start: &Start) -> Result<(), Failure> {
         let mirror = &self.mirror;
         self.in_time(|ended| mirror.record_draft(start.sources, ended))?;
+        self.settle(start.sources)?;
         for (group, fault) in GroupId::all().zip(start.others) {
             if let Some(fault) = fault {
                 mirror.group(group).map.mark_all();

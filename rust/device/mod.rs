@@ -12,6 +12,7 @@
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`keeper`] | the thread that brings groups back by itself |
 //! | [`memory`] | `create`, `attach`, `forget`, and what the metadata says at `enable` |
+//! | [`owner`] | whether another client has the mirror |
 //! | [`scout`] | the thread that looks what an enabled device stands on |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
 //!
@@ -27,6 +28,7 @@ mod events;
 mod groups;
 mod keeper;
 mod memory;
+mod owner;
 mod scout;
 mod status;
 
@@ -207,7 +209,8 @@ impl Device {
             | Verb::ShowErrs(_)
             | Verb::AutoAdd(_)
             | Verb::ResyncMin(_)
-            | Verb::ResyncMax(_) => self.set(verb),
+            | Verb::ResyncMax(_)
+            | Verb::OwnerCheck(_) => self.set(verb),
             _ => self.apply_in_turn(verb),
         }
     }
@@ -224,6 +227,7 @@ impl Device {
             Verb::AutoAdd(on) => self.autoadd.store(*on, Relaxed),
             Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
             Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
+            Verb::OwnerCheck(s) => settings.owner_check.store(*s, Relaxed),
             _ => return Err(Failure::new(EINVAL, "not a setting")),
         }
         Ok(())

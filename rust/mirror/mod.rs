@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) resync_min: Atomic<u32>,
     /// See `resync_min`.
     pub(crate) resync_max: Atomic<u32>,
+    /// Seconds between two beats; 0 for none.
+    pub(crate) owner_check: Atomic<u32>,
 }
 
 /// How long after their last request, in milliseconds, users are expected to have another one.
@@ -239,6 +241,7 @@ impl Mirror {
                 blocksize: Atomic::new(4096),
                 resync_min: Atomic::new(0),
                 resync_max: Atomic::new(0),
+                owner_check: Atomic::new(5),
             },
             load: Load::default(),
             waiting: Count::default(),

@@ -262,6 +262,10 @@ impl World for Mirror {
         sum.map(sum_of)
     }
 
+    fn owner_check_s(&self) -> u64 {
+        u64::from(self.settings.owner_check.load(Relaxed))
+    }
+
     fn random(&self) -> u64 {
         u64::from(crate::kapi::random()) << 32 | u64::from(crate::kapi::random())
     }
@@ -362,6 +366,10 @@ impl World for Mirror {
                 "[{letter}] groups {} and {} lead to the same store: there is one copy of everything\n",
                 groups.0.index(),
                 groups.1.index()
+            ),
+            News::Fenced { group } => pr_err!(
+                "[{letter}] another client has the mirror, as group {} shows: nothing is written any more\n",
+                group.index()
             ),
             News::Recorded {
                 generation,

@@ -20,6 +20,7 @@
 //! hotadd[a]=1    hotadd[a]=1 full                       a group, and how much of it is copied
 //! blocksize[a]=4096                                     bytes, a power of two
 //! timeout[a]=30    connect_timeout[a]=10                seconds
+//! owner_check[a]=5                                      seconds, 0 for none
 //! resync_min[a]=0    resync_max[a]=0                    KiB/s
 //! reset[a]=1
 //! ```
@@ -63,6 +64,9 @@ pub const MAX_BLOCKSIZE: u32 = 65536;
 pub const MAX_TIMEOUT_S: u32 = 3600;
 /// The longest limit of a handshake, in seconds. The writer of `connect` waits as long.
 pub const MAX_CONNECT_TIMEOUT_S: u32 = 300;
+
+/// The longest time between two beats, in seconds.
+pub const MAX_OWNER_CHECK_S: u32 = crate::logic::meta::beat::MOST_S as u32;
 
 /// One of the devices `a`..`z`.
 // INVARIANT: the number is below MAX_DEVICES.
@@ -190,6 +194,8 @@ pub enum Verb<'a> {
     ResyncMin(u32),
     /// The resync speed never exceeded, in KiB/s; 0 is none.
     ResyncMax(u32),
+    /// Seconds between two beats of a device with metadata, 0 for none, up to 60.
+    OwnerCheck(u32),
     /// Forgets the device.
     Reset,
 }
@@ -214,6 +220,7 @@ impl Verb<'_> {
             Self::AutoAdd(_) => "autoadd",
             Self::ResyncMin(_) => "resync_min",
             Self::ResyncMax(_) => "resync_max",
+            Self::OwnerCheck(_) => "owner_check",
             Self::Reset => "reset",
         }
     }
@@ -281,6 +288,11 @@ fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason>
         "autoadd" => Ok(Verb::AutoAdd(words.switch()?)),
         "resync_min" => Ok(Verb::ResyncMin(words.speed()?)),
         "resync_max" => Ok(Verb::ResyncMax(words.speed()?)),
+        "owner_check" => Ok(Verb::OwnerCheck(words.number(
+            0,
+            MAX_OWNER_CHECK_S,
+            Reason::OwnerCheckOutOfRange,
+        )?)),
         "reset" => parse_reset(words),
         _ => Err(Reason::UnknownVerb),
     }

@@ -53,6 +53,8 @@ pub enum Reason {
     ConnectTimeoutOutOfRange,
     /// A resync speed does not fit in 32 bits.
     SpeedOutOfRange,
+    /// A time between beats is above [`MAX_OWNER_CHECK_S`](super::MAX_OWNER_CHECK_S).
+    OwnerCheckOutOfRange,
     /// `reset` with 0.
     ResetNotOne,
     /// `connect` without an address.
@@ -103,6 +105,7 @@ impl Reason {
             Self::TimeoutOutOfRange => "timeout out of range (1 to 3600 seconds)",
             Self::ConnectTimeoutOutOfRange => "connect_timeout out of range (1 to 300 seconds)",
             Self::SpeedOutOfRange => "resync speed out of range (0 to 4294967295 KiB/s)",
+            Self::OwnerCheckOutOfRange => "owner_check out of range (0 to 60 seconds)",
             Self::ResetNotOne => "reset takes 1 only",
             Self::AddressMissing => "address missing",
             Self::MalformedAddress => "malformed address",
@@ -131,6 +134,7 @@ impl Reason {
             | Self::TimeoutOutOfRange
             | Self::ConnectTimeoutOutOfRange
             | Self::SpeedOutOfRange
+            | Self::OwnerCheckOutOfRange
             | Self::PortOutOfRange => ERANGE,
             Self::PathTooLong => ENAMETOOLONG,
             Self::EmptyLine

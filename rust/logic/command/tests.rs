@@ -95,6 +95,8 @@ fn every_other_verb() {
         ("autoadd[a]=0", Verb::AutoAdd(false)),
         ("resync_min[a]=0", Verb::ResyncMin(0)),
         ("resync_max[a]=4294967295", Verb::ResyncMax(u32::MAX)),
+        ("owner_check[a]=0", Verb::OwnerCheck(0)),
+        ("owner_check[a]=60", Verb::OwnerCheck(60)),
         ("reset[a]=1", Verb::Reset),
         ("blocksize[a]=512", Verb::BlockSize(512)),
         ("blocksize[a]=65536", Verb::BlockSize(65536)),

@@ -116,6 +116,15 @@ pub fn ring_at(export_bytes: u64) -> Option<u64> {
     end_of(export_bytes).checked_sub(RING_BYTES as u64)
 }
 
+/// Bytes from the beat to the end.
+const BEAT_BYTES: u64 = 36 << 10;
+
+/// Where the beat is on an export of so many bytes; nothing if it is too small.
+pub fn beat_at(export_bytes: u64) -> Option<u64> {
+    ring_at(export_bytes)?;
+    end_of(export_bytes).checked_sub(BEAT_BYTES)
+}
+
 /// The place of superblock number `seq`.
 pub fn slot_of(seq: u64) -> u64 {
     seq % SUPERBLOCKS
@@ -184,6 +193,7 @@ mod tests {
         assert_eq!(slot_at(export, 0), Some(9 * MIB - 4096));
         assert_eq!(slot_at(export, 7), Some(9 * MIB - 8 * 4096));
         assert_eq!(ring_at(export), slot_at(export, 7));
+        assert_eq!(beat_at(export), Some(9 * MIB - 9 * 4096));
         assert_eq!((slot_at(export, 8), ring_at(8 * MIB - 1)), (None, None));
         assert_eq!((slot_of(7), slot_of(8), slot_of(u64::MAX)), (7, 0, 7));
     }

@@ -7,6 +7,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`assemble`] | what was found on the groups, to who is current, or why nobody can know |
+//! | [`beat`] | the block that shows that somebody has the mirror |
 //! | [`bytes`] | numbers in a block of 4 KiB |
 //! | [`ids`] | identities and generations |
 //! | [`layout`] | where everything is, and how large |
@@ -14,6 +15,7 @@
 //! | [`superblock`] | the block that holds a record on one member |
 
 pub mod assemble;
+pub mod beat;
 pub mod bytes;
 pub mod ids;
 pub mod layout;
@@ -21,6 +23,7 @@ pub mod record;
 pub mod superblock;
 
 pub use assemble::{assemble, Ask, Found, Plan, Refusal};
+pub use beat::Beat;
 pub use ids::{Generation, Name, Uuid};
 pub use layout::{Layout, BLOCK};
 pub use record::{Cause, Change, Member, MemberState, Owner, Record};

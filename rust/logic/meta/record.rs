@@ -287,6 +287,16 @@ impl Record {
         });
     }
 
+    /// The own superblock of a member, should it be stale, is of this generation now.
+    pub fn note_left(&mut self, group: GroupId, generation: Option<Generation>) {
+        let member = group.pick_mut(&mut self.members).as_mut();
+        if let (Some(MemberState::Stale { left, .. }), Some(generation)) =
+            (member.map(|member| &mut member.state), generation)
+        {
+            *left = Some(generation);
+        }
+    }
+
     /// A member has acknowledged its superblock number `seq`.
     pub fn note_seen(&mut self, group: GroupId, seq: u64) {
         if let Some(member) = group.pick_mut(&mut self.members) {

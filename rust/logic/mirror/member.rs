@@ -16,7 +16,7 @@ use crate::logic::{
     meta::{
         encode,
         layout::{self, SUPERBLOCKS},
-        Bad, Scan, BLOCK,
+        Bad, Beat, Scan, Uuid, BLOCK,
     },
     wire::request::{Command, CommandFlags},
 };
@@ -103,6 +103,16 @@ struct Job {
     flags: CommandFlags,
     offset: u64,
     len: u32,
+}
+
+/// The reading of a block.
+fn read_of(offset: u64) -> Job {
+    Job {
+        command: Command::Read,
+        flags: CommandFlags::NONE,
+        offset,
+        len: BLOCK as u32,
+    }
 }
 
 /// Carries out one transfer, again if its connection was lost and the server will not carry it out
@@ -205,13 +215,7 @@ pub trait Members: World {
                 return Err(Failed::Bad(Bad::Blank));
             };
             let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
-            let job = Job {
-                command: Command::Read,
-                flags: CommandFlags::NONE,
-                offset,
-                len: BLOCK as u32,
-            };
-            carry_out(self, group, job, &buffer, ended)?;
+            carry_out(self, group, read_of(offset), &buffer, ended)?;
             self.with_notes(|notes| {
                 if self.content(&buffer, 0, notes.block) {
                     scan.see(notes.block, slot, group.pick_mut(notes.found));
@@ -254,7 +258,7 @@ pub trait Members: World {
             result = write_durably(self, group, offset, &buffer, ended);
             match result {
                 Ok(()) => {
-                    self.with_memory(|memory| memory.acknowledged(group, seq, sum));
+                    self.with_memory(|memory| memory.acknowledged(group, seq, sum, which));
                     return result;
                 }
                 // A bad place costs a superblock, not the group.
@@ -263,6 +267,54 @@ pub trait Members: World {
             }
         }
         result
+    }
+
+    /// The beat of a group that is a member of `mirror`; nothing if it has none.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known.
+    fn read_beat(
+        &self,
+        group: GroupId,
+        mirror: Uuid,
+        ended: &dyn Fn() -> bool,
+    ) -> Result<Option<Beat>, Failed> {
+        let offset = layout::beat_at(self.export_sectors(group) << 9);
+        let offset = offset.ok_or(Failed::Bad(Bad::Blank))?;
+        let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
+        carry_out(self, group, read_of(offset), &buffer, ended)?;
+        Ok(self.with_notes(|notes| {
+            let is_read = self.content(&buffer, 0, notes.block);
+            is_read.then(|| Beat::decode(notes.block, mirror)).flatten()
+        }))
+    }
+
+    /// Writes a beat to a group. It need not be durable.
+    ///
+    /// # Errors
+    ///
+    /// Why it may not be there.
+    fn write_beat(
+        &self,
+        group: GroupId,
+        beat: &Beat,
+        ended: &dyn Fn() -> bool,
+    ) -> Result<(), Failed> {
+        let offset = layout::beat_at(self.export_sectors(group) << 9);
+        let offset = offset.ok_or(Failed::Bad(Bad::Blank))?;
+        let buffer = self.with_notes(|notes| {
+            beat.encode(notes.block);
+            self.holding(notes.block)
+        });
+        let buffer = buffer.ok_or(Failed::NoMemory)?;
+        let write = Job {
+            command: Command::Write,
+            flags: CommandFlags::NONE,
+            offset,
+            len: BLOCK as u32,
+        };
+        carry_out(self, group, write, &buffer, ended)
     }
 
     /// Overwrites all superblocks of a group with zeroes.
@@ -297,13 +349,7 @@ pub trait Members: World {
         ended: &dyn Fn() -> bool,
     ) -> Result<bool, Failed> {
         let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
-        let job = Job {
-            command: Command::Read,
-            flags: CommandFlags::NONE,
-            offset,
-            len: BLOCK as u32,
-        };
-        carry_out(self, group, job, &buffer, ended)?;
+        carry_out(self, group, read_of(offset), &buffer, ended)?;
         Ok(self.with_notes(|notes| {
             self.content(&buffer, 0, notes.block) && notes.block.iter().all(|&b| b == 0)
         }))

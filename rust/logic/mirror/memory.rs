@@ -40,8 +40,8 @@ use crate::logic::{
     group::{GroupFault, GroupSet, Refusal},
     ids::GroupId,
     meta::{
-        bytes::Block, layout, Bad, Cause, Change, Found, Generation, Owner, Record, Superblock,
-        Uuid, BLOCK,
+        bytes::Block, layout, Bad, Beat, Cause, Change, Found, Generation, Owner, Record,
+        Superblock, Uuid, BLOCK,
     },
     MAX_GROUPS,
 };
@@ -58,6 +58,8 @@ struct Own {
     tried: u64,
     /// The checksum of the last one that was written, to tell the server by.
     sum: Option<Sum>,
+    /// The generation of that.
+    generation: Option<Generation>,
     /// What it is to be recorded with as getting all: its identity, should it be a new member, and
     /// the generation of its own superblock.
     adopted: Option<(Uuid, Option<Generation>)>,
@@ -92,10 +94,16 @@ impl Memory {
     }
 
     /// A superblock is durable.
-    pub(super) fn acknowledged(&mut self, group: GroupId, seq: u64, sum: Sum) {
+    pub(super) fn acknowledged(&mut self, group: GroupId, seq: u64, sum: Sum, which: Which) {
+        let written = match which {
+            Which::Record => self.record.as_ref(),
+            Which::Draft => self.draft.as_ref(),
+        };
+        let generation = written.map(|record| record.generation);
         let own = group.pick_mut(&mut self.own);
         own.seq = seq;
         own.sum = Some(sum);
+        own.generation = generation;
         for record in [&mut self.record, &mut self.draft].into_iter().flatten() {
             record.note_seen(group, seq);
         }
@@ -104,6 +112,17 @@ impl Memory {
     /// The draft is durable where it has to be.
     fn publish(&mut self) {
         self.record = self.draft.take();
+    }
+
+    /// The next draft, which is still what it follows, and whether that is one that was dropped. It may
+    /// be on some members, so what comes next follows it, and is of another generation: two records
+    /// are never taken for one.
+    pub fn begin_draft(&mut self) -> Option<(&mut Record, bool)> {
+        let was_dropped = self.draft.is_some();
+        if !was_dropped {
+            self.draft.clone_from(&self.record);
+        }
+        Some((self.draft.as_mut()?, was_dropped))
     }
 
     /// A superblock was found: what is known of the group is from when it was written.
@@ -147,6 +166,8 @@ pub enum NotAdopted {
     InUse,
     /// It is smaller than the device with its metadata.
     TooSmall,
+    /// Another client has the mirror.
+    Fenced,
     /// The others have not recorded that it gets all.
     Unrecorded,
 }
@@ -163,6 +184,7 @@ impl NotAdopted {
             Self::Split => "the group has gone on without the others; 'full' gives up what it has",
             Self::InUse => "the end of the group's export is in use; 'full' takes it all the same",
             Self::TooSmall => "the group's export is too small for the device and its metadata",
+            Self::Fenced => "another client has the mirror: nothing is written any more",
             Self::Unrecorded => "the groups in sync have not recorded it yet",
         }
     }
@@ -173,7 +195,7 @@ impl NotAdopted {
             Self::Foreign | Self::Place | Self::InUse => 17, // EEXIST
             Self::Split => 117,                              // EUCLEAN
             Self::TooSmall => 27,                            // EFBIG
-            Self::Unrecorded => 16,                          // EBUSY
+            Self::Fenced | Self::Unrecorded => 16,           // EBUSY
             Self::Failed(Failed::NoChannel) => 107,          // ENOTCONN
             Self::Failed(Failed::NoMemory) => 12,            // ENOMEM
             Self::Failed(Failed::Ended) => 4,                // EINTR
@@ -211,10 +233,17 @@ pub trait Memories: World {
 
     /// The work of the recorder, until it has `ended`.
     fn keep_records(&self, ended: &dyn Fn() -> bool) {
-        while !ended() {
+        let mut beats = Beats::default();
+        while !ended() && !self.core().is_fenced() {
             self.wait(AGAIN_MS, &mut || ended() || self.wants_record());
-            if !ended() && self.wants_record() && !record_once(self, ended) {
+            if ended() {
+                return;
+            }
+            if self.wants_record() && !record_once(self, ended) {
                 self.wait(AGAIN_MS, &mut || ended());
+            }
+            if beats.is_due(self.now_ms(), self.owner_check_s()) {
+                beat(self, &mut beats, ended);
             }
         }
     }
@@ -258,6 +287,9 @@ pub trait Memories: World {
         force: bool,
         ended: &dyn Fn() -> bool,
     ) -> Result<(), NotAdopted> {
+        if self.core().is_fenced() {
+            return Err(NotAdopted::Fenced);
+        }
         let bytes = self.export_sectors(group) << 9;
         let fits = |record: &Record| record.layout.fits(bytes);
         match self.with_memory(|memory| memory.record.as_ref().map(fits)) {
@@ -331,8 +363,13 @@ pub trait Memories: World {
     /// it (R8). Whatever goes wrong is found by the next start.
     fn end_records(&self, ended: &dyn Fn() -> bool) -> bool {
         let in_sync = self.core().view().readable();
-        let ok = !draft_next(self, in_sync, Owned::ByNobody)
-            || self.record_draft(in_sync, ended).is_ok();
+        let ok = if self.core().is_fenced() {
+            false
+        } else if draft_next(self, in_sync, Owned::ByNobody) {
+            self.record_draft(in_sync, ended).is_ok()
+        } else {
+            true
+        };
         self.stop_records();
         ok
     }
@@ -340,6 +377,7 @@ pub trait Memories: World {
     /// Nothing is recorded any more.
     fn stop_records(&self) {
         let core = self.core();
+        core.lift_fence();
         core.change_named(|_| GroupSet::default());
         core.change_to_adopt(|_| GroupSet::default());
         core.set_recorded(GroupSet::default());
@@ -355,6 +393,59 @@ pub trait Memories: World {
 
 impl<W: World> Memories for W {}
 
+/// The beats of this life of the device.
+#[derive(Default)]
+struct Beats {
+    /// How many there were.
+    count: u64,
+    /// When the last one was, in milliseconds.
+    last_ms: u64,
+}
+
+impl Beats {
+    fn is_due(&self, now_ms: u64, interval_s: u64) -> bool {
+        let since = now_ms.saturating_sub(self.last_ms);
+        interval_s > 0 && (self.count == 0 || since >= interval_s.saturating_mul(1000))
+    }
+}
+
+/// Counts up on all groups in sync, unless another client is found to do so: then nothing is written
+/// any more. A beat that fails changes nothing: whoever does not answer is found by requests.
+fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool) {
+    let own = w.with_memory(|memory| {
+        let record = memory.record.as_ref()?;
+        Some((record.mirror, record.owner?))
+    });
+    let Some((mirror, owner)) = own else {
+        return;
+    };
+    beats.last_ms = w.now_ms();
+    let next = Beat {
+        mirror,
+        nonce: owner.nonce,
+        counter: beats.count.saturating_add(1),
+        interval_s: w.owner_check_s(),
+        name: owner.name,
+    };
+    for group in w.core().view().readable().iter() {
+        match w.read_beat(group, mirror, ended) {
+            // The first one overwrites that of whoever had the device before.
+            Ok(Some(found)) if found.nonce != owner.nonce && beats.count > 0 => {
+                w.core().fence();
+                w.tell(super::News::Fenced { group });
+                w.drop_kept();
+                w.unpark();
+                return;
+            }
+            Ok(_) => {
+                let _ = w.write_beat(group, &next, ended);
+            }
+            Err(_) => {}
+        }
+    }
+    beats.count = next.counter;
+}
+
 /// Who has the device from a record on.
 #[derive(Clone, Copy, Eq, PartialEq)]
 enum Owned {
@@ -367,22 +458,25 @@ enum Owned {
 /// Drafts the record that says what is so now; false of a device without metadata.
 fn draft_next<W: World>(w: &W, in_sync: GroupSet, owned: Owned) -> bool {
     let fresh = Generation::new(w.random());
-    let adopted = w.core().to_adopt();
+    let (named, adopted) = (w.core().named(), w.core().to_adopt());
     w.with_memory(|memory| {
-        memory.draft.clone_from(&memory.record);
-        let Some(draft) = &mut memory.draft else {
+        let own = memory.own;
+        let Some((draft, was_dropped)) = memory.begin_draft() else {
             return false;
         };
-        let leaves = !draft.in_sync().without(in_sync).is_empty();
+        // One that was named may call itself in sync already.
+        let leaves = !draft.in_sync().union(named).without(in_sync).is_empty();
         let owner: Option<Owner> = draft.owner.filter(|_| owned == Owned::AsBefore);
         draft.advance(&Change {
             in_sync,
-            drawn: leaves.then_some((fresh, Cause::Faulted)),
+            drawn: (leaves || was_dropped).then_some((fresh, Cause::Faulted)),
             owner,
         });
-        for group in adopted.iter() {
-            if let Some((uuid, left)) = group.pick(&memory.own).adopted {
-                draft.adopt(group, uuid, left);
+        for group in GroupId::all() {
+            let own = group.pick(&own);
+            match own.adopted.filter(|_| adopted.has(group)) {
+                Some((uuid, left)) => draft.adopt(group, uuid, left),
+                None => draft.note_left(group, own.generation),
             }
         }
         true
@@ -496,6 +590,7 @@ fn record_full<W: World>(
             seq,
             tried: seq,
             sum: None,
+            generation: None,
             adopted: Some((fresh, theirs.map(|theirs| theirs.record.generation))),
         };
     });

@@ -131,7 +131,7 @@ pub trait Route: World {
                     }
                 }
                 Claimed::Held => park(self, rq, span),
-                Claimed::Unrecorded if self.core().is_failing() => {
+                Claimed::Unrecorded if !self.core().may_wait() => {
                     rq.pdu().fail(EIO);
                     return ChannelSet::default();
                 }
@@ -337,7 +337,7 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
         view = now;
     }
     let is_crowded = w.core().crowd.enter(span);
-    let why_not = if !w.core().unrecorded_in(view).is_empty() {
+    let why_not = if w.core().must_wait(view) {
         Claimed::Unrecorded
     } else if w.is_held(view.resyncing(), span) {
         Claimed::Held
@@ -422,7 +422,7 @@ fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> Option<RequestOf<W>> {
     // afterwards, under the lock.
     let core = w.core();
     w.park_if(rq, || {
-        let is_unrecorded = !core.unrecorded().is_empty() && !core.is_failing();
+        let is_unrecorded = core.must_wait(core.view()) && core.may_wait();
         is_unrecorded || w.is_held(core.view().resyncing(), span)
     })
 }

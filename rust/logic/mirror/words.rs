@@ -50,6 +50,8 @@ pub struct Core {
     recorded: Word,
     /// The groups that are to be recorded as getting all, one bit each.
     to_adopt: Word,
+    /// Not 0: another client has the mirror, so nothing is written any more.
+    fenced: Word,
     /// How often a server has refused to write zeroes since the device was enabled.
     pub(super) zeroes_refused: Word,
 }
@@ -75,6 +77,7 @@ impl Default for Core {
             named: Word::new(0),
             recorded: Word::new(0),
             to_adopt: Word::new(0),
+            fenced: Word::new(0),
             zeroes_refused: Word::new(0),
         }
     }
@@ -167,13 +170,42 @@ impl Core {
         self.recorded.store(in_sync.bits().into());
     }
 
+    /// Whether another client has the mirror.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.load() != 0
+    }
+
+    /// It has: nothing is written any more. Full barrier: who lets a request wait looks at this
+    /// afterwards.
+    pub(super) fn fence(&self) {
+        self.fenced.swap(1);
+    }
+
+    /// The device has ended.
+    pub(super) fn lift_fence(&self) {
+        self.fenced.swap(0);
+    }
+
     /// The groups that are out of service, by this view, and that a durable record may call in sync:
     /// while there are any, nothing is acknowledged that they may lack (R1).
     pub fn unrecorded_in(&self, view: View) -> GroupSet {
         self.named().without(view.writable())
     }
 
-    /// The same, now.
+    /// Whether no write may be sent by this view: something is to be recorded first, or another client
+    /// has the mirror.
+    pub(super) fn must_wait(&self, view: View) -> bool {
+        // Without metadata, and most of the time, both are 0.
+        let (named, fenced) = (self.named(), self.fenced.load());
+        fenced != 0 || !named.without(view.writable()).is_empty()
+    }
+
+    /// Whether what must wait may, or fails: the device is being taken away, or is not ours any more.
+    pub(super) fn may_wait(&self) -> bool {
+        !self.is_failing() && !self.is_fenced()
+    }
+
+    /// The groups that are unrecorded now.
     pub fn unrecorded(&self) -> GroupSet {
         self.unrecorded_in(self.view())
     }

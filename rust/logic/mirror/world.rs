@@ -123,6 +123,11 @@ pub enum News {
         /// Which.
         groups: (GroupId, GroupId),
     },
+    /// Another client has the mirror, by the beat on this group: nothing is written any more.
+    Fenced {
+        /// Which.
+        group: GroupId,
+    },
     /// All that are in sync have recorded who is.
     Recorded {
         /// The line.
@@ -286,6 +291,8 @@ pub trait World: Sized {
     fn changed(&self);
     /// Wakes up the resyncs.
     fn wake_resyncs(&self);
+    /// Seconds between two beats of a device with metadata; 0 for none.
+    fn owner_check_s(&self) -> u64;
     /// Any number.
     fn random(&self) -> u64;
     /// Something happened.

@@ -222,7 +222,7 @@ pub(super) struct Walk<'a, W: Site, O> {
 
 impl<W: Site, O: Overseer> Walk<'_, W, O> {
     pub(super) fn check(&self) -> Result<(), Ended> {
-        if self.overseer.is_stopped() {
+        if self.overseer.is_stopped() || self.site.core().is_fenced() {
             return Err(Ended::Stopped);
         }
         if self.site.core().view().state(self.group) != GroupState::Resyncing {

@@ -127,6 +127,7 @@ fn verbs<'a>(
         Verb::AutoAdd(on),
         Verb::ResyncMin(n),
         Verb::ResyncMax(n),
+        Verb::OwnerCheck(n % 61),
         Verb::Reset,
     ]
 }

@@ -5,8 +5,8 @@
 
 use enbd_logic::logic::command::{
     device_of, lines, parse_line, Address, Command, HotAddMode, Name, Verb, MAX_BLOCKSIZE,
-    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_PATH, MAX_TIMEOUT_S, MAX_ZONE,
-    MIN_BLOCKSIZE,
+    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_OWNER_CHECK_S, MAX_PATH,
+    MAX_TIMEOUT_S, MAX_ZONE, MIN_BLOCKSIZE,
 };
 use enbd_logic::logic::{ids::GroupId, meta::Ask, MAX_DEVICES, MAX_GROUPS};
 
@@ -95,6 +95,7 @@ fn check_bounds(verb: &Verb<'_>) {
         | Verb::ResyncMin(_)
         | Verb::ResyncMax(_)
         | Verb::Reset => {}
+        Verb::OwnerCheck(n) => assert!(*n <= MAX_OWNER_CHECK_S),
     }
 }
 
@@ -223,6 +224,7 @@ fn value(verb: &Verb<'_>) -> String {
         | Verb::Timeout(n)
         | Verb::ConnectTimeout(n)
         | Verb::ResyncMin(n)
-        | Verb::ResyncMax(n) => n.to_string(),
+        | Verb::ResyncMax(n)
+        | Verb::OwnerCheck(n) => n.to_string(),
     }
 }

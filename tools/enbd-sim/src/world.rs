@@ -505,6 +505,10 @@ impl mirror::World for World {
         buffer.values(at + 1).get(at).copied().map(sum_of)
     }
 
+    fn owner_check_s(&self) -> u64 {
+        0
+    }
+
     fn random(&self) -> u64 {
         thread_rng().gen()
     }
@@ -598,6 +602,7 @@ impl mirror::World for World {
             | News::OtherData { .. }
             | News::Unproved { .. }
             | News::Recorded { .. }
+            | News::Fenced { .. }
             | News::NoZeroes { .. }
             | News::Unequal { .. } => false,
         };

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A server offers to write zeroes and refuses it when it is asked. Its group stays in sync: it is sent the zeroes instead, in pieces
-that it takes, and discards as well, so that the groups stay equal. Where it is alone a discard does nothing, and what others miss
+"""A server offers to write zeroes and refuses it when it is asked. Its group stays in sync: it is sent the zeroes, in pieces that
+it takes, and discards as well, so that the groups stay equal. Where it is alone a discard does nothing, and what others miss
 of it is marked. If that goes on users are offered neither any more, until the device is enabled again."""
 
 import os
@@ -81,7 +81,7 @@ def in_a_mirror(server, piece):
             check.equal(mirror.status().marks(), {0: "", 1: ""}, f"marks after a refused {what}")
             check.that(server.refused > 0, f"the server has refused a {what}")
             lengths = [one.length for one in server.writes(before)]
-            check.equal((sum(lengths), max(lengths)), (LENGTH, piece), f"bytes that were written instead, and of the largest, {what}")
+            check.equal((sum(lengths), max(lengths)), (LENGTH, piece), f"bytes written instead, and of the largest, {what}")
             check.that(bytes(server.data) == bytes(data), f"what the server holds after a {what}")
             check.that(mirror.disk.read(0, SIZE) == bytes(data), f"what is read after a {what}")
         mirror.disable()

@@ -157,8 +157,8 @@ def file_system(mirror):
 
 
 def held(mirror):
-    """All servers are gone: requests wait, and udev does not make one. What was ready stays so, lest systemd unmounts it; a disk that
-    has not been looked at yet is not ready before it is released."""
+    """All servers are gone: requests wait, and udev does not make one. What was ready stays so, lest systemd unmounts it; a disk
+    that has not been looked at yet is not ready before it is released."""
     for server in mirror.servers:
         server.kill()
     known = known_as("held")
