@@ -42,7 +42,7 @@ python-test: ## the tests of the Python: what makes tables of figures, compares 
 links: ## do all pages and files exist that texts and comments name?
 	@scripts/check links
 
-recursion: ## does no function of the module call itself, directly or through others?
+recursion: ## does no function of the module call itself, directly or through others, and do they leave stack to the kernel?
 	@scripts/check recursion "$(TREE)"
 
 docs: ## the documentation as HTML, in results/docs; fetches Sphinx and graphviz the first time

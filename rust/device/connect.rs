@@ -25,6 +25,7 @@ impl Device {
     /// Adds channels to a group, which may be new; waits until all of them are negotiated. If one
     /// is not, none is added. With `force` another group may have the export already; without `metadata` that of a
     /// new group is not looked at.
+    #[inline(never)] // The way to all commands would be as deep as this.
     pub(super) fn connect(
         &self,
         control: &mut Control,

@@ -131,6 +131,7 @@ impl Device {
     }
 
     /// Connects to a server, to the group that its metadata says.
+    #[inline(never)] // The way to all commands would be as deep as this.
     pub(super) fn attach(
         &self,
         control: &mut Control,
@@ -171,6 +172,7 @@ impl Device {
     }
 
     /// Makes a mirror of the groups that are connected.
+    #[inline(never)] // The way to all commands would be as deep as this.
     pub(super) fn create(
         &self,
         control: &Control,
@@ -276,6 +278,7 @@ impl Device {
     }
 
     /// Takes a member out of the mirror.
+    #[inline(never)] // The way to all commands would be as deep as this.
     pub(super) fn forget_member(&self, control: &Control, group: GroupId) -> Result<(), Failure> {
         let mirror = &self.mirror;
         if !mirror.is_member(group) {

@@ -400,6 +400,8 @@ struct Beats {
     count: u64,
     /// When the last one was, in milliseconds.
     last_ms: u64,
+    /// The groups that have one of this life.
+    told: GroupSet,
 }
 
 impl Beats {
@@ -430,7 +432,7 @@ fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool) {
     for group in w.core().view().readable().iter() {
         match w.read_beat(group, mirror, ended) {
             // The first one overwrites that of whoever had the device before.
-            Ok(Some(found)) if found.nonce != owner.nonce && beats.count > 0 => {
+            Ok(Some(found)) if found.nonce != owner.nonce && beats.told.has(group) => {
                 w.core().fence();
                 w.tell(super::News::Fenced { group });
                 w.drop_kept();
@@ -438,7 +440,9 @@ fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool) {
                 return;
             }
             Ok(_) => {
-                let _ = w.write_beat(group, &next, ended);
+                if w.write_beat(group, &next, ended).is_ok() {
+                    beats.told = beats.told.with(group);
+                }
             }
             Err(_) => {}
         }
