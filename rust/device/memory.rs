@@ -29,12 +29,12 @@ use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
         let error = match failed {
-            Failed::NoChannel => ENOTCONN,
+            Failed::NoChannel | Failed::Lost => ENOTCONN,
             Failed::NoMemory => ENOMEM,
             Failed::Ended => ETIMEDOUT,
             Failed::Bad(Bad::Version) => EPROTONOSUPPORT,
             Failed::Bad(_) => EUCLEAN,
-            Failed::Refused | Failed::Lost => EIO,
+            Failed::Refused => EIO,
         };
         Self::new(error, failed.as_str())
     }

@@ -51,7 +51,7 @@ impl Failed {
             Self::Refused => "the server refuses to read or write its metadata",
             Self::Lost => "the connection was lost while its metadata was read or written",
             Self::NoMemory => "no memory to read or write its metadata",
-            Self::Ended => "interrupted",
+            Self::Ended => "its metadata was not read or written in time",
             Self::Bad(bad) => bad.as_str(),
         }
     }

@@ -23,6 +23,9 @@ RECOVER_S = 300
 RESYNC_KIB = 16384
 # Between two looks at the status, which cost the VM a lot.
 NAP_S = 0.5
+# What metadata takes of an export, and the commands that read or write it.
+METADATA = 1 << 20
+METADATA_VERBS = ("connect", "create", "enable", "hotadd")
 # Blocks that differ whose story is told.
 TOLD = 3
 
@@ -30,12 +33,14 @@ TOLD = 3
 class Victim(Mirror):
     """Made before the module knows of it; `with` connects and enables it."""
 
-    def __init__(self, letter, watch, kinds, size):
+    def __init__(self, letter, watch, kinds, size, remembers=False):
         self.watch = watch
+        # With metadata behind the device.
+        self.size, self.remembers = size, remembers
         self.sites = [Site() for _ in kinds]
         make = [self._maker(kind, site) for kind, site in zip(kinds, self.sites, strict=True)]
         settings = [f"timeout={TIMEOUT_S}", f"connect_timeout={CONNECT_TIMEOUT_S}", f"resync_min={RESYNC_KIB}"]
-        super().__init__(letter, kinds=make, size=size, settings=settings)
+        super().__init__(letter, kinds=make, size=size + METADATA * remembers, settings=settings, enable=not remembers)
         self.load = None
         self.is_cut, self.served_since, self.hang_s = False, 0.0, HANG_S
         self.lock = threading.Lock()
@@ -44,6 +49,12 @@ class Victim(Mirror):
     @staticmethod
     def _maker(kind, site):
         return lambda store: kind(store, site.endpoint, namespace=site.name)
+
+    def __enter__(self):
+        super().__enter__()
+        if self.remembers:
+            self.command("create=0 equal", "enable=1")
+        return self
 
     @property
     def writer(self):
@@ -55,16 +66,18 @@ class Victim(Mirror):
         with self.watch.bounded(verb, f"{self.letter}: {' '.join(lines)}", sum(self._bound(line) for line in lines)):
             super().command(*lines)
 
-    @staticmethod
-    def _bound(line):
-        return BOUNDS_S.get(line.split("=", 1)[0], 1)
+    def _bound(self, line):
+        verb = line.split("=", 1)[0]
+        # What a command reads and writes of metadata has a time limit, and the record of it another one.
+        more = CONNECT_TIMEOUT_S + TIMEOUT_S if self.remembers and verb in METADATA_VERBS else 0
+        return BOUNDS_S.get(verb, 1) + more
 
     def try_command(self, *lines):
         """A command that may be refused as the state of the group forbids it just now; says whether it was carried out."""
         try:
             self.command(*lines)
         except OSError as error:
-            check.that(error.errno in (errno.EBUSY, errno.ENOTCONN), f"{lines}: {error}")
+            check.that(error.errno in (errno.EBUSY, errno.ENOTCONN, errno.ETIMEDOUT), f"{lines}: {error}")
             return False
         return True
 
@@ -115,7 +128,7 @@ class Victim(Mirror):
     def compare(self):
         """Fails unless all stores hold the same. Only while nothing writes."""
         try:
-            check_same(self.stores)
+            check_same(self.stores, self.size)
         except check.Failure:
             self._tell_differences()
             raise
@@ -124,7 +137,7 @@ class Victim(Mirror):
         """What was written to the first blocks that differ, and what they hold."""
         pids = {server.store.name: server.process and server.process.pid for server in self.servers}
         print(f"servers: {pids}")
-        for block in itertools.islice(differing_blocks(self.stores), TOLD):
+        for block in itertools.islice(differing_blocks(self.stores, self.size), TOLD):
             for store in self.stores:
                 print(f"--- block {block} of {store.name}: {store.read(block * BLOCK, BLOCK)[::16].hex()}")
             print("\n".join(self.watch.history.of_bytes(block * BLOCK, BLOCK)), flush=True)
