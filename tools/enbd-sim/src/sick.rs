@@ -16,6 +16,7 @@ use crate::logic::{
 use crate::run::make_whole;
 use crate::user::User;
 use shuttle::rand::{thread_rng, Rng};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Milliseconds that a server does not survive a write: it would be too late before they are over.
 const SICK_MS: u64 = LATE_MS * 3 / 2;
@@ -37,7 +38,8 @@ impl Mischief {
 
     /// For some time the server does not survive a write of a block, while the others are well. The
     /// first such write meets it when nothing else is on its way and all is flushed: a server that
-    /// has writes which it has not flushed is given up at the end of its connection for these.
+    /// has writes which it has not flushed is given up at the end of its connection for these. And the
+    /// group has more time than that takes to come back, so it is not given up for that either.
     pub fn poison(&self, group: GroupId) -> bool {
         let world = &self.world;
         if !self.settle() {
@@ -56,6 +58,7 @@ impl Mischief {
         user.flush();
         let server = &world.servers[group];
         server.poison(block);
+        world.patient.store(true, Relaxed);
         user.write(Op::Write);
         let sent = server.poisoned();
         assert!(
@@ -68,6 +71,7 @@ impl Mischief {
         user.write(Op::Write);
         world.gate.close(false, &world.clock);
         world.clock.wait(SICK_MS, || false);
+        world.patient.store(false, Relaxed);
         true
     }
 

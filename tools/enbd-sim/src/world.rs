@@ -140,6 +140,8 @@ pub struct World {
     pub room: StdMutex<Room>,
     /// When users' requests began that are on their way.
     pub late: Late,
+    /// The administrator gives groups without channels more time.
+    pub patient: AtomicBool,
     /// A user's flush is on its way.
     pub flushing: AtomicBool,
     /// Requests of users on their way.
@@ -196,6 +198,7 @@ impl World {
             free_tags: StdMutex::new((0..QUEUE_DEPTH as u32).collect()),
             room: StdMutex::new(Room::new(COPIED_BLOCKS, RESERVE)),
             late: Late::new(),
+            patient: AtomicBool::new(false),
             flushing: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
@@ -353,7 +356,11 @@ impl mirror::World for World {
     }
 
     fn timeout_ms(&self) -> u64 {
-        crate::channel::TIMEOUT_MS
+        if self.patient.load(Relaxed) {
+            10 * crate::channel::TIMEOUT_MS
+        } else {
+            crate::channel::TIMEOUT_MS
+        }
     }
 
     fn show_errs(&self) -> bool {
