@@ -3,7 +3,10 @@
 //! Numbers for the status text.
 
 use crate::logic::wire::request::Command;
-use kernel::sync::atomic::{ordering::Relaxed, Atomic};
+use kernel::sync::atomic::{
+    ordering::{Full, Relaxed},
+    Atomic,
+};
 
 /// What was sent and answered, in bytes. Only for the status text.
 #[derive(Default)]
@@ -57,6 +60,11 @@ impl Count {
     /// Subtracts.
     pub(crate) fn sub(&self, n: u64) {
         self.0.add(n.wrapping_neg(), Relaxed);
+    }
+
+    /// Subtracts. Full barrier.
+    pub(crate) fn sub_fully(&self, n: u64) {
+        self.0.fetch_add(n.wrapping_neg(), Full);
     }
 
     /// The number now.

@@ -21,7 +21,8 @@ use crate::logic::{
     ids::{ChannelId, GroupId, Lane, SLOTS},
     mirror::Arrival,
     session::{
-        serving::TICK_MS, ChannelEvent, Debt, DownReason, Event, Retry, Session, Told, INBOX_LEN,
+        serving::TICK_MS, ChannelEvent, Debt, DownReason, Event, Limits, Retry, Session, Told,
+        INBOX_LEN,
     },
     wire::request::{self, Command, CommandFlags, REQUEST_LEN},
 };
@@ -200,7 +201,14 @@ impl<T: Operations> Channel<T> {
             }
         }
         home.changed();
-        let session = Session::new(table, lane.channel, inbox, debts, home.now_ms());
+        let session = Session::new(
+            table,
+            lane.channel,
+            inbox,
+            debts,
+            Limits::USUAL,
+            home.now_ms(),
+        );
         let served = Served {
             channel: self,
             home,

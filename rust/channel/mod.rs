@@ -35,7 +35,7 @@ mod table;
 use crate::kapi::block::mq::Operations;
 use crate::logic::{
     ids::{ChannelId, GroupId, SlotId},
-    session::{send_queue::SendQueue, Outcome},
+    session::{send_queue::SendQueue, Limits, Outcome},
     wire::request::Command,
 };
 use kernel::{
@@ -77,6 +77,8 @@ pub(crate) struct Channel<T: Operations> {
     stop: Atomic<bool>,
     /// Bytes that were given to the channel and are not answered.
     load: Count,
+    /// So many of them are enough.
+    bound: Count,
     /// Transfers that were given to the channel and are not answered.
     carried: Count,
     /// What it did.
@@ -94,6 +96,7 @@ impl<T: Operations> Channel<T> {
             tx <- new_mutex!(None, "enbd::Channel::tx"),
             stop: Atomic::new(false),
             load: Count::default(),
+            bound: Count::default(),
             carried: Count::default(),
             counters: Counters::default(),
         })
@@ -106,6 +109,12 @@ impl<T: Operations> Channel<T> {
     /// Bytes that wait for an answer.
     pub(crate) fn load(&self) -> u64 {
         self.load.get()
+    }
+
+    /// Whether as much is on its way as it should have.
+    pub(crate) fn is_full(&self) -> bool {
+        let load = self.load();
+        load > 0 && load >= self.bound.get()
     }
 
     /// Looks at the state, for control and status.
@@ -139,6 +148,7 @@ impl<T: Operations> Channel<T> {
 
     /// Takes transfers from now on, for the connection that `tx` has.
     pub(crate) fn open(&self) {
+        self.bound.set(Limits::USUAL.first);
         self.queue.lock().open();
     }
 
@@ -156,7 +166,8 @@ impl<T: Operations> Channel<T> {
     }
 
     fn count_out(&self, bytes: u64) {
-        self.load.sub(bytes);
+        // Before it is looked whether a transfer waits for room.
+        self.load.sub_fully(bytes);
         self.carried.sub(1);
     }
 

@@ -148,6 +148,14 @@ impl<H: Home> Around for Served<'_, H> {
         self.home.timeout_ms()
     }
 
+    fn load(&self) -> u64 {
+        self.channel.load()
+    }
+
+    fn set_bound(&self, bytes: u64) {
+        self.channel.bound.set(bytes);
+    }
+
     fn is_failing(&self) -> bool {
         self.home.is_failing()
     }

@@ -113,6 +113,10 @@ impl World for Mirror {
         self.channel(channel).load()
     }
 
+    fn is_full(&self, channel: ChannelId) -> bool {
+        self.channel(channel).is_full()
+    }
+
     fn open(&self, channel: ChannelId) {
         self.channel(channel).open();
     }

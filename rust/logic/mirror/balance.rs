@@ -30,8 +30,9 @@ fn place(at: u32, first: u32, count: u32, stays: bool) -> u32 {
 
 /// The choices among what is equally right.
 pub trait Balance: World {
-    /// The channel of `group` for the next transfer: the one with the fewest bytes on it, where the
-    /// last one mostly has [`STICKY`] bytes of advantage, and among equals each in turn.
+    /// The channel of `group` for the next transfer: of those that are not full, or of all if all are,
+    /// the one with the fewest bytes on it, where the last one mostly has [`STICKY`] bytes of
+    /// advantage, and among equals each in turn.
     fn pick_channel(&self, group: GroupId) -> Option<ChannelId> {
         let core = self.core();
         let g = core.group(group);
@@ -44,13 +45,17 @@ pub trait Balance: World {
         let turn = core.next_turn();
         let first = turn % count;
         let current = g.last_taken();
-        let mut best: Option<((u64, u32), ChannelId)> = None;
+        let mut best: Option<((bool, u64, u32), ChannelId)> = None;
         for (channel, at) in up.iter().zip(0..count) {
             let load = self.load(channel);
             let leave = if load > 0 { LEAVE_BUSY } else { LEAVE_IDLE };
             let stays = turn & leave != 0 && Some(channel) == current;
             let weight = load.saturating_sub(if stays { STICKY } else { 0 });
-            let key = (weight, place(at, first, count, stays));
+            let key = (
+                self.is_full(channel),
+                weight,
+                place(at, first, count, stays),
+            );
             if best.is_none_or(|(least, _)| key < least) {
                 best = Some((key, channel));
             }
@@ -60,8 +65,14 @@ pub trait Balance: World {
         Some(channel)
     }
 
-    /// The group whose next channel has the fewest bytes on it, among equals mostly the one of last
-    /// time, else each in turn; nothing if none has a channel.
+    /// Whether a channel of `group` is up that is not full.
+    fn takes_more(&self, group: GroupId) -> bool {
+        let up = self.core().group(group).up();
+        up.iter().any(|channel| !self.is_full(channel))
+    }
+
+    /// The group whose next channel is not full and has the fewest bytes on it, among equals mostly
+    /// the one of last time, else each in turn; nothing if none has a channel.
     fn least_loaded(&self, groups: GroupSet) -> Option<GroupId> {
         let core = self.core();
         if groups.len() == 1 {
@@ -77,8 +88,9 @@ pub trait Balance: World {
             .iter()
             .zip(0..count)
             .filter_map(|(g, at)| {
-                let load = self.load(self.pick_channel(g)?);
-                Some(((load, place(at, first, count, Some(g) == current)), g))
+                let channel = self.pick_channel(g)?;
+                let key = (self.is_full(channel), self.load(channel));
+                Some(((key, place(at, first, count, Some(g) == current)), g))
             })
             .min()?;
         if Some(group) != current {

@@ -2,7 +2,7 @@
 
 //! What connections tell their mirror: the one door for it.
 
-use super::{Losses, Outcomes, World};
+use super::{step, Losses, Outcomes, World};
 use crate::logic::{ids::Lane, session::Event};
 
 /// What connections tell.
@@ -15,7 +15,10 @@ pub trait Hears: World {
                 slot,
                 transfer,
                 outcome,
-            } => self.done(group, slot, transfer, outcome),
+            } => {
+                self.done(group, slot, transfer, outcome);
+                step::refill(self, group);
+            }
             Event::Left => self.leave(lane),
             Event::Down => self.went_down(lane),
             Event::Suspect => self.suspect(group, true),

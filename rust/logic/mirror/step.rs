@@ -24,9 +24,13 @@
 //! `Unserved`, and ends when there is none. The ordinary way of a request does not come here:
 //! [`send`] gives it to a channel.
 //!
+//! A transfer finds no channel if none is up, or if all are full: if as much is on its way on each as it
+//! should have. It waits in the table for either; who ends a transfer looks for those that wait
+//! ([`refill`]).
+//!
 //! How long the loop can go on: a transfer goes around, instead of leaving it,
 //!
-//! - from `Wait` to `Send` if a channel has come up since `Send` found none;
+//! - from `Wait` to `Send` if a channel has come up, or has got room, since `Send` found none;
 //! - from `Unserved` to `ReadAgain` or `CopyAgain` if the group is out of service that was in sync
 //!   when the read was sent to it, so if somebody has changed the view since. That is asserted.
 //!
@@ -35,7 +39,7 @@
 //! channels that are up, the laps are bounded: six or less for the transfer that it was called with,
 //! and for each number of each table that it looks through.
 
-use super::{copy, outcome, route, Balance, Carrier, Losses, Transfer, World};
+use super::{copy, outcome, route, Balance, Carrier, Losses, Route, Transfer, World};
 use crate::logic::{
     group::GroupSet,
     ids::{ChannelId, ChannelSet, GroupId, SlotId, SlotIds, SlotKind},
@@ -75,8 +79,8 @@ pub(super) enum Next<B: Carrier> {
     ReturnWaiting(GroupId),
 }
 
-/// Gives a transfer to a channel of its group, or lets it wait in the table if none is up; gives the
-/// channels to be kicked.
+/// Gives a transfer to a channel of its group, or lets it wait in the table if none is up or all are
+/// full; gives the channels to be kicked.
 pub(super) fn send<W: World>(w: &W, sent: Numbered<W::Buffer>) -> ChannelSet {
     match submit(w, sent) {
         Ok(channel) => ChannelSet::of(channel),
@@ -117,7 +121,7 @@ pub(super) fn run<W: World>(w: &W, mut next: Next<W::Buffer>) -> ChannelSet {
     }
 }
 
-/// Gives a transfer to a channel; gives that. It comes back if none is up.
+/// Gives a transfer to a channel; gives that. It comes back if none is up, or all are full.
 #[inline(always)] // Else what may come back goes through memory each time.
 fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<ChannelId, Numbered<W::Buffer>> {
     let Numbered {
@@ -126,7 +130,9 @@ fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<ChannelId, Numbe
         mut transfer,
     } = sent;
     let core = w.core();
-    while let Some(channel) = w.pick_channel(group) {
+    let has_data = transfer.len > 0;
+    let is_held = |channel| has_data && w.is_full(channel);
+    while let Some(channel) = w.pick_channel(group).filter(|&channel| !is_held(channel)) {
         match w.submit(group, channel, number, transfer) {
             Ok(()) => {
                 core.last_active.store(channel.index() as u64);
@@ -148,6 +154,55 @@ fn submit<W: World>(w: &W, sent: Numbered<W::Buffer>) -> Result<ChannelId, Numbe
     })
 }
 
+/// A transfer of `group` has ended: those that wait for a channel with room may find one. Each in turn:
+/// the next time it begins with the one that found none.
+#[inline]
+pub(super) fn refill<W: World>(w: &W, group: GroupId) {
+    // Who lets one wait says so and then looks for room; the room was made before this.
+    if w.core().group(group).holds() {
+        look_for_held(w, group);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn look_for_held<W: World>(w: &W, group: GroupId) {
+    let g = w.core().group(group);
+    let mut used = ChannelSet::default();
+    // Again if there is room since the end of the last look, so at most once for each transfer that
+    // has ended meanwhile.
+    while w.takes_more(group) {
+        g.set_holding(false);
+        let first = g.turn();
+        let from = |number: &SlotId| number.index() >= first;
+        let behind = SlotId::all_that_may_wait().filter(from);
+        let before = SlotId::all_that_may_wait().filter(|number| !from(number));
+        let mut found_all = true;
+        for number in behind.chain(before) {
+            if !w.takes_more(group) {
+                g.set_turn(number);
+                found_all = false;
+                break;
+            }
+            if let Some(transfer) = w.take_waiting(group, number) {
+                used |= run(
+                    w,
+                    Next::Send(Numbered {
+                        group,
+                        number,
+                        transfer,
+                    }),
+                );
+            }
+        }
+        if found_all {
+            break;
+        }
+        g.set_holding(true);
+    }
+    w.kick_all(used);
+}
+
 /// Lets a transfer wait for a channel.
 fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
     let Numbered {
@@ -156,6 +211,7 @@ fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
         mut transfer,
     } = back;
     let core = w.core();
+    let has_data = transfer.len > 0;
     w.flush_failed(group, &mut transfer);
     let numbered = |transfer| Numbered {
         group,
@@ -165,14 +221,14 @@ fn wait<W: World>(w: &W, back: Numbered<W::Buffer>) -> Next<W::Buffer> {
     if let Err(transfer) = w.put_waiting(group, number, transfer) {
         return Next::Unserved(Unserved::MayNotWait, numbered(transfer));
     }
-    // A channel that comes up, a group that is faulted, and a device that fails look for waiting
-    // transfers afterwards.
-    core.full_barrier();
+    // A channel that comes up, a transfer that ends, a group that is faulted, and a device that fails
+    // look for waiting transfers afterwards.
+    core.group(group).set_holding(true);
     let why = if core.is_failing() {
         Some(Unserved::MayNotWait)
     } else if is_out(w, group) {
         Some(Unserved::GroupIsOut)
-    } else if !core.group(group).up().is_empty() {
+    } else if w.takes_more(group) || !has_data && !core.group(group).up().is_empty() {
         None
     } else {
         return Next::Done;

@@ -10,7 +10,7 @@ use crate::logic::{
     barrier::{Crowd, Window},
     export::Lack,
     group::{GroupFault, GroupSet, Refusal, View},
-    ids::{ChannelId, ChannelSet, GroupId},
+    ids::{ChannelId, ChannelSet, GroupId, SlotId},
     word::{update, OptWord},
     MAX_GROUPS,
 };
@@ -231,11 +231,6 @@ impl Core {
         self.turn.store(u64::from(next));
         next >> 16
     }
-
-    pub(super) fn full_barrier(&self) {
-        // A read-modify-write that changes nothing.
-        self.last_active.fetch_add(0);
-    }
 }
 
 /// What is known of a group, apart from its state and its export.
@@ -251,6 +246,10 @@ pub struct GroupCore {
     single: Word,
     /// The channel that was taken last.
     taken: OptWord,
+    /// Not 0: transfers may wait for a channel that has room.
+    held: Word,
+    /// The number of the one that is looked for first.
+    turn: Word,
     /// Requests that were refused since the group joined.
     refused: Word,
     /// What it may have lost, and whether its server is the right one.
@@ -284,6 +283,8 @@ impl Default for GroupCore {
             apart: Word::new(0),
             single: Word::new(0),
             taken: OptWord::default(),
+            held: Word::new(0),
+            turn: Word::new(0),
             refused: Word::new(0),
             health: Word::new(0),
             suspect_until: Word::new(0),
@@ -367,6 +368,26 @@ impl GroupCore {
         if self.last_taken() != Some(channel) {
             self.taken.set(channel.index() as u64);
         }
+    }
+
+    /// Whether transfers may wait for a channel that has room.
+    pub(super) fn holds(&self) -> bool {
+        self.held.load() != 0
+    }
+
+    /// Says so, or that they are about to be looked for. Full barrier.
+    pub(super) fn set_holding(&self, holding: bool) {
+        self.held.swap(u64::from(holding));
+    }
+
+    /// The number of the transfer that is looked for first, of those that wait.
+    pub(super) fn turn(&self) -> usize {
+        self.turn.load() as usize
+    }
+
+    /// Sets it.
+    pub(super) fn set_turn(&self, number: SlotId) {
+        self.turn.store(number.index() as u64);
     }
 
     /// Counts a refused request; whether this one is to be told, which get rarer the more there

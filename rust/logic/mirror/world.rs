@@ -202,6 +202,9 @@ pub trait World: Sized {
 
     /// Bytes that wait for an answer on a channel.
     fn load(&self, channel: ChannelId) -> u64;
+    /// Whether as much is on its way on a channel as it should have, see
+    /// [`pace`](crate::logic::session::pace); never if nothing is.
+    fn is_full(&self, channel: ChannelId) -> bool;
     /// Lets a channel that is connected take transfers.
     fn open(&self, channel: ChannelId);
     /// Whether a channel takes transfers.

@@ -88,6 +88,8 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         for (index, place) in batch.iter_mut().enumerate() {
             let Some(run) = *place else { continue };
             self.raise(index, self.span(run));
+            // A write that is waited for may wait for room behind what was not sent yet.
+            site.kick_all(core::mem::take(&mut self.unkicked));
             self.wait_for(|| site.is_clear(self.span(run)))?;
             if site.is_marked(group, run.first, run.len) {
                 *place = None;

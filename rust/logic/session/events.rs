@@ -30,7 +30,8 @@ pub enum Event<B> {
     SuspectFor(u32),
 }
 
-/// What a connection asks of what is around it. All but the last one only look.
+/// What a connection asks of what is around it. All but [`Around::set_bound`] and the last
+/// one only look.
 pub trait Around {
     /// Milliseconds of a clock that does not go back.
     fn now_ms(&self) -> u64;
@@ -44,6 +45,10 @@ pub trait Around {
     fn patience_ms(&self) -> u64;
     /// The same where users wait for the answer.
     fn timeout_ms(&self) -> u64;
+    /// Bytes that were given to the channel and are not answered.
+    fn load(&self) -> u64;
+    /// From now on so many of them are enough, see [`pace`](super::pace).
+    fn set_bound(&self, bytes: u64);
     /// Whether the device is coming to its end, with nobody who could write anything newer.
     fn is_failing(&self) -> bool;
     /// Takes the group out of service, since its server may still carry out writes that it has not

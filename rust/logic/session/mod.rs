@@ -16,6 +16,7 @@
 //! | [`inbox`] | bytes that came and were not looked at |
 //! | [`owed`] | replies that nobody waits for any more |
 //! | [`idle`] | how an idle one is probed |
+//! | [`pace`] | how much may be on its way on one |
 //! | [`events`] | what it tells its mirror, and what it asks |
 //!
 //! Whoever has the socket asks a [`Session`] for the next [`Step`] again and again, and carries it
@@ -40,6 +41,7 @@ pub mod hang_up;
 pub mod idle;
 mod inbox;
 mod owed;
+pub mod pace;
 pub mod retry;
 pub mod send_queue;
 pub mod sending;
@@ -53,6 +55,7 @@ pub use self::events::{Around, Event};
 pub use self::idle::Probing;
 pub use self::inbox::INBOX_LEN;
 pub use self::owed::Debt;
+pub use self::pace::Limits;
 pub use self::retry::Retry;
 pub use self::sending::{pump, Pipe, Queue, Sent, Stop};
 pub use self::serving::{Received, Session, Step};

@@ -15,6 +15,7 @@ use super::{
     hang_up::{End, HangUp, Rest},
     inbox::Inbox,
     owed::Owed,
+    pace::{Limits, Pace},
     table::Finished,
     Around, Debt, DownReason, Event, Fence, Outcome, Slots, Table, Transfer,
 };
@@ -34,7 +35,7 @@ pub const TICK_MS: u32 = 500;
 const BUSY_TICK: u32 = 256;
 /// How long the server may take to answer what it has when the channel is to end, or to close after
 /// it has sent nonsense, in milliseconds.
-const DRAIN_MS: u64 = 5000;
+pub(super) const DRAIN_MS: u64 = 5000;
 
 /// So many times the patience may the data of one read take to come.
 const TRICKLE: u64 = 4;
@@ -129,6 +130,7 @@ pub struct Session<'a, S: Slots, V, D> {
     last_came_ms: u64,
     /// When the youngest of the transfers was sent that were answered.
     answered_ms: u64,
+    pace: Pace,
     /// Bytes of a read's data that nobody wants any more.
     pub(super) unwanted: usize,
 }
@@ -143,7 +145,14 @@ where
     ///
     /// [`INBOX_LEN`]: super::INBOX_LEN
     /// [`SLOTS`]: crate::logic::ids::SLOTS
-    pub fn new(table: &'a Table<S>, channel: ChannelId, inbox: V, debts: D, now_ms: u64) -> Self {
+    pub fn new(
+        table: &'a Table<S>,
+        channel: ChannelId,
+        inbox: V,
+        debts: D,
+        limits: Limits,
+        now_ms: u64,
+    ) -> Self {
         Self {
             table,
             channel,
@@ -158,6 +167,7 @@ where
             lost_ms: now_ms,
             last_came_ms: now_ms,
             answered_ms: 0,
+            pace: Pace::new(limits, now_ms),
             unwanted: 0,
         }
     }
@@ -317,6 +327,9 @@ where
             .finish(reply.cookie, self.channel)
             .ok_or(DownReason::UnknownCookie)?;
         self.answered_ms = self.answered_ms.max(sent_ms);
+        if transfer.command != Command::Read {
+            self.pace.came(u64::from(transfer.len));
+        }
         let outcome = match reply.error {
             None if transfer.command == Command::Read => {
                 self.inbox.expect_like(transfer.len);
@@ -365,7 +378,8 @@ where
             Received::Failed(errno) => Err(DownReason::System(errno)),
             Received::Nothing => self.tick(around),
             // A server that sends a byte now and then must not keep us from looking at the clock.
-            Received::Bytes(_) => {
+            Received::Bytes(len) => {
+                self.pace.came(len as u64);
                 self.last_came_ms = around.now_ms();
                 let since_ms = self.last_came_ms.saturating_sub(self.last_tick_ms);
                 if since_ms < u64::from(TICK_MS) {
@@ -381,6 +395,9 @@ where
         let now_ms = around.now_ms();
         self.until_tick = BUSY_TICK;
         self.last_tick_ms = now_ms;
+        if let Some(bound) = self.pace.look(now_ms, around.load()) {
+            around.set_bound(bound);
+        }
         if around.is_broken() {
             return Err(DownReason::RequestTimeout);
         }

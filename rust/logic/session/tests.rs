@@ -58,6 +58,9 @@ struct Bed {
     spare: bool,
     failing: bool,
     broken: bool,
+    /// Bytes that are on their way all the time.
+    load: u64,
+    bounds: RefCell<Vec<u64>>,
     /// The server closes at its own end.
     closes_itself: bool,
     stops_ms: Option<u64>,
@@ -76,6 +79,8 @@ impl Bed {
             spare: false,
             failing: false,
             broken: false,
+            load: 0,
+            bounds: RefCell::default(),
             closes_itself: true,
             stops_ms: None,
             closes_ms: None,
@@ -141,20 +146,27 @@ impl Bed {
 
     /// Runs the session until it is over, and tells what it did and when.
     fn run(self) -> Vec<(u64, Did)> {
+        self.play();
+        self.did.into_inner()
+    }
+
+    /// Runs the session until it is over.
+    fn play(&self) {
         let inbox = vec![0u8; INBOX_LEN];
         let debts = vec![Debt::NONE; SLOTS];
-        let mut session = Session::new(&self.table, Self::channel(), inbox, debts, 0);
+        let mut session =
+            Session::new(&self.table, Self::channel(), inbox, debts, Limits::USUAL, 0);
         loop {
-            match session.next(&self) {
+            match session.next(self) {
                 Step::Recv => {
                     let room = session.room();
                     let (got, bytes) = self.receive(room.len());
                     room[..bytes.len()].copy_from_slice(&bytes);
-                    session.received(&self, got);
+                    session.received(self, got);
                 }
                 Step::Fill(from, to) => {
                     let (got, _) = self.receive(to - from);
-                    session.received(&self, got);
+                    session.received(self, got);
                 }
                 Step::Copy => session.copy(|(), _| true),
                 Step::Drain => self.note(Drained),
@@ -176,7 +188,6 @@ impl Bed {
             }
         }
         assert!(!self.table.has_any(Self::channel()));
-        self.did.into_inner()
     }
 
     /// The same, without when, and without what each lost connection does.
@@ -204,6 +215,12 @@ impl Around for Bed {
     }
     fn timeout_ms(&self) -> u64 {
         TIMEOUT_MS
+    }
+    fn load(&self) -> u64 {
+        self.load
+    }
+    fn set_bound(&self, bytes: u64) {
+        self.bounds.borrow_mut().push(bytes);
     }
     fn is_failing(&self) -> bool {
         self.failing
@@ -416,6 +433,30 @@ fn a_read_whose_data_comes_is_waited_for_by_a_channel_that_is_to_end() {
 }
 
 #[test]
+fn the_bound_follows_what_comes() {
+    let bed = Bed {
+        load: 16 << 20,
+        closes_ms: Some(2500),
+        ..Bed::new()
+    };
+    bed.send(0, Command::Read, 1 << 20);
+    bed.send(1, Command::Write, 1 << 20);
+    bed.send(2, Command::Read, 1 << 20);
+    bed.reply(0, 0, 0, 1 << 20);
+    bed.reply(1500, 1, 0, 0);
+    bed.reply(2000, 2, 0, 1 << 20);
+    bed.play();
+    let bounds = bed
+        .bounds
+        .borrow()
+        .iter()
+        .map(|bound| bound >> 20)
+        .collect::<Vec<_>>();
+    // A look each half second: what was asked for before the first one says nothing of the line.
+    assert_eq!(bounds, [4, 2, 5]);
+}
+
+#[test]
 fn what_was_not_sent_as_a_whole_is_given_back_with_a_fence() {
     let bed = Bed::new();
     bed.send(4, Command::Write, 512);
@@ -425,6 +466,7 @@ fn what_was_not_sent_as_a_whole_is_given_back_with_a_fence() {
         Bed::channel(),
         vec![0u8; INBOX_LEN],
         vec![Debt::NONE; SLOTS],
+        Limits::USUAL,
         0,
     );
     let event = session.never_sent(cookie);

@@ -8,8 +8,8 @@
 use enbd_logic::logic::{
     ids::{ChannelId, SlotId, SLOTS},
     session::{
-        Around, Debt, DownReason, Event, Outcome, Received, Session, Slot, Slots, Step, Table,
-        Transfer, INBOX_LEN,
+        Around, Debt, DownReason, Event, Limits, Outcome, Received, Session, Slot, Slots, Step,
+        Table, Transfer, INBOX_LEN,
     },
     wire::{
         reply::{self, NbdError, Reply, ReplyReason, REPLY_LEN},
@@ -198,6 +198,10 @@ impl Around for Line {
     fn timeout_ms(&self) -> u64 {
         u64::MAX
     }
+    fn load(&self) -> u64 {
+        0
+    }
+    fn set_bound(&self, _bytes: u64) {}
     fn is_failing(&self) -> bool {
         false
     }
@@ -225,7 +229,7 @@ fn sit(stream: &[u8], cut: usize) -> (Vec<Answer>, End) {
         now_ms: Cell::new(0),
     };
     let (inbox, debts) = (vec![0u8; INBOX_LEN], vec![Debt::NONE; SLOTS]);
-    let mut session = Session::new(&table, channel, inbox, debts, 0);
+    let mut session = Session::new(&table, channel, inbox, debts, Limits::USUAL, 0);
     let mut stream = stream;
     let mut receive = |most: usize| {
         let (now, later) = stream.split_at(most.min(cut).min(stream.len()));

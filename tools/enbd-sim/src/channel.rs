@@ -8,8 +8,8 @@ use crate::logic::{
     ids::{ChannelId, GroupId, Lane, SlotId, SLOTS},
     mirror::{Arrival, Arrivals, Hears, Losses, Place, World as _},
     session::{
-        self, send_queue::SendQueue, send_queue::Sender, Around, Debt, Event, Outcome, Retry,
-        Session, Step, Stop, INBOX_LEN,
+        self, send_queue::SendQueue, send_queue::Sender, Around, Debt, Event, Limits, Outcome,
+        Retry, Session, Step, Stop, INBOX_LEN,
     },
     wire::request::Command,
 };
@@ -27,6 +27,11 @@ use std::sync::{Arc, Mutex as StdMutex};
 
 /// How long a request may go unanswered, and a group be without channels.
 pub const TIMEOUT_MS: u64 = 2000;
+/// Some blocks, so that there is often no room.
+const LIMITS: Limits = Limits {
+    first: 4 * BLOCK_SECTORS * 512,
+    least: BLOCK_SECTORS * 512,
+};
 /// How long it takes to connect to a server from which nothing comes back.
 const CONNECT_MS: u64 = 4 * TIMEOUT_MS;
 
@@ -44,6 +49,7 @@ pub struct Channel {
     queue: Queue,
     sending: Mutex<Option<Sending>>,
     load: AtomicU64,
+    bound: AtomicU64,
     carried: AtomicU64,
     /// How many connections it has made, and where the last one leads.
     trip: StdMutex<Trip>,
@@ -68,6 +74,7 @@ impl Channel {
             queue: Queue(Mutex::new(SendQueue::default())),
             sending: Mutex::new(None),
             load: AtomicU64::new(0),
+            bound: AtomicU64::new(0),
             carried: AtomicU64::new(0),
             trip: StdMutex::new(Trip {
                 number: 0,
@@ -84,12 +91,19 @@ impl Channel {
         self.load.load(Relaxed)
     }
 
+    /// Whether as much is on its way as it should have.
+    pub fn is_full(&self) -> bool {
+        let load = self.load();
+        load > 0 && load >= self.bound.load(Relaxed)
+    }
+
     pub fn is_open(&self) -> bool {
         self.queue.0.lock().unwrap().is_open()
     }
 
     /// Takes transfers from now on.
     pub fn open(&self) {
+        self.bound.store(LIMITS.first, Relaxed);
         self.queue.0.lock().unwrap().open();
     }
 
@@ -261,7 +275,7 @@ impl Served<'_> {
         let inbox = vec![0u8; INBOX_LEN];
         let debts = vec![Debt::NONE; SLOTS];
         let now_ms = world.clock.now_ms();
-        let mut session = Session::new(table, channel.lane.channel, inbox, debts, now_ms);
+        let mut session = Session::new(table, channel.lane.channel, inbox, debts, LIMITS, now_ms);
         let mut stream = Stream::new(world, self.server, self.conn);
         let has_asked = || table.has_any(channel.lane.channel) || thread_rng().gen_ratio(1, 8);
         loop {
@@ -369,6 +383,14 @@ impl Around for Served<'_> {
 
     fn timeout_ms(&self) -> u64 {
         TIMEOUT_MS
+    }
+
+    fn load(&self) -> u64 {
+        self.channel.load()
+    }
+
+    fn set_bound(&self, bytes: u64) {
+        self.channel.bound.store(bytes, Relaxed);
     }
 
     fn is_failing(&self) -> bool {

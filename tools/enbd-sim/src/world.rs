@@ -379,6 +379,10 @@ impl mirror::World for World {
         self.channels[channel].load()
     }
 
+    fn is_full(&self, channel: ChannelId) -> bool {
+        self.channels[channel].is_full()
+    }
+
     fn open(&self, channel: ChannelId) {
         self.channels[channel].open();
     }

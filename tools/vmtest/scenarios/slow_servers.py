@@ -2,18 +2,15 @@
 """Two healthy servers behind slow lines, and so many requests at once that the last one is answered long after `timeout`: no
 group is faulted, no connection is given up, and nothing is asked for twice. A server that stops is noticed all the same."""
 
-import re
-
 from lib import check
 from lib.fio import Fio
 from lib.mirror import MIB, Mirror
-from lib.server import Nbdkit
+from lib.slow import Slow, issued
 
 LIMIT_S = 300
 SIZE = 64 * MIB
 TIMEOUT_S = 4
-# Bytes a second of each server. So what is asked of both at once takes twice the timeout.
-RATE = 2 * MIB
+# What is asked of both at once takes twice the timeout.
 DEPTH, EACH = 256, 128 << 10
 JOBS = f"""
 [slow]
@@ -26,23 +23,8 @@ verify=0
 """
 
 
-class Slow(Nbdkit):
-    """nbdkit behind a line of that rate, which keeps a list of what it was asked."""
-
-    def __init__(self, store, **common):
-        self.list = f"{store.path}.asked"
-        more = [f"rate={8 * RATE}", f"logfile={self.list}"]
-        super().__init__(store, filters=["log", "rate"], more=more, **common)
-
-    def asked(self, what):
-        """How many bytes it was asked to read, or to write."""
-        with open(self.list, encoding="utf-8") as file:
-            counts = re.findall(rf" {what} id=\d+ offset=0x[0-9a-f]+ count=(0x[0-9a-f]+)", file.read())
-        return sum(int(count, 16) for count in counts)
-
-
 def run():
-    check.that(DEPTH * EACH // 2 > RATE * TIMEOUT_S * 3 // 2, "a request takes longer than the timeout")
+    check.that(DEPTH * EACH // 2 > Slow.RATE * TIMEOUT_S * 3 // 2, "a request takes longer than the timeout")
     with Mirror(kinds=[Slow, Slow], size=SIZE, channels=1, settings=[f"timeout={TIMEOUT_S}"]) as mirror:
         with Fio(JOBS, 20) as fio:
             fio.wait()
@@ -57,8 +39,7 @@ def run():
 def asked_once(mirror, fio):
     """What the servers were asked is what fio asked: writes of both, and reads of one; but for the few reads of who looks for
     partitions, and of enbd."""
-    with open(f"{fio.name}.log", encoding="utf-8") as file:
-        read, written = (int(count) * EACH for count in re.search(r"issued rwts: total=(\d+),(\d+)", file.read()).groups())
+    read, written = issued(fio, EACH)
     check.that(read > 2 * DEPTH * EACH and written > 0, f"much was asked for: {read} bytes of reads, {written} of writes")
     check.equal([server.asked("Write") for server in mirror.servers], [written] * 2, "bytes that the servers were asked to write")
     asked = sum(server.asked("Read") for server in mirror.servers)
