@@ -6,14 +6,14 @@
 //! nothing. A line that cannot be carried out ends the write with its errno; the lines before it
 //! stand.
 //!
-//! Lock order: `devices` is a leaf, held only to look a device up. Commands for one device come one
+//! Lock order: `devices` is a leaf but for the names, held only to look a device up and to name one. Commands for one device come one
 //! at a time, by a lock of its own; one that finds its device gone when its turn comes looks again.
 
 use crate::device::{Device, Failure};
 use crate::kapi::poll::PollQueue;
 use crate::kapi::proc_fs::{is_admin, Opener, TextFile};
 use crate::logic::{
-    command::{device_of, lines, parse_line, Command, DeviceId, Verb},
+    command::{device_of, lines, parse_line, Command, DeviceId, Label, Verb},
     status::{runs, write_closed, Reader, Run},
     MAX_DEVICES,
 };
@@ -158,7 +158,8 @@ impl Registry {
                 | Verb::AutoAdd(_)
                 | Verb::ResyncMin(_)
                 | Verb::ResyncMax(_)
-                | Verb::OwnerCheck(_) => self.find_or_make(command.device)?,
+                | Verb::OwnerCheck(_)
+                | Verb::Name(_) => self.find_or_make(command.device)?,
                 Verb::Create { .. }
                 | Verb::Forget(_)
                 | Verb::Enable(_)
@@ -187,8 +188,11 @@ impl Registry {
                 self.forget(command.device, device);
                 Ok(())
             }
-            Verb::Connect { .. } | Verb::Attach { .. } => {
-                let result = device.apply(&command.verb);
+            Verb::Connect { .. } | Verb::Attach { .. } | Verb::Name(_) => {
+                let result = match command.verb {
+                    Verb::Name(label) => self.name(command.device, device, label),
+                    _ => device.apply(&command.verb),
+                };
                 if result.is_err() && device.give_up_if_blank() {
                     self.forget(command.device, device);
                 }
@@ -196,6 +200,23 @@ impl Registry {
             }
             _ => device.apply(&command.verb),
         }
+    }
+
+    /// Names a device. Two at once see each other, since `devices` is held.
+    fn name(&self, id: DeviceId, device: &Device, label: Label) -> Result<(), Failure> {
+        let devices = self.devices.lock();
+        let mut others = devices
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != id.index())
+            .filter_map(|(_, other)| other.as_ref());
+        if others.any(|other| other.name() == Some(label)) {
+            return Err(Failure::new(EEXIST, "another device has this name"));
+        }
+        device.set_name(label)?;
+        drop(devices);
+        device.tell_name();
+        Ok(())
     }
 
     fn forget(&self, id: DeviceId, device: &Arc<Device>) {

@@ -47,9 +47,13 @@ impl Write for Words {
 }
 
 impl Device {
+    fn facts(&self) -> Facts {
+        Facts::of(self.mirror.core(), self.name())
+    }
+
     /// Who tells what happens from now on.
     pub(super) fn teller(&self) -> Teller {
-        Teller::new(&Facts::of(self.mirror.core()), self.events.get())
+        Teller::new(&self.facts(), self.events.get())
     }
 
     /// Tells what has happened. If there is more, but not yet, in how many milliseconds.
@@ -58,8 +62,7 @@ impl Device {
         // Without one its disk is not there yet.
         let disk = voice.as_ref()?;
         loop {
-            let facts = Facts::of(self.mirror.core());
-            match teller.next(&facts, self.mirror.now_ms()) {
+            match teller.next(&self.facts(), self.mirror.now_ms()) {
                 Next::Nothing => return None,
                 Next::Wait(ms) => return Some(ms),
                 Next::Tell(event) => {

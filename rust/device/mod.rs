@@ -35,9 +35,9 @@ mod status;
 use crate::channel::{ChannelThreads, Count, Spec};
 use crate::kapi::block::mq::{DiskDevice, GenDisk};
 use crate::logic::{
-    command::{DeviceId, Verb},
+    command::{DeviceId, Label, Verb},
     group::Refusal,
-    mirror::Asker,
+    mirror::{Asker, World},
     session::DownReason,
     MAX_GROUPS,
 };
@@ -213,6 +213,23 @@ impl Device {
             | Verb::OwnerCheck(_) => self.set(verb),
             _ => self.apply_in_turn(verb),
         }
+    }
+
+    /// How programs and people call it.
+    pub(crate) fn name(&self) -> Option<Label> {
+        *self.mirror.name.lock()
+    }
+
+    /// Names it, and takes the name before from it. Nobody else may have it.
+    pub(crate) fn set_name(&self, label: Label) -> Result<(), Failure> {
+        self.stay()?;
+        *self.mirror.name.lock() = Some(label);
+        Ok(())
+    }
+
+    /// Has the keeper tell the name that it has now.
+    pub(crate) fn tell_name(&self) {
+        self.mirror.changed();
     }
 
     /// A setting that is a word of its own, which waits for no other command.

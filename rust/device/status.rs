@@ -88,6 +88,7 @@ impl Device {
             errored,
             pending,
             md5: 0,
+            name: self.name(),
             events: self.events.get(),
             settings: self.settings_status(),
             mirror: self.mirror_status(),

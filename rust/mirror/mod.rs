@@ -35,6 +35,7 @@ use crate::channel::{Channel, Count};
 use crate::kapi::block::mq::Shared;
 use crate::logic::{
     barrier::Claim,
+    command::Label,
     evidence::{self, Evidence},
     export::Promise,
     group::View,
@@ -186,6 +187,9 @@ pub(crate) struct Mirror {
     /// For resyncs, which wait for claims and copies too.
     #[pin]
     pub(crate) resync_waiters: Waiters,
+    /// How programs and people call the device.
+    #[pin]
+    pub(crate) name: SpinLock<Option<Label>>,
     /// Nobody may open the disk any more.
     sealed: Atomic<bool>,
     /// What the enabled device has promised its users.
@@ -232,6 +236,7 @@ impl Mirror {
             changes: Changes::default(),
             waiters <- Waiters::new(),
             resync_waiters <- Waiters::new(),
+            name <- new_spinlock!(None, "enbd::Mirror::name"),
             sealed: Atomic::new(false),
             promise <- new_spinlock!(None, "enbd::Mirror::promise"),
             settings: Settings {

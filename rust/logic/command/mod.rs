@@ -22,6 +22,7 @@
 //! timeout[a]=30    connect_timeout[a]=10                seconds
 //! owner_check[a]=5                                      seconds, 0 for none
 //! resync_min[a]=0    resync_max[a]=0                    KiB/s
+//! name[a]=data                                          see Label
 //! reset[a]=1
 //! ```
 //!
@@ -35,6 +36,7 @@
 
 mod address;
 mod connect;
+mod label;
 mod lines;
 mod name;
 mod reason;
@@ -45,6 +47,7 @@ mod zone;
 mod tests;
 
 pub use address::{Address, AddressText, DEFAULT_PORT, MAX_PATH};
+pub use label::{Label, MAX_LABEL};
 pub use lines::{lines, Line, MAX_LINE};
 pub use name::{Bytes, Name};
 pub use reason::Reason;
@@ -196,6 +199,8 @@ pub enum Verb<'a> {
     ResyncMax(u32),
     /// Seconds between two beats of a device with metadata, 0 for none, up to 60.
     OwnerCheck(u32),
+    /// How programs and people call the device.
+    Name(Label),
     /// Forgets the device.
     Reset,
 }
@@ -221,6 +226,7 @@ impl Verb<'_> {
             Self::ResyncMin(_) => "resync_min",
             Self::ResyncMax(_) => "resync_max",
             Self::OwnerCheck(_) => "owner_check",
+            Self::Name(_) => "name",
             Self::Reset => "reset",
         }
     }
@@ -293,6 +299,10 @@ fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason>
             MAX_OWNER_CHECK_S,
             Reason::OwnerCheckOutOfRange,
         )?)),
+        "name" => {
+            let word = words.next().ok_or(Reason::ValueMissing)?;
+            Ok(Verb::Name(Label::parse(word)?))
+        }
         "reset" => parse_reset(words),
         _ => Err(Reason::UnknownVerb),
     }

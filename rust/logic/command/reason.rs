@@ -74,6 +74,8 @@ pub enum Reason {
     /// In a path or an export name a backslash is not followed by three octal digits that are a
     /// byte other than NUL.
     BadEscape,
+    /// A name of a device is longer than [`MAX_LABEL`](super::MAX_LABEL), or none at all.
+    BadLabel,
     /// `key=value` with a key that `connect` does not have.
     UnknownOption,
     /// An option stands twice.
@@ -115,6 +117,9 @@ impl Reason {
             Self::PathNotAbsolute => "unix path not absolute",
             Self::PathTooLong => "unix path longer than 107 bytes",
             Self::BadEscape => "bad escape (a backslash takes three octal digits, 001 to 377)",
+            Self::BadLabel => {
+                "no name of a device (up to 64 letters, digits, dots, - and _, not one letter alone)"
+            }
             Self::UnknownOption => "unknown option",
             Self::DuplicateOption => "option given twice",
             Self::BadMeta => "meta is auto or none",
@@ -151,6 +156,7 @@ impl Reason {
             | Self::ZoneMissing
             | Self::PathNotAbsolute
             | Self::BadEscape
+            | Self::BadLabel
             | Self::UnknownOption
             | Self::DuplicateOption
             | Self::BadMeta => EINVAL,

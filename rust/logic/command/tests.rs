@@ -3,8 +3,8 @@
 //! Every verb and every reason, by example.
 
 use super::{
-    device_of, parse_line, Address, Command, DeviceId, HotAddMode, Name, Reason, Verb, Zone,
-    MAX_LINE, MAX_PATH,
+    device_of, parse_line, Address, Command, DeviceId, HotAddMode, Label, Name, Reason, Verb, Zone,
+    MAX_LABEL, MAX_LINE, MAX_PATH,
 };
 use crate::logic::meta::Ask;
 use crate::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
@@ -21,6 +21,10 @@ fn on(letter: char, verb: Verb<'_>) -> Result<Command<'_>, Reason> {
 
 fn group(index: usize) -> GroupId {
     GroupId::new(index).expect("there are so many")
+}
+
+fn label(name: &str) -> Label {
+    Label::parse(name).expect("a name")
 }
 
 fn tcp4(last: u8, port: u16) -> Address<'static> {
@@ -97,6 +101,7 @@ fn every_other_verb() {
         ("resync_max[a]=4294967295", Verb::ResyncMax(u32::MAX)),
         ("owner_check[a]=0", Verb::OwnerCheck(0)),
         ("owner_check[a]=60", Verb::OwnerCheck(60)),
+        ("name[a]=my-data.1", Verb::Name(label("my-data.1"))),
         ("reset[a]=1", Verb::Reset),
         ("blocksize[a]=512", Verb::BlockSize(512)),
         ("blocksize[a]=65536", Verb::BlockSize(65536)),
@@ -226,6 +231,8 @@ fn reasons_of_the_form() {
         ("merge_requests[a]=1", Reason::UnknownVerb),
         ("enable[a]=", Reason::ValueMissing),
         ("connect[a]=", Reason::ValueMissing),
+        ("name[a]=", Reason::ValueMissing),
+        ("name[a]=my data", Reason::UnexpectedWord),
         ("enable[a]=1 1", Reason::UnexpectedWord),
         ("reset[a]=1 now", Reason::UnexpectedWord),
         ("hotadd[a]=1 Full", Reason::UnexpectedWord),
@@ -265,6 +272,8 @@ fn reasons_of_the_value() {
         ("resync_min[a]=4294967296", Reason::SpeedOutOfRange),
         ("resync_max[a]=4294967296", Reason::SpeedOutOfRange),
         ("reset[a]=0", Reason::ResetNotOne),
+        ("name[a]=b", Reason::BadLabel),
+        ("name[a]=../b", Reason::BadLabel),
     ] {
         assert_eq!(verb(line), Err(reason), "{line}");
     }
@@ -308,6 +317,7 @@ fn reasons_speak_and_have_an_errno() {
     for (reason, limit, errno) in [
         (Reason::LineTooLong, MAX_LINE, 7),
         (Reason::PathTooLong, MAX_PATH, 36),
+        (Reason::BadLabel, MAX_LABEL, 22),
         (Reason::GroupOutOfRange, MAX_GROUPS - 1, 34),
         (Reason::ChannelsOutOfRange, 16, 34),
         (Reason::BlocksizeOutOfRange, 65536, 34),

@@ -44,6 +44,10 @@ pub fn write_device(w: &mut impl Write, s: &DeviceStatus<'_>, reader: Reader) ->
         write_group(w, s, group)?;
     }
     write_memory(w, s)?;
+    if let Some(name) = &s.name {
+        write_label(w, s, "Name")?;
+        writeln!(w, "{}", name.as_str())?;
+    }
     write_label(w, s, "Events")?;
     writeln!(w, "{}", s.events)?;
     write_settings(w, s)?;

@@ -26,6 +26,7 @@
 //! [a] Group:      1 faulty, dirty 763, volatile, reason: connection lost     one line a group
 //! [a] Mirror:     3a0e6b1c-..., generation 6b3d437ca790aaed, event 17, clean     with metadata
 //! [a] Member:     1 stale since event 16, 3.10M missed            one line a member
+//! [a] Name:       data                                            where it has one
 //! [a] Events:     17                                              how many uevents there were
 //! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
 //! [a] Error:      unknown verb                                    where the last error is not 0
@@ -56,7 +57,7 @@ pub use memory::{MemberStatus, MirrorStatus};
 pub use progress::{finish_seconds, ResyncStatus, MAX_FINISH_S};
 pub use roster::{runs, write_closed, Run, Runs};
 
-use crate::logic::command::DeviceId;
+use crate::logic::command::{DeviceId, Label};
 use crate::logic::{group::GroupState, ids::GroupId};
 
 /// Who reads the text.
@@ -227,6 +228,8 @@ pub struct DeviceStatus<'a> {
     pub pending: u64,
     /// Writes that were compared by checksum before they were sent; 0 until that exists.
     pub md5: u64,
+    /// How programs and people call it.
+    pub name: Option<Label>,
     /// The number of the last uevent; 0 if there was none.
     pub events: u64,
     /// What was set, or what stands where nothing was.

@@ -7,7 +7,7 @@ use super::{
     runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus,
     LastError, Link, Reader, ResyncStatus, Run, SettingsStatus, Traffic,
 };
-use crate::logic::command::{parse_line, DeviceId};
+use crate::logic::command::{parse_line, DeviceId, Label};
 use crate::logic::{group::GroupState, ids::GroupId};
 
 /// The sample of the design's section 2, byte for byte, except that the design shows one of the
@@ -140,6 +140,7 @@ fn sample() -> DeviceStatus<'static> {
         errored: 0,
         pending: 1,
         md5: 0,
+        name: None,
         events: 17,
         settings: SETTINGS,
         mirror: None,
@@ -430,4 +431,14 @@ fn settings_as_commands_take_them() {
         let command = format!("{verb}[a]={value}");
         assert!(parse_line(command.as_bytes()).is_ok(), "{command}");
     }
+}
+
+#[test]
+fn a_device_that_has_a_name() {
+    let status = DeviceStatus {
+        name: Label::parse("my-data").ok(),
+        ..sample()
+    };
+    assert_eq!(line(&status, "Name").as_deref(), Some("my-data"));
+    assert_eq!(line(&sample(), "Name"), None);
 }

@@ -3,6 +3,7 @@
 //! What events tell of: the groups of a device, and whether it is served.
 
 use crate::logic::{
+    command::Label,
     group::{GroupFault, GroupSet, GroupState, View},
     ids::GroupId,
     mirror::Core,
@@ -51,11 +52,13 @@ pub struct Facts {
     pub faults: [Option<GroupFault>; MAX_GROUPS],
     /// The groups that have a channel that is up.
     pub reachable: GroupSet,
+    /// How it is called.
+    pub name: Option<Label>,
 }
 
 impl Facts {
-    /// What the words of a mirror say. What changes meanwhile is seen in part.
-    pub fn of(core: &Core) -> Self {
+    /// What the words of a mirror say, which is called so. What changes meanwhile is seen in part.
+    pub fn of(core: &Core, name: Option<Label>) -> Self {
         let view = core.view();
         let is_reachable = |group: &GroupId| !core.group(*group).up().is_empty();
         let mut faults = [None; MAX_GROUPS];
@@ -68,6 +71,7 @@ impl Facts {
             reachable: GroupId::all()
                 .filter(is_reachable)
                 .fold(GroupSet::default(), GroupSet::with),
+            name,
         }
     }
 

@@ -14,6 +14,7 @@ use super::{
     rate::Rate,
 };
 use crate::logic::{
+    command::Label,
     group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
     MAX_GROUPS,
@@ -37,6 +38,8 @@ pub enum Happened {
     Held,
     /// One can again.
     Released,
+    /// The device has another name.
+    Renamed,
     /// Groups have changed, and are as they were.
     Folded,
 }
@@ -52,6 +55,7 @@ impl Happened {
             Self::ResyncFinished(_) => "resync_finished",
             Self::Held => "held",
             Self::Released => "released",
+            Self::Renamed => "renamed",
             Self::Folded => "folded",
         }
     }
@@ -64,7 +68,7 @@ impl Happened {
             | Self::Removed(group)
             | Self::ResyncStarted(group)
             | Self::ResyncFinished(group) => Some(group),
-            Self::Held | Self::Released | Self::Folded => None,
+            Self::Held | Self::Released | Self::Renamed | Self::Folded => None,
         }
     }
 }
@@ -76,6 +80,8 @@ pub struct Event {
     pub what: Happened,
     /// Its number: one more than that of the last one.
     pub seq: u64,
+    /// How the device is called.
+    pub name: Option<Label>,
     /// How the device fares now.
     pub state: DeviceState,
     /// What its group is now.
@@ -95,6 +101,9 @@ impl Event {
     pub fn write(&self, w: &mut impl Write) -> fmt::Result {
         write!(w, "ENBD_EVENT={}\0", self.what.as_str())?;
         write!(w, "ENBD_SEQ={}\0", self.seq)?;
+        if let Some(name) = &self.name {
+            write!(w, "ENBD_NAME={}\0", name.as_str())?;
+        }
         write!(w, "ENBD_STATE={}\0", self.state.as_str())?;
         if let Some(group) = self.what.group() {
             write!(w, "ENBD_GROUP={}\0", group.index())?;
@@ -129,6 +138,7 @@ pub struct Teller {
     faults: [Option<GroupFault>; MAX_GROUPS],
     resyncing: GroupSet,
     is_held: bool,
+    name: Option<Label>,
     /// The number of the view up to which all changes were told of, or counted.
     epoch: u32,
     /// Groups that were faulty, for no reason yet, when it was last looked.
@@ -151,6 +161,7 @@ impl Teller {
             faults,
             resyncing: now.view.resyncing(),
             is_held: now.state() == DeviceState::Held,
+            name: now.name,
             epoch: now.view.epoch(),
             unexplained: GroupSet::default(),
             rate: Rate::default(),
@@ -178,6 +189,7 @@ impl Teller {
         Next::Tell(Event {
             what,
             seq: self.seq,
+            name: now.name,
             state: now.state(),
             group_state: group.map(|group| now.view.state(group)),
             fault: group.and_then(|group| now.fault(group)),
@@ -201,6 +213,9 @@ impl Teller {
         }
         if !is_held && self.is_held {
             return Some(Happened::Released);
+        }
+        if now.name != self.name {
+            return Some(Happened::Renamed);
         }
         let is_waiting = GroupId::all().any(|g| *g.pick(&self.states) != view.state(g));
         (view.epoch() != self.epoch && !is_waiting).then_some(Happened::Folded)
@@ -237,6 +252,7 @@ impl Teller {
         match what {
             Happened::Held => self.is_held = true,
             Happened::Released => self.is_held = false,
+            Happened::Renamed => self.name = now.name,
             Happened::Folded => {}
             Happened::ResyncFinished(group) => {
                 self.resyncing = self.resyncing.without(GroupSet::default().with(group));

@@ -4,7 +4,7 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 use enbd_logic::logic::command::{
-    lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Name, Verb, Zone,
+    lines, parse_line, Address, AddressText, Command, DeviceId, HotAddMode, Label, Name, Verb, Zone,
 };
 use enbd_logic::logic::{ids::GroupId, meta::Ask};
 use enbd_oracle::commands;
@@ -128,6 +128,7 @@ fn verbs<'a>(
         Verb::ResyncMin(n),
         Verb::ResyncMax(n),
         Verb::OwnerCheck(n % 61),
+        Verb::Name(Label::parse(&format!("n{n}.-_")).expect("a name")),
         Verb::Reset,
     ]
 }
@@ -149,6 +150,8 @@ fn pieces() -> impl Strategy<Value = String> {
         "blocksize",
         "resync_max",
         "reset",
+        "name",
+        "data",
         "[",
         "]",
         "=",

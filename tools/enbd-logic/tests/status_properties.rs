@@ -111,6 +111,7 @@ fn empty() -> DeviceStatus<'static> {
         errored: 0,
         pending: 0,
         md5: 0,
+        name: None,
         events: 0,
         settings: SETTINGS,
         mirror: None,
@@ -265,7 +266,8 @@ proptest! {
             requested: Traffic { read: f, written: g },
             despatched: Traffic { read: g, written: h },
             errored: a, pending: b, md5: c,
-            events: 0,
+            name: None,
+        events: 0,
         settings: SETTINGS,
         mirror: None,
         };

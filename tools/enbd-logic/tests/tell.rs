@@ -2,6 +2,7 @@
 
 //! Events against what has really happened.
 
+use enbd_logic::logic::command::Label;
 use enbd_logic::logic::group::{GroupEvent, GroupFault, GroupSet, GroupState, View};
 use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::tell::{DeviceState, Event, Facts, Happened, Next, Teller};
@@ -101,6 +102,18 @@ fn held_and_released() {
 }
 
 #[test]
+fn a_name() {
+    let mut facts = whole();
+    let mut teller = Teller::new(&facts, 0);
+    facts.name = Label::parse("data").ok();
+    let renamed = "ENBD_EVENT=renamed ENBD_SEQ=1 ENBD_NAME=data ENBD_STATE=ok";
+    assert_eq!(told(&mut teller, &facts, 0), [renamed]);
+    facts.reachable = GroupSet::default();
+    let held = "ENBD_EVENT=held ENBD_SEQ=2 ENBD_NAME=data ENBD_STATE=held";
+    assert_eq!(told(&mut teller, &facts, 0), [held]);
+}
+
+#[test]
 fn a_reason_that_comes_late_or_never() {
     let mut facts = whole();
     let mut teller = Teller::new(&facts, 0);
@@ -161,6 +174,7 @@ fn every_reason_fits() {
         let event = Event {
             what: Happened::ResyncFinished(G1),
             seq: u64::MAX,
+            name: Label::parse(&"n".repeat(64)).ok(),
             state: DeviceState::Degraded,
             group_state: Some(GroupState::Resyncing),
             fault: Some(fault),
@@ -211,6 +225,7 @@ impl Program {
         match event.what {
             Happened::Held => assert!(!std::mem::replace(&mut self.is_held, true)),
             Happened::Released => assert!(std::mem::replace(&mut self.is_held, false)),
+            Happened::Renamed => panic!("nobody has named it"),
             Happened::Folded => assert!(event.folded > 0),
             Happened::ResyncFinished(group) => {
                 assert!(std::mem::replace(&mut self.resyncing[group.index()], false));

@@ -5,7 +5,7 @@
 
 use enbd_logic::logic::command::{
     device_of, lines, parse_line, Address, Command, HotAddMode, Name, Verb, MAX_BLOCKSIZE,
-    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LINE, MAX_OWNER_CHECK_S, MAX_PATH,
+    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LABEL, MAX_LINE, MAX_OWNER_CHECK_S, MAX_PATH,
     MAX_TIMEOUT_S, MAX_ZONE, MIN_BLOCKSIZE,
 };
 use enbd_logic::logic::{ids::GroupId, meta::Ask, MAX_DEVICES, MAX_GROUPS};
@@ -88,6 +88,11 @@ fn check_bounds(verb: &Verb<'_>) {
         }
         Verb::Timeout(n) => assert!((1..=MAX_TIMEOUT_S).contains(n)),
         Verb::ConnectTimeout(n) => assert!((1..=MAX_CONNECT_TIMEOUT_S).contains(n)),
+        Verb::Name(label) => {
+            let name = label.as_str();
+            assert!((1..=MAX_LABEL).contains(&name.len()));
+            assert!(name != "." && name != ".." && !name.contains('/'));
+        }
         Verb::Enable(_)
         | Verb::Disable
         | Verb::ShowErrs(_)
@@ -226,5 +231,6 @@ fn value(verb: &Verb<'_>) -> String {
         | Verb::ResyncMin(n)
         | Verb::ResyncMax(n)
         | Verb::OwnerCheck(n) => n.to_string(),
+        Verb::Name(label) => label.as_str().to_owned(),
     }
 }

@@ -130,6 +130,7 @@ impl<'a> Lines<'a> {
             pending: self.read("Pending", columns::only_counts)?.0,
             dirty,
             md5,
+            name: self.find("Name").map(str::to_owned),
             events: None,
             settings: None,
             mirror: None,
@@ -197,7 +198,7 @@ impl<'a> Lines<'a> {
     fn read_added(&self, device: &mut Device) {
         for &(label, text) in &self.lines {
             let understood = match label {
-                "Error" => true,
+                "Error" | "Name" => true,
                 "Resync" => resync(text).map(|one| device.resyncs.push(one)).is_some(),
                 "Channel" => peer::channel(text)
                     .and_then(|(number, peer)| {

@@ -243,6 +243,8 @@ pub struct Device {
     pub dirty: Figure,
     /// Writes that were compared by checksum before they were sent.
     pub md5: Figure,
+    /// How programs and people call it; none if it has no name.
+    pub name: Option<String>,
     /// The number of the last uevent; none from a module that makes none.
     pub events: Option<u64>,
     /// What is set; none from a module that does not tell.

@@ -2,7 +2,7 @@
 
 //! What `rust/logic/status` writes is read back as what it was.
 
-use enbd_logic::logic::command::DeviceId;
+use enbd_logic::logic::command::{DeviceId, Label};
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::meta::{Generation, Name, Uuid};
@@ -207,7 +207,7 @@ proptest! {
         (errno, why) in (1i32..4096, phrase()),
         (failed, hides) in (any::<bool>(), any::<bool>()),
         shift in 9u32..17,
-        settings in settings(),
+        (settings, name) in (settings(), prop::option::of("[A-Za-z0-9][A-Za-z0-9._-]{1,63}")),
         mirror in prop::option::of(mirror()),
     ) {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
@@ -238,6 +238,7 @@ proptest! {
             requested: Traffic { read: pos, written: sum(|c| c.requested) },
             despatched: Traffic { read: finish, written: sum(|c| c.despatched) },
             errored: sum(|c| c.errored), pending: sum(|c| c.pending), md5, settings, mirror, events: current,
+            name: name.as_deref().and_then(|name| Label::parse(name).ok()),
         };
         let reader = if hides { Reader::Other } else { Reader::Admin };
         let read = read_back(&status, reader);
@@ -287,6 +288,7 @@ proptest! {
             }
         }
         prop_assert_eq!(read.events, Some(current));
+        prop_assert_eq!(read.name, name);
         let got = read.settings.expect("a line");
         prop_assert_eq!((got.show_errs, got.autoadd), (settings.show_errs, settings.autoadd));
         let numbers = [got.timeout, got.connect_timeout, got.resync_min, got.resync_max];

@@ -22,7 +22,7 @@ pub fn name_of<'a>(device: &'a Device, configs: &'a Configs) -> Option<&'a str> 
             .of_letter(device.letter)
             .map(|config| config.name.as_str())
     };
-    device.other("Name").or_else(config)
+    device.name.as_deref().or_else(config)
 }
 
 /// A device with its name and what its configuration says.

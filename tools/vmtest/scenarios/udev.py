@@ -41,6 +41,7 @@ def run():
             configure("data")
             mirror.command("enable=1")
             named()
+            renamed(mirror)
             file_system(mirror)
             held(mirror)
             partition(mirror)
@@ -141,6 +142,16 @@ def named():
     known = properties("/dev/nda")
     check.equal(known.get("ENBD_NAME"), "data", "ENBD_NAME")
     check.that("ID_FS_TYPE" not in known, f"an empty disk has no file system: {known}")
+
+
+def renamed(mirror):
+    """The module's own name goes before that of the configuration, at once."""
+    mirror.command("name=other.one")
+    linked("/dev/enbd/other.one", "/dev/nda")
+    gone("/dev/enbd/data")
+    mirror.command("name=data")
+    linked("/dev/enbd/data", "/dev/nda")
+    gone("/dev/enbd/other.one")
 
 
 def file_system(mirror):

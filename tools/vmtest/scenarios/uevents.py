@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""uevents of the disk: for each change of a group, the beginning and the end of a resync, held and released; with what has changed,
-how the device fares, and a number. No more than ten a second, and what is folded is counted. Reads and writes make none."""
+"""uevents of the disk: for each change of a group, the beginning and the end of a resync, held and released, and a new name; with
+what has changed, how the device fares, and a number. No more than ten a second, and what is folded is counted. Reads and writes
+make none."""
 
+import errno
 import os
 import time
 
-from lib import check
+from lib import check, nbdinfo
 from lib.mirror import Mirror
 from lib.server import Nbdkit
 from lib.store import Store
@@ -20,6 +22,7 @@ ROUNDS = 40
 def run():
     with Uevents() as events, Mirror() as mirror:
         leg(mirror, events)
+        named(mirror, events)
         groups(mirror, events)
         held(mirror, events)
         flapping(mirror, events)
@@ -47,6 +50,26 @@ def leg(mirror, events):
     check.equal(word(got["resync_started"], "GROUP", "GROUP_STATE", "STATE"), ("1", "resyncing", "degraded"), "its beginning")
     check.equal(word(got["group_in_sync"], "GROUP", "GROUP_STATE", "STATE"), ("1", "in_sync", "ok"), "its end")
     check.equal(mirror.status().events, 4, "events in the status")
+
+
+def named(mirror, events):
+    """A name is in the status and in all events; two devices cannot have the same."""
+    check.equal(mirror.status().name, None, "name of a device that was not named")
+    mirror.command("name=data")
+    check.equal(word(events.expect("renamed")["renamed"], "NAME", "STATE"), ("data", "ok"), "words of the event")
+    mirror.command("name=data")
+    with check.refused(errno.EEXIST, "another device of that name"):
+        nbdinfo.command("name[b]=data")
+    for name in ("b", "../data", "data/x", "n" * 65):
+        with check.refused(errno.EINVAL, f"the name {name}"):
+            mirror.command(f"name={name}")
+    check.equal(mirror.status().name, "data", "name of the device")
+    check.equal(nbdinfo.devices(), ["a"], "devices after names that were refused")
+    nbdinfo.command("name[b]=other", "name[a]=" + "n" * 64)
+    check.equal((nbdinfo.status("b").name, mirror.status().name), ("other", "n" * 64), "names of two devices")
+    check.equal(word(events.expect("renamed")["renamed"], "NAME"), ("n" * 64,), "the longest name")
+    nbdinfo.command("reset[b]=1", "name[a]=other")
+    check.equal(word(events.expect("renamed")["renamed"], "NAME"), ("other",), "a name that has become free")
 
 
 def groups(mirror, events):
