@@ -194,6 +194,8 @@ def held(mirror):
     mirror.wait_until(lambda status: all(channel.is_up for channel in status.channels), 60, "all channels are up")
     mirror.wait_in_sync()
     known_as("ok")
+    # While udev is at an event it does not notice who closes the disk.
+    settle()
 
 
 def known_as(state):
