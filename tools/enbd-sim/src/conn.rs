@@ -134,6 +134,7 @@ impl Conn {
     pub fn is_to_write(&self, block: usize) -> bool {
         self.wire.front().is_some_and(|m| match &m.ask {
             Ask::Write { first, values, .. } => (*first..first + values.len()).contains(&block),
+            Ask::Zeroes { first, len, .. } => (*first..first + len).contains(&block),
             Ask::Read { .. } | Ask::Flush => false,
         })
     }
