@@ -24,6 +24,7 @@ use crate::logic::{
     },
     MAX_GROUPS,
 };
+use core::cell::Cell;
 use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
 impl From<Failed> for Failure {
@@ -87,12 +88,21 @@ fn owner() -> Owner {
 }
 
 impl Device {
-    /// Calls `f` with what says when the time that a command may take for metadata is over.
+    /// Calls `f` with what says when a command has waited for metadata for too long: when nothing was
+    /// answered for `connect_timeout`.
     pub(super) fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
         let seconds = self.mirror.settings.connect_timeout.load(Relaxed);
         let ms = u64::from(seconds).saturating_mul(1000);
-        let until = World::now_ms(&*self.mirror).saturating_add(ms);
-        f(&|| World::now_ms(&*self.mirror) >= until)
+        let core = self.mirror.core();
+        let look = || (core.metadata_answers(), World::now_ms(&*self.mirror));
+        let last = Cell::new(look());
+        f(&|| {
+            let (now, (answers, since_ms)) = (look(), last.get());
+            if now.0 != answers {
+                last.set(now);
+            }
+            now.0 == answers && now.1.saturating_sub(since_ms) >= ms
+        })
     }
 
     /// Looks at the metadata of a group that was just connected, before it joins; whether it has some.

@@ -250,6 +250,10 @@ impl World for Mirror {
         self.export_of(group).map_or(512, |e| e.block.max_payload)
     }
 
+    fn largest_request(&self, group: GroupId) -> u32 {
+        self.export_of(group).map_or(4096, |e| e.block.max_payload)
+    }
+
     fn export_sectors(&self, group: GroupId) -> u64 {
         self.export_of(group).map_or(0, |e| e.size >> 9)
     }

@@ -93,6 +93,7 @@ pub(super) fn answered<W: World>(w: &W, group: GroupId, outcome: Outcome) {
         Outcome::Lost(Fence::Open) => OPEN,
     };
     w.core().group(group).metadata.swap(state);
+    w.core().note_metadata_answer();
     w.wake();
 }
 
@@ -337,7 +338,7 @@ pub trait Members: World {
         Ok(())
     }
 
-    /// Whether a block of a group is zeroes.
+    /// Whether `len` bytes of a group, whole blocks, are zeroes.
     ///
     /// # Errors
     ///
@@ -346,12 +347,19 @@ pub trait Members: World {
         &self,
         group: GroupId,
         offset: u64,
+        len: u32,
         ended: &dyn Fn() -> bool,
     ) -> Result<bool, Failed> {
-        let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
-        carry_out(self, group, read_of(offset), &buffer, ended)?;
-        Ok(self.with_notes(|notes| {
-            self.content(&buffer, 0, notes.block) && notes.block.iter().all(|&b| b == 0)
+        let buffer = self.memory(len).ok_or(Failed::NoMemory)?;
+        let job = Job {
+            len,
+            ..read_of(offset)
+        };
+        carry_out(self, group, job, &buffer, ended)?;
+        Ok((0..len).step_by(BLOCK as usize).all(|from| {
+            self.with_notes(|notes| {
+                self.content(&buffer, from, notes.block) && notes.block.iter().all(|&b| b == 0)
+            })
         }))
     }
 }

@@ -49,6 +49,9 @@ use crate::logic::{
 /// How long the recorder sleeps after a member that it cannot do without has failed, in milliseconds.
 const AGAIN_MS: u32 = 1000;
 
+/// Bytes that are looked at at a time for being blank.
+const PIECE: u64 = 64 << 10;
+
 /// What is known of a group's own superblocks.
 #[derive(Clone, Copy, Debug, Default)]
 struct Own {
@@ -330,12 +333,14 @@ pub trait Memories: World {
             record.map(|record| record.layout.area_at(bytes))
         });
         let mut at = at.unwrap_or(end);
+        let most = u64::from(self.largest_request(group)).min(PIECE) / BLOCK * BLOCK;
         while at < end {
-            let blank = self.is_blank(group, at, ended);
+            let len = end.saturating_sub(at).min(most.max(BLOCK));
+            let blank = self.is_blank(group, at, len as u32, ended);
             if !blank.map_err(NotAdopted::Failed)? {
                 return Ok(false);
             }
-            at = at.saturating_add(BLOCK);
+            at = at.saturating_add(len);
         }
         Ok(true)
     }

@@ -52,6 +52,8 @@ pub struct Core {
     to_adopt: Word,
     /// Not 0: another client has the mirror, so nothing is written any more.
     fenced: Word,
+    /// How many transfers of metadata have ended.
+    answers: Word,
     /// How often a server has refused to write zeroes since the device was enabled.
     pub(super) zeroes_refused: Word,
 }
@@ -78,6 +80,7 @@ impl Default for Core {
             recorded: Word::new(0),
             to_adopt: Word::new(0),
             fenced: Word::new(0),
+            answers: Word::new(0),
             zeroes_refused: Word::new(0),
         }
     }
@@ -168,6 +171,16 @@ impl Core {
     /// It calls these in sync.
     pub(super) fn set_recorded(&self, in_sync: GroupSet) {
         self.recorded.store(in_sync.bits().into());
+    }
+
+    /// How many transfers of metadata have ended: who waits for many of them waits while this goes up.
+    pub fn metadata_answers(&self) -> u64 {
+        self.answers.load()
+    }
+
+    /// Another one has.
+    pub(super) fn note_metadata_answer(&self) {
+        self.answers.fetch_add(1);
     }
 
     /// Whether another client has the mirror.

@@ -277,6 +277,8 @@ pub trait World: Sized {
     fn smallest_read(&self, group: GroupId) -> u32;
     /// Bytes of the largest write that the server of a group takes.
     fn largest_write(&self, group: GroupId) -> u32;
+    /// Bytes of the largest request that the server of a group takes.
+    fn largest_request(&self, group: GroupId) -> u32;
     /// Sectors of what the server of a group offers.
     fn export_sectors(&self, group: GroupId) -> u64;
     /// Memory for a read of `len` bytes; nothing if there is none now.

@@ -503,6 +503,10 @@ impl mirror::World for World {
         2 * BLOCK_SECTORS as u32 * 512
     }
 
+    fn largest_request(&self, _group: GroupId) -> u32 {
+        CHUNK_BYTES
+    }
+
     fn export_sectors(&self, _group: GroupId) -> u64 {
         self.scale.blocks as u64 * BLOCK_SECTORS
     }
