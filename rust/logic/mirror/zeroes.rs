@@ -8,8 +8,8 @@
 //! so this takes no memory, and what is on its way is bounded.
 //!
 //! A discard may leave what was there, but the same in all groups. So it is sent as zeroes, and those
-//! in pieces as well; only where no other group is in sync nothing needs to be done, if all others are
-//! marked: a discard is to save work, and pieces would fill the holes of a thin server.
+//! in pieces as well; only where no other group takes writes nothing needs to be done, if all others
+//! are marked: a discard is to save work, and pieces would fill the holes of a thin server.
 //!
 //! That a request is sent so is seen by its transfer: a plain write for a request that has no data.
 
@@ -18,7 +18,7 @@ use super::{
     pdu::EIO,
     route::RequestOf,
     step::{Next, Numbered},
-    Carrier, Losses, News, Op, Request, Transfer, World,
+    Carrier, Losses, Memories, News, Op, Request, Transfer, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupSet},
@@ -54,10 +54,11 @@ pub(super) fn write_instead<W: World>(
         rq.withdraw_zeroes();
         w.tell(News::NoZeroes { group });
     }
-    // While the request has its claim no other group gets in sync.
-    let is_alone = core.view().readable() == GroupSet::default().with(group);
+    // While the request has its claim nothing is copied to a group that is out of service now.
+    let is_alone = core.view().writable() == GroupSet::default().with(group);
     if rq.op() == Op::Discard && is_alone {
         outcome::mark_for_others(w, rq);
+        w.keep_unrecorded(rq);
         rq.pdu().set_done_by(group);
         return Next::Done;
     }
