@@ -188,6 +188,10 @@ fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
         Err(Ended::CopyFailed) => {
             pr_info!("[{letter}] nbd_resync of group {number} failed, its blocks stay marked\n");
         }
+        Err(Ended::Unreadable(blocks)) => pr_warn!(
+            "[{letter}] group {number} is in sync but for {blocks} blocks that no group in sync can read: \
+             write them anew, and 'hotadd[{letter}]={number}' again\n"
+        ),
         Err(Ended::Differs) => pr_warn!(
             "[{letter}] nbd_resync of group {number} refused: blocks that it did not miss are not \
              the mirror's; if it is the right server, 'hotadd[{letter}]={number} full' copies all\n"
@@ -227,6 +231,9 @@ impl Overseer for Watch<'_> {
             Line::Marked { first, last } => {
                 pr_info!("[{letter}] nbd_resync saw marked blocks {first}-{last}\n");
             }
+            Line::Unreadable { first, last } => pr_warn!(
+                "[{letter}] nbd_resync cannot read blocks {first}-{last} in any group in sync\n"
+            ),
             Line::Clean { first, last } => {
                 pr_info!("[{letter}] nbd_resync skipped clean blocks {first}-{last}\n");
             }

@@ -9,8 +9,12 @@
 
 use super::{Device, Failure};
 use crate::logic::{
-    command::HotAddMode, group::GroupState, ids::GroupId, mirror::Asker, mirror::World,
-    session::retry::backoff_ms, MAX_GROUPS,
+    command::HotAddMode,
+    group::{GroupFault, GroupState},
+    ids::GroupId,
+    mirror::{Asker, World},
+    session::retry::backoff_ms,
+    MAX_GROUPS,
 };
 use kernel::{
     prelude::*,
@@ -20,6 +24,8 @@ use kernel::{
 
 /// How often the keeper looks after the groups, in milliseconds.
 const LOOK_MS: u32 = 500;
+/// Blocks that no group in sync can read are tried again after so long, in milliseconds.
+const UNREADABLE_MS: i64 = 60_000;
 /// A group that stays in sync for so long, in milliseconds, starts over with its patience.
 const FORGIVE_MS: i64 = 60_000;
 
@@ -65,7 +71,19 @@ fn look_after(device: &Device, group: GroupId, tries: &mut Option<Tries>) {
         return;
     }
     let count = tries.as_ref().map_or(0, |t| t.count);
-    if waited_ms.is_some_and(|ms| ms < i64::from(backoff_ms(count, 0))) {
+    let is_unreadable = device.mirror.core().group(group).fault() == Some(GroupFault::Unreadable);
+    if is_unreadable && waited_ms.is_none() {
+        // The administrator has just tried.
+        let last = Instant::now();
+        *tries = Some(Tries { count, last });
+        return;
+    }
+    let least_ms = if is_unreadable {
+        UNREADABLE_MS
+    } else {
+        i64::from(backoff_ms(count, 0))
+    };
+    if waited_ms.is_some_and(|ms| ms < least_ms) {
         return;
     }
     *tries = Some(Tries {

@@ -131,6 +131,8 @@ pub enum GroupFault {
     NoChannel,
     /// Its resync failed.
     Resync,
+    /// All of it was copied but for blocks that no group in sync can read.
+    Unreadable,
     /// Its server was lost with writes that may not have been durable.
     CacheLost,
     /// What it holds where nothing was missed is not what the others hold.
@@ -178,6 +180,7 @@ impl GroupFault {
             Self::Fatal => "its connections ended again and again with the same write",
             Self::NoChannel => "no channel was up for the timeout",
             Self::Resync => "the resync failed",
+            Self::Unreadable => "in sync but for blocks that no group in sync can read",
             Self::CacheLost => "the server was lost with writes that it had not flushed",
             Self::Doubted => "it holds writes that no flush makes durable, and gets them once more",
             Self::Unproved => {
@@ -216,6 +219,7 @@ impl GroupFault {
             Self::SetBack => 17,
             Self::Overridden => 18,
             Self::Metadata => 19,
+            Self::Unreadable => 20,
             Self::Refused(errno) => 8 | u64::from(errno.unsigned_abs()) << 8,
         }
     }
@@ -241,6 +245,7 @@ impl GroupFault {
             17 => Some(Self::SetBack),
             18 => Some(Self::Overridden),
             19 => Some(Self::Metadata),
+            20 => Some(Self::Unreadable),
             8 => Some(Self::Refused((bits >> 8) as i32)),
             _ => None,
         }
@@ -521,6 +526,7 @@ mod tests {
             F::Fatal,
             F::NoChannel,
             F::Resync,
+            F::Unreadable,
             F::CacheLost,
             F::Differs,
             F::Doubted,

@@ -11,7 +11,10 @@ use super::{
 use crate::logic::{
     group::{GroupSet, GroupState},
     ids::{ChannelSet, GroupId, SlotId},
-    wire::request::{Command, CommandFlags},
+    wire::{
+        reply::NbdError,
+        request::{Command, CommandFlags},
+    },
 };
 
 /// What became of a window's transfer.
@@ -21,6 +24,8 @@ pub enum CopyOutcome {
     Going,
     /// It is done.
     Done,
+    /// A read: whoever could be asked has refused it.
+    Unreadable,
     /// It failed.
     Failed,
 }
@@ -32,6 +37,8 @@ enum Source {
     Any,
     /// To the returning group, to be compared.
     Own,
+    /// Nowhere any more.
+    Nobody,
 }
 
 #[derive(Clone, Copy)]
@@ -39,6 +46,8 @@ struct Copy {
     outcome: CopyOutcome,
     source: Source,
     refused_by: GroupSet,
+    /// One of them said that the read has failed, and nothing else was said: the block may be bad.
+    is_bad: bool,
 }
 
 /// What became of each window's transfer, and which groups refused it.
@@ -51,6 +60,7 @@ impl Default for Copies {
                 outcome: CopyOutcome::Done,
                 source: Source::Any,
                 refused_by: GroupSet::default(),
+                is_bad: false,
             }; COPIES],
         )
     }
@@ -64,6 +74,7 @@ impl Copies {
                 outcome: CopyOutcome::Going,
                 source,
                 refused_by: GroupSet::default(),
+                is_bad: false,
             };
         }
     }
@@ -77,12 +88,23 @@ impl Copies {
     /// It goes to no group any more.
     fn give_up(&mut self, index: usize) {
         if let Some(copy) = self.0.get_mut(index) {
-            copy.source = Source::Own;
+            copy.source = Source::Nobody;
         }
     }
 
-    fn note_refusal(&mut self, index: usize, group: GroupId) {
+    /// What it is to the window that a read goes to no group any more.
+    fn end_of_read(&self, index: usize) -> CopyOutcome {
+        match self.0.get(index) {
+            Some(copy) if copy.source != Source::Nobody && copy.is_bad => CopyOutcome::Unreadable,
+            _ => CopyOutcome::Failed,
+        }
+    }
+
+    /// A group refused the read. Only an I/O error says something of the blocks.
+    fn note_refusal(&mut self, index: usize, group: GroupId, error: NbdError) {
         if let Some(copy) = self.0.get_mut(index) {
+            let is_first = copy.refused_by.is_empty();
+            copy.is_bad = error == NbdError::Io && (is_first || copy.is_bad);
             copy.refused_by = copy.refused_by.with(group);
         }
     }
@@ -186,8 +208,8 @@ pub(super) fn done<W: World>(
             w.note_done(group, &transfer);
             end(w, index, CopyOutcome::Done)
         }
-        Outcome::Refused(_) if transfer.command == Command::Read => {
-            w.with_copies(|copies| copies.note_refusal(index, group));
+        Outcome::Refused(error) if transfer.command == Command::Read => {
+            w.with_copies(|copies| copies.note_refusal(index, group, error));
             Next::CopyAgain { index, transfer }
         }
         Outcome::Refused(_) => {
@@ -254,7 +276,7 @@ fn send_copy<W: World>(
 }
 
 /// Where a window's read goes now: to a group in sync that has not refused it. If there is none the
-/// window's transfer has failed.
+/// window's transfer has failed, or what it was to read cannot be read.
 pub(super) fn aim<W: World>(
     w: &W,
     index: usize,
@@ -273,7 +295,11 @@ pub(super) fn aim<W: World>(
             transfer,
         }),
         _ => {
-            end_copy(w, index, CopyOutcome::Failed);
+            let outcome = match w.core().is_failing() {
+                true => CopyOutcome::Failed,
+                false => w.with_copies(|copies| copies.end_of_read(index)),
+            };
+            end_copy(w, index, outcome);
             None
         }
     }

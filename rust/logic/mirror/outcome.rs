@@ -137,8 +137,7 @@ fn fail<W: World>(
 ) -> Next<W::Buffer> {
     w.flush_failed(group, &mut transfer);
     if let SlotKind::Copy(index) = number.kind() {
-        let error = Outcome::Refused(NbdError::Io);
-        return copy::done(w, group, index, transfer, error);
+        return copy::unserved(w, Unserved::MayNotWait, index, transfer);
     }
     let Some(rq) = transfer.buffer.request() else {
         return Next::Done;

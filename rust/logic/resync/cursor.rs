@@ -7,6 +7,9 @@
 //! blocks again. Behind the last block it goes on at the first one, in another pass, until the map
 //! is clean: blocks that were marked behind the cursor are found then.
 //!
+//! A window that cannot be read is given again, block by block, and those that cannot be read are left.
+//! They are tried once more in the next pass; the walk ends when a pass has copied nothing else.
+//!
 //! All positions and lengths are in blocks.
 
 use crate::logic::bitmap::{Run, LEAF_BLOCKS};
@@ -25,6 +28,8 @@ pub struct Window {
     pub skipped: Option<Run>,
     /// Which pass over the map this is, from 1.
     pub pass: u32,
+    /// It is a block of a run that could not be read as a whole.
+    pub again: bool,
 }
 
 /// What to do next.
@@ -44,6 +49,8 @@ pub enum Step {
     },
     /// A copy has failed and nothing is in flight any more. The blocks that failed are dirty still.
     Failed,
+    /// All that is dirty was tried again, block by block, and could not be read; nothing is in flight.
+    Unreadable,
 }
 
 /// How the copy of a window ended.
@@ -51,9 +58,16 @@ pub enum Step {
 pub enum CopyEnd {
     /// The blocks are equal now, and their bits cleared.
     Copied,
+    /// It cannot be read; the bits are set still. If there are several blocks they are tried one by
+    /// one, and those that cannot be read are left.
+    Unreadable,
     /// Reading or writing failed; the bits are set still. The resync is over.
     Failed,
 }
+
+/// Blocks that cannot be read in one pass, at most: then the resync is over. Each may take a disk many
+/// seconds.
+pub const MOST_UNREADABLE: u64 = 1024;
 
 /// Why a report to the cursor makes no sense.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -83,6 +97,13 @@ pub struct Cursor {
     pos: u64,
     pass: u32,
     in_flight: [Option<Run>; MAX_IN_FLIGHT],
+    /// What is left of runs that could not be read as a whole. There is one at most for each window
+    /// that is in flight when the first of them ends, since none is begun before all of these are done.
+    narrow: [Option<Run>; MAX_IN_FLIGHT],
+    /// Blocks that could not be read in this pass.
+    unreadable: u64,
+    /// Something was copied in this pass.
+    has_copied: bool,
     result: CopyEnd,
 }
 
@@ -94,6 +115,9 @@ impl Cursor {
             pos: 0,
             pass: 1,
             in_flight: [None; MAX_IN_FLIGHT],
+            narrow: [None; MAX_IN_FLIGHT],
+            unreadable: 0,
+            has_copied: false,
             result: CopyEnd::Copied,
         }
     }
@@ -103,6 +127,7 @@ impl Cursor {
     /// more than the number of blocks.
     pub fn pos(&self) -> u64 {
         self.windows()
+            .chain(self.narrow.iter().flatten().copied())
             .map(|window| window.first)
             .fold(self.pos, u64::min)
     }
@@ -132,11 +157,23 @@ impl Cursor {
         let Some(place) = self.in_flight.iter().position(Option::is_none) else {
             return Step::Wait;
         };
+        if let Some(run) = self.take_narrow() {
+            return self.give(place, run, None, true);
+        }
         if let Some(run) = self.find(self.pos, self.blocks, max_len, &mut next_dirty) {
             let skipped = self.skipped_to(run.first);
             return self.start(place, run, skipped);
         }
         if let Some(run) = self.find(0, self.pos, max_len, &mut next_dirty) {
+            if self.unreadable > 0 && busy {
+                // What becomes of the others says whether it is worth to go on.
+                return Step::Wait;
+            }
+            if self.unreadable > 0 && !self.has_copied {
+                return Step::Unreadable;
+            }
+            self.unreadable = 0;
+            self.has_copied = false;
             let skipped = self.skipped_to(self.blocks);
             self.pass = self.pass.saturating_add(1);
             return self.start(place, run, skipped);
@@ -158,26 +195,66 @@ impl Cursor {
             .find(|place| **place == Some(run))
             .ok_or(CursorReason::NotInFlight)?;
         *place = None;
-        if how == CopyEnd::Failed {
-            self.result = CopyEnd::Failed;
+        match how {
+            CopyEnd::Copied => self.has_copied = true,
+            CopyEnd::Unreadable if run.len > 1 => self.narrow_down(run),
+            CopyEnd::Unreadable => {
+                self.unreadable = self.unreadable.saturating_add(1);
+                if self.unreadable > MOST_UNREADABLE {
+                    self.result = CopyEnd::Failed;
+                }
+            }
+            CopyEnd::Failed => self.result = CopyEnd::Failed,
         }
         Ok(())
+    }
+
+    /// What could not be read does not count any more: more is dirty than was.
+    pub fn begin_anew(&mut self) {
+        self.unreadable = 0;
+    }
+
+    /// The blocks of a run are to be tried one by one.
+    fn narrow_down(&mut self, run: Run) {
+        match self.narrow.iter_mut().find(|place| place.is_none()) {
+            Some(place) => *place = Some(run),
+            // There is always a place; else a later pass finds the run.
+            None => self.unreadable = self.unreadable.saturating_add(1),
+        }
+    }
+
+    /// Takes one block of what could not be read as a whole.
+    fn take_narrow(&mut self) -> Option<Run> {
+        let place = self.narrow.iter_mut().find(|place| place.is_some())?;
+        let Run { first, len } = (*place)?;
+        let rest = Run {
+            first: first.saturating_add(1),
+            len: len.saturating_sub(1),
+        };
+        *place = (rest.len > 0).then_some(rest);
+        Some(Run { first, len: 1 })
     }
 
     fn windows(&self) -> impl Iterator<Item = Run> + '_ {
         self.in_flight.iter().flatten().copied()
     }
 
-    /// Puts a window in flight.
+    /// Puts a window in flight, and goes on behind it.
     fn start(&mut self, place: usize, run: Run, skipped: Option<Run>) -> Step {
+        self.pos = run.end();
+        self.give(place, run, skipped, false)
+    }
+
+    /// Puts a window in flight.
+    fn give(&mut self, place: usize, run: Run, skipped: Option<Run>, again: bool) -> Step {
         if let Some(place) = self.in_flight.get_mut(place) {
             *place = Some(run);
         }
-        self.pos = run.end();
         Step::Window(Window {
             run,
             skipped,
             pass: self.pass,
+            again,
         })
     }
 

@@ -21,7 +21,7 @@ pub mod sample;
 mod throttle;
 pub mod walk;
 
-pub use cursor::{CopyEnd, Cursor, CursorReason, Step, Window, MAX_IN_FLIGHT};
+pub use cursor::{CopyEnd, Cursor, CursorReason, Step, Window, MAX_IN_FLIGHT, MOST_UNREADABLE};
 pub use progress::Progress;
 pub use runlog::{Line, RunLog, Summary, Tally, MAX_LINES};
 pub use throttle::{Bounds, Throttle, Users, MAX_DELAY_NS};

@@ -27,6 +27,13 @@ pub enum Line {
         /// Its last block.
         last: u64,
     },
+    /// A run that no group in sync can read.
+    Unreadable {
+        /// Its first block.
+        first: u64,
+        /// Its last block.
+        last: u64,
+    },
     /// A run that the walk went over.
     Clean {
         /// Its first block.
@@ -42,6 +49,12 @@ impl Line {
         match *self {
             Line::Marked { first, last } => {
                 write!(out, "nbd_resync saw marked blocks {first}-{last}")
+            }
+            Line::Unreadable { first, last } => {
+                write!(
+                    out,
+                    "nbd_resync cannot read blocks {first}-{last} in any group in sync"
+                )
             }
             Line::Clean { first, last } => {
                 write!(out, "nbd_resync skipped clean blocks {first}-{last}")

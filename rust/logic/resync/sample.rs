@@ -101,12 +101,22 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         site.kick_all(core::mem::take(&mut self.unkicked));
         for (index, run) in batch.iter().enumerate() {
             let Some(run) = *run else { continue };
+            let mut can_be_read = true;
             for copy in [index, index + COMPARES] {
                 let outcome = || site.copy_outcome(group, copy);
                 self.wait_for(|| outcome() != CopyOutcome::Going)?;
-                if outcome() != CopyOutcome::Done {
-                    return Err(Ended::CopyFailed);
+                match outcome() {
+                    CopyOutcome::Done => {}
+                    // It shows nothing. What the returning group cannot read it may have lost.
+                    CopyOutcome::Unreadable => can_be_read = false,
+                    CopyOutcome::Going | CopyOutcome::Failed => return Err(Ended::CopyFailed),
                 }
+            }
+            if site.copy_outcome(group, index + COMPARES) == CopyOutcome::Unreadable {
+                site.mark_blocks(group, run.first, run.len);
+            }
+            if !can_be_read {
+                continue;
             }
             // What the mirror itself has lost meanwhile, with the last server in sync, is marked
             // before that server is read again.

@@ -10,7 +10,8 @@
 //! the map is empty it raises the barrier over the whole device, looks once more, and the group is
 //! in sync. Why this is right is argued in Documentation/resync.rst.
 //!
-//! Whatever fails keeps its bits, and the group becomes faulty again.
+//! Whatever fails keeps its bits, and the group becomes faulty again. What no group in sync can read
+//! keeps them as well, but all the rest is copied before.
 
 use super::{Bounds, CopyEnd, Cursor, Line, RunLog, Step, Summary, Throttle, Users};
 use crate::logic::{
@@ -26,6 +27,8 @@ use crate::logic::{
 pub const WINDOW_BYTES: usize = 256 << 10;
 /// Windows where a run is read from both sides: each takes the memory of two.
 pub(super) const COMPARES: usize = COPIES_EACH / 2;
+/// Runs that cannot be read that are told.
+const TOLD: usize = 8;
 /// How long the thread sleeps at most, in milliseconds.
 const TICK_MS: u32 = 200;
 
@@ -94,6 +97,8 @@ pub enum Ended {
     GroupLeft,
     /// A block could not be copied.
     CopyFailed,
+    /// All was copied but for blocks that no group in sync can read: so many.
+    Unreadable(u64),
     /// A block that the group did not miss is not what the others have.
     Differs,
 }
@@ -158,6 +163,7 @@ pub fn walk<W: Site>(
     let fault = match result {
         Ok(()) => None,
         Err(Ended::Differs) => Some(GroupFault::Differs),
+        Err(Ended::Unreadable(_)) => Some(GroupFault::Unreadable),
         Err(_) => Some(GroupFault::Resync),
     };
     if let Some(fault) = fault {
@@ -388,7 +394,11 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 self.end_clean(index, run, cursor);
                 None
             }
-            (_, CopyOutcome::Failed) => {
+            (Phase::Reading, CopyOutcome::Unreadable) => {
+                self.end_window(index, run, cursor, CopyEnd::Unreadable);
+                None
+            }
+            (_, CopyOutcome::Failed | CopyOutcome::Unreadable) => {
                 self.end_window(index, run, cursor, CopyEnd::Failed);
                 None
             }
@@ -464,7 +474,9 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                     return Err(Ended::CopyFailed);
                 }
                 self.tell_skipped(window.skipped);
-                if let Some(line) = self.log.saw_marked(window.run.first, window.run.len) {
+                let is_new = !window.again;
+                let seen = is_new.then(|| self.log.saw_marked(window.run.first, window.run.len));
+                if let Some(line) = seen.flatten() {
                     self.overseer.tell(line);
                 }
                 let (_, len) = self.bytes(window.run);
@@ -482,6 +494,15 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 self.try_to_finish(index)
             }
             Step::Failed => Err(Ended::CopyFailed),
+            Step::Unreadable if core::mem::take(&mut self.disbelieves) => {
+                cursor.begin_anew();
+                self.begin_comparing();
+                Ok(Begun::Window)
+            }
+            Step::Unreadable => {
+                self.tell_unreadable();
+                Err(Ended::Unreadable(site.dirty(group)))
+            }
         }
     }
 
@@ -489,6 +510,20 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         let line = skipped.and_then(|run| self.log.skipped_clean(run.first, run.len));
         if let Some(line) = line {
             self.overseer.tell(line);
+        }
+    }
+
+    /// Tells the first runs that are marked still.
+    fn tell_unreadable(&mut self) {
+        let (site, group) = (self.site, self.group);
+        let mut from = 0;
+        for _ in 0..TOLD {
+            let Some(run) = site.next_dirty(group, from, u64::MAX) else {
+                return;
+            };
+            let (first, last) = (run.first, run.last());
+            self.overseer.tell(Line::Unreadable { first, last });
+            from = run.end();
         }
     }
 

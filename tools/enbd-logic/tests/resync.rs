@@ -30,7 +30,7 @@ fn step(cursor: &mut Cursor, map: &Map, log: &mut RunLog, lines: &mut Vec<Line>)
             }
             lines.extend(log.finish());
         }
-        Step::Wait | Step::Failed => {}
+        Step::Wait | Step::Failed | Step::Unreadable => {}
     }
     step
 }
@@ -63,7 +63,7 @@ fn walk_of_2003(depth: usize) {
             Step::Window(window) => flight.push(window.run),
             Step::Wait => {}
             Step::Done { .. } => break,
-            Step::Failed => unreachable!(),
+            Step::Failed | Step::Unreadable => unreachable!(),
         }
         if flight.len() == depth || step == Step::Wait {
             let run = flight.pop().unwrap();
@@ -163,7 +163,7 @@ fn many_runs_give_few_lines() {
     let mut count = |line: Option<Line>| match line {
         Some(Line::Marked { .. }) => marked += 1,
         Some(Line::Clean { .. }) => clean += 1,
-        None => {}
+        Some(Line::Unreadable { .. }) | None => {}
     };
     for at in 0..1000 {
         count(log.skipped_clean(at * 10, 7));
@@ -300,6 +300,77 @@ fn a_failed_copy_ends_the_walk_and_keeps_the_bits() {
     cursor.ended(windows[2], CopyEnd::Copied).unwrap();
     assert_eq!(next(&mut cursor, &map), Step::Failed);
     assert_eq!(map.next_dirty(0, 1000), Some(run(64, 64)));
+}
+
+/// Walks until the walk says something else than a window, or to wait: with four copies at once, of
+/// which those end unreadable that touch one of the `bad` blocks. Gives how many windows there were.
+fn walk_over(map: &mut Map, cursor: &mut Cursor, bad: &[u64]) -> (Step, usize) {
+    let mut flight = std::collections::VecDeque::new();
+    for windows in 0..100_000 {
+        let step = cursor.next(64, |from, max| map.next_dirty(from, max));
+        let is_window = matches!(step, Step::Window(_));
+        match step {
+            Step::Window(window) => flight.push_back(window.run),
+            Step::Wait => {}
+            end => {
+                assert!(flight.is_empty());
+                return (end, windows);
+            }
+        }
+        if flight.len() < 4 && is_window {
+            continue;
+        }
+        let run: Run = flight.pop_front().expect("something to wait for");
+        let is_bad = bad.iter().any(|b| run.first <= *b && *b < run.end());
+        if is_bad {
+            cursor.ended(run, CopyEnd::Unreadable).unwrap();
+        } else {
+            map.clear(run.first, run.len, &mut drop);
+            cursor.ended(run, CopyEnd::Copied).unwrap();
+        }
+    }
+    panic!("the walk does not end");
+}
+
+#[test]
+fn what_cannot_be_read_is_left_and_all_the_rest_is_copied() {
+    let mut map = map(4096);
+    map.mark(0, 4096, &mut plenty);
+    map.refine(0, Page::dusty()).unwrap();
+    let mut cursor = Cursor::new(4096);
+    let bad = [0, 100, 101, 2000, 4095];
+    let (end, windows) = walk_over(&mut map, &mut cursor, &bad);
+    assert_eq!(end, Step::Unreadable);
+    let left: Vec<_> = (0..4096)
+        .filter(|&b| map.next_dirty(b, 1).is_some_and(|r| r.first == b))
+        .collect();
+    assert_eq!(left, bad);
+    assert_eq!(cursor.pass(), 2);
+    // 64 windows; four of them block by block; and in the second pass once more what is left.
+    assert!(windows < 2 * (64 + 4 * 64 + 4 + 6), "{windows} windows");
+    // Some of it was mended: it takes another walk.
+    let mut cursor = Cursor::new(4096);
+    assert_eq!(
+        walk_over(&mut map, &mut cursor, &bad[..1]).0,
+        Step::Unreadable
+    );
+    assert_eq!(map.dirty(), 1);
+    let mut cursor = Cursor::new(4096);
+    let (end, _) = walk_over(&mut map, &mut cursor, &[]);
+    assert!(matches!(end, Step::Done { .. }) && map.is_clean());
+}
+
+#[test]
+fn a_source_that_can_read_nothing_ends_the_walk() {
+    let mut map = map(LEAF_BLOCKS);
+    map.mark_all(&mut drop);
+    map.refine(0, Page::dusty()).unwrap();
+    let mut cursor = Cursor::new(LEAF_BLOCKS);
+    let bad: Vec<_> = (0..LEAF_BLOCKS).collect();
+    let (end, windows) = walk_over(&mut map, &mut cursor, &bad);
+    assert_eq!(end, Step::Failed);
+    assert!(windows < 4 * MOST_UNREADABLE as usize, "{windows} windows");
+    assert!(map.dirty() > LEAF_BLOCKS / 2);
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Model {
                     assert_eq!(self.cursor.pos(), self.map.blocks());
                     return;
                 }
-                Step::Failed => unreachable!(),
+                Step::Failed | Step::Unreadable => unreachable!(),
             }
         }
         panic!("the walk does not end");
