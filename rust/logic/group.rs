@@ -168,6 +168,13 @@ impl GroupFault {
         )
     }
 
+    /// Whether a group that is out of service for this holds all that it has not missed. What is said
+    /// no to here may be so too, but there is something that would have to be asked first: the
+    /// administrator, the server, or the other groups.
+    pub fn leaves_rest_good(self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Resync | Self::Unreadable)
+    }
+
     /// A short phrase for the status and the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -544,5 +551,9 @@ mod tests {
             assert_eq!(F::from_bits(fault.to_bits()), Some(fault));
         }
         assert_eq!(F::from_bits(0), None);
+        // Somebody has to be asked first: the administrator, the server, or the other groups.
+        let rest = all.into_iter().filter(|fault| fault.leaves_rest_good());
+        let good = [F::Refused(28), F::Refused(5), F::Resync, F::Unreadable];
+        assert!(rest.eq(good));
     }
 }

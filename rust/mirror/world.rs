@@ -393,6 +393,11 @@ impl World for Mirror {
                 groups.0.index(),
                 groups.1.index()
             ),
+            News::Rescued { group, offset, len } => pr_warn!(
+                "[{letter}] group {}, which is faulty, served {len} bytes at {offset} that no group in \
+                 sync can read\n",
+                group.index()
+            ),
             News::BackAlone {
                 group,
                 regions,

@@ -9,6 +9,7 @@
 //! | [`pdu`] | the words that hold the state of a request |
 //! | [`balance`] | which channel, and which group |
 //! | [`route`] | a request's way to the groups |
+//! | [`rescue`] | reads that no group in sync can serve |
 //! | [`outcome`] | what the end of a transfer means |
 //! | [`hear`] | what connections tell |
 //! | [`step`] | what comes next for a transfer that did not go the ordinary way |
@@ -48,6 +49,7 @@ pub mod memory;
 pub mod outcome;
 pub mod pdu;
 pub mod proof;
+pub mod rescue;
 pub mod route;
 pub mod state;
 pub mod step;

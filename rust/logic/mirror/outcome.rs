@@ -122,6 +122,10 @@ pub(super) fn unserved<W: World>(
         return write_failed(w, group, rq, GroupFault::NoChannel);
     }
     if why == Unserved::GroupIsOut && !w.core().is_failing() {
+        if transfer.in_sync_at == Some(w.core().view().epoch()) {
+            // It was out of service before, and had a channel.
+            rq.pdu().set_refused_by(group);
+        }
         read_again(transfer)
     } else {
         Next::Done

@@ -9,6 +9,7 @@
 
 use super::{
     pdu::{EIO, EOPNOTSUPP},
+    rescue,
     step::{self, Numbered},
     twins, Balance, Carrier, Op, Request, Transfer, World,
 };
@@ -29,8 +30,9 @@ pub(super) fn sectors_of(rq: &impl Request) -> (u64, u64) {
     (rq.sector(), u64::from(rq.bytes() >> 9))
 }
 
-/// Changes of a group's state from in sync over faulty and resyncing to in sync.
-const ROUND_TRIP: u32 = 3;
+/// Changes of a group's state from faulty, where it may serve a read that no other one could, over
+/// resyncing to in sync. From in sync on it is one more.
+const ROUND_TRIP: u32 = 2;
 
 /// The ways of requests.
 pub trait Route: World {
@@ -103,6 +105,11 @@ pub trait Route: World {
         };
         let view = self.core().view();
         let changes = view.epoch().wrapping_sub(epoch);
+        if changes == 0 && view.state(group) == GroupState::Faulty {
+            // No group in sync could serve it.
+            let rq = transfer.buffer.request();
+            return !rq.is_some_and(|rq| rescue::is_good_still(self, group, rq, view));
+        }
         changes != 0 && (changes >= ROUND_TRIP || view.state(group) != GroupState::InSync)
     }
 
@@ -215,10 +222,14 @@ pub trait Route: World {
 
     /// Marks the blocks that `sectors` sectors from `first` touch.
     fn mark(&self, group: GroupId, first: u64, sectors: u64) {
-        let unit = self.block_sectors().max(1);
-        let end = first.saturating_add(sectors).div_ceil(unit);
-        let start = first / unit;
+        let (start, end) = self.blocks_of((first, sectors));
         self.mark_blocks(group, start, end.saturating_sub(start));
+    }
+
+    /// The blocks that so many sectors from the first touch: the first, and where they end.
+    fn blocks_of(&self, (first, sectors): (u64, u64)) -> (u64, u64) {
+        let unit = self.block_sectors().max(1);
+        (first / unit, first.saturating_add(sectors).div_ceil(unit))
     }
 
     /// Keeps in mind which channels are to be kicked when the batch is whole.
@@ -249,14 +260,16 @@ pub trait Route: World {
 impl<W: World> Route for W {}
 
 /// Where a read goes now, with its transfer: a group in sync that has not refused it yet, the one with
-/// the least to do. Nothing if all have: the request ends with what the last one said.
+/// the least to do; if all have, one that is out of service and holds the blocks. Nothing if there is
+/// none: the request ends with what the last one said.
 #[inline]
 pub(super) fn aim<W: World>(w: &W, rq: RequestOf<W>) -> Option<Numbered<W::Buffer>> {
     let view = w.core().view();
     let candidates = view.readable().without(rq.pdu().refused_by());
     let group = w
         .least_loaded(candidates)
-        .or_else(|| candidates.iter().next())?;
+        .or_else(|| candidates.iter().next())
+        .or_else(|| rescue::group(w, &rq, view))?;
     let (number, offset, len) = (SlotId::of_request(rq.tag()), rq.sector() << 9, rq.bytes());
     let buffer = W::Buffer::of(rq);
     let mut transfer = Transfer::new(Command::Read, CommandFlags::NONE, offset, len, buffer);

@@ -250,6 +250,7 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
     } = back;
     w.flush_failed(group, &mut transfer);
     let in_sync_at = transfer.in_sync_at;
+    let is_copy = matches!(number.kind(), SlotKind::Copy(_));
     let next = match number.kind() {
         SlotKind::Copy(index) => copy::unserved(w, why, index, transfer),
         // Questions do not come here: nobody waits to ask one.
@@ -257,8 +258,9 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
             outcome::unserved(w, why, group, transfer)
         }
     };
-    if let Next::ReadAgain(_) | Next::CopyAgain { .. } = next {
-        // Else it would be sent to the same group, again and again.
+    if let (Next::CopyAgain { .. }, true) = (&next, is_copy) {
+        // Else it would be sent to the same group, again and again. A request's read does not go there
+        // again in any case.
         debug_assert_ne!(in_sync_at, Some(w.core().view().epoch()));
     }
     next

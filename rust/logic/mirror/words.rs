@@ -265,6 +265,8 @@ pub struct GroupCore {
     turn: Word,
     /// Requests that were refused since the group joined.
     refused: Word,
+    /// Reads that it served while it was out of service.
+    rescued: Word,
     /// What it may have lost, and whether its server is the right one.
     health: Word,
     /// Until when, in milliseconds, the server may still carry out writes that were given back, for a
@@ -299,6 +301,7 @@ impl Default for GroupCore {
             held: Word::new(0),
             turn: Word::new(0),
             refused: Word::new(0),
+            rescued: Word::new(0),
             health: Word::new(0),
             suspect_until: Word::new(0),
             greeting: Word::new(0),
@@ -407,6 +410,12 @@ impl GroupCore {
     /// are.
     pub(super) fn count_refused(&self) -> bool {
         self.refused.fetch_add(1).wrapping_add(1).is_power_of_two()
+    }
+
+    /// Counts a read that it served while it was out of service; whether this one is to be told, as
+    /// with refusals.
+    pub(super) fn count_rescued(&self) -> bool {
+        self.rescued.fetch_add(1).wrapping_add(1).is_power_of_two()
     }
 
     /// What it may have lost, and whether its server is the right one.

@@ -91,6 +91,16 @@ pub enum News {
         /// What it said.
         error: NbdError,
     },
+    /// A group that is out of service has served a read that every group in sync has refused, as it
+    /// has done a number of times before that is a power of two.
+    Rescued {
+        /// Which.
+        group: GroupId,
+        /// Where, in bytes.
+        offset: u64,
+        /// Bytes.
+        len: u32,
+    },
     /// The last group to be lost is back before any other one, and may have lost what was not
     /// flushed.
     BackAlone {

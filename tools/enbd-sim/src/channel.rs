@@ -412,7 +412,8 @@ fn probe(world: &World, server: &Server, conn: &SharedConn, places: &mut [Place]
     }
     world.clock.happened();
     let until = world.clock.now_ms() + TIMEOUT_MS;
-    while places.iter().any(|place| place.found.is_none()) {
+    let mut left = places.len();
+    while left > 0 {
         world
             .clock
             .wait(100, || server.has_news(conn) || world.is_ending());
@@ -421,6 +422,7 @@ fn probe(world: &World, server: &Server, conn: &SharedConn, places: &mut [Place]
                 let Some(place) = places.get_mut(reply.cookie as usize) else {
                     return false;
                 };
+                left -= 1;
                 if let Answer::Done(values) = reply.answer {
                     place.found = values.first().copied().map(sum_of);
                 }

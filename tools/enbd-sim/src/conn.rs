@@ -43,6 +43,8 @@ pub enum Answer {
     NoSpace,
     /// The server does not do that.
     NotSupported,
+    /// Something of it cannot be read.
+    Unreadable,
     /// The server takes that for malformed.
     Invalid,
     /// A flush was not done, see [`Server::give_up`](crate::server::Server::give_up).

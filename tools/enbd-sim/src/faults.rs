@@ -11,6 +11,7 @@
 //! | a server closes a connection whenever it gets a write of one block | everything, and no request waits for it where another server is sound |
 //! | a server is slow: a request takes longer than the time limit, and something is always answered | everything, and it is not given up for that |
 //! | a server refuses to write zeroes that it is not sent | everything, and no group is faulted for it |
+//! | blocks of a server cannot be read until they are written | everything, and what some group has can be read |
 //! | the administrator sets a group faulty and adds it again | everything |
 //! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
@@ -68,6 +69,7 @@ pub enum Fault {
     Poison,
     Slow,
     RefuseZeroes,
+    BadSector,
     Stop,
     Cut,
     CutAll,
@@ -83,7 +85,7 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 20] = [
+pub const FAULTS: [Fault; 21] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
@@ -92,6 +94,7 @@ pub const FAULTS: [Fault; 20] = [
     Fault::Poison,
     Fault::Slow,
     Fault::RefuseZeroes,
+    Fault::BadSector,
     Fault::Stop,
     Fault::Cut,
     Fault::CutAll,
@@ -107,6 +110,14 @@ pub const FAULTS: [Fault; 20] = [
 ];
 
 impl Fault {
+    /// Whether it is one of a disk alone.
+    fn is_of_disk(self) -> bool {
+        matches!(
+            self,
+            Self::Refuse | Self::RefuseZeroes | Self::BadSector | Self::HotAdd
+        )
+    }
+
     /// Whether it happens in a run with this trouble.
     fn is_in(self, trouble: Trouble) -> bool {
         match self {
@@ -136,8 +147,11 @@ impl Mischief {
         let mut counts = [0; FAULTS.len()];
         let mut looked = Looked::default();
         let trouble = self.world.scale.trouble;
+        let only_disks = self.world.scale.calm;
+        let is_possible =
+            |fault: Fault| fault.is_in(trouble) && (!only_disks || fault.is_of_disk());
         let possible: Vec<_> = (0..FAULTS.len())
-            .filter(|&which| FAULTS[which].is_in(trouble))
+            .filter(|&which| is_possible(FAULTS[which]))
             .collect();
         for _ in 0..times {
             self.pause(1500);
@@ -145,6 +159,7 @@ impl Mischief {
             let which_group = thread_rng().gen_range(0..self.world.scale.groups);
             let group = GroupId::new(which_group).expect("there are so many");
             crate::trace!(self.world, "{:?} of group {group}", FAULTS[which]);
+            self.world.troubles.fetch_add(1, Relaxed);
             counts[which] += u64::from(self.inject(FAULTS[which], group));
             if thread_rng().gen() {
                 self.pause(4000);
@@ -189,6 +204,7 @@ impl Mischief {
             Fault::Poison => return self.poison(group),
             Fault::Slow => return self.slow_down(group),
             Fault::RefuseZeroes => server.refuse_zeroes(),
+            Fault::BadSector => self.spoil(group),
             Fault::Stop if server.power() == Power::On => server.set_power(Power::Stopped),
             Fault::Stop => {}
             Fault::Cut => server.set_cut(true),
@@ -204,6 +220,18 @@ impl Mischief {
             Fault::Stray => return self.lead_astray(group),
         }
         true
+    }
+
+    /// Some blocks of the group become bad for some time, and often the other disks have trouble, too:
+    /// they refuse a write, so that their groups are out of service for a while.
+    fn spoil(&self, group: GroupId) {
+        self.world.servers[group].spoil_some();
+        if thread_rng().gen() {
+            for other in self.world.scale.all_groups().filter(|&g| g != group) {
+                self.world.servers[other].refuse_one();
+            }
+        }
+        self.pause(6000);
     }
 
     fn hot_add(&self, group: GroupId, full: bool) {
@@ -284,6 +312,7 @@ impl Mischief {
     }
 
     pub fn heal(&self, group: GroupId) {
+        self.world.troubles.fetch_add(1, Relaxed);
         let server = &self.world.servers[group];
         server.set_cut(false);
         self.lead_back(group);

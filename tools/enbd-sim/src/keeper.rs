@@ -11,10 +11,14 @@ use crate::logic::{
 };
 use crate::request::Pages;
 use crate::world::World;
+use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use shuttle::thread::JoinHandle;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
+
+/// Milliseconds until a group is brought back once more, at most.
+const MOST_PATIENCE_MS: u64 = 5000;
 
 struct Running {
     ended: Arc<AtomicBool>,
@@ -64,10 +68,13 @@ impl Control {
 
     /// The thread that brings back the groups which enbd itself faulted.
     pub fn keep(self: &Arc<Self>) {
+        let mut next_ms = vec![0; self.world.scale.groups];
         while !self.world.is_ending() {
             for group in self.world.scale.all_groups() {
-                if self.wants_back(group) {
+                let now_ms = self.world.now_ms();
+                if self.wants_back(group) && now_ms >= next_ms[group] {
                     self.bring_back(group, false, Asker::Keeper);
+                    next_ms[group] = now_ms + thread_rng().gen_range(0..MOST_PATIENCE_MS);
                 }
             }
             self.world.clock.wait(200, || self.world.is_ending());

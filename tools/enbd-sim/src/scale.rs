@@ -49,6 +49,9 @@ pub struct Scale {
     pub show_errs: bool,
     /// How often, in a thousand, a page of the map cannot be had.
     pub no_page: u32,
+    /// Nothing but disks goes wrong, and users read more than they write: so connections hold, and what
+    /// a group has missed stays little.
+    pub calm: bool,
     pub trouble: Trouble,
 }
 

@@ -292,6 +292,22 @@ impl Server {
         self.with(|s| s.refuses_zeroes = true);
     }
 
+    /// Some blocks, a quarter at most, cannot be read until they are written.
+    pub fn spoil_some(&self) {
+        self.with(|s| {
+            for _ in 0..thread_rng().gen_range(1..=s.past.len() / 4) {
+                let block = thread_rng().gen_range(0..s.past.len());
+                s.store.spoil(block);
+            }
+        });
+    }
+
+    /// Whether these blocks can be read.
+    pub fn can_read(&self, first: usize, len: usize) -> bool {
+        let s = self.state.lock().unwrap();
+        (first..first + len).all(|block| s.store.ask(block).is_some())
+    }
+
     /// The client has heard that a flush was refused: some of what was not durable never will be.
     /// Whether that is so of anything. (If it never heard of it nobody could know.)
     pub fn give_up(&self) -> bool {
@@ -309,6 +325,7 @@ impl Server {
             s.refusals = 0;
             s.refuses_flush = false;
             s.refuses_zeroes = false;
+            s.store.mend();
             s.lies = false;
             s.poison = None;
             s.slow = false;
@@ -554,7 +571,8 @@ impl State {
     fn carry_out(&mut self, by: u64, message: &Message) -> Answer {
         match &message.ask {
             Ask::Read { first, len } => {
-                Answer::Done((*first..first + len).map(|b| self.store.read(b)).collect())
+                let values: Option<_> = (*first..first + len).map(|b| self.store.ask(b)).collect();
+                values.map_or(Answer::Unreadable, Answer::Done)
             }
             Ask::Zeroes { .. } if self.refuses_zeroes => {
                 if thread_rng().gen() {

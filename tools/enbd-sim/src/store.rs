@@ -22,6 +22,8 @@ struct Cached {
 pub struct Store {
     durable: Vec<Value>,
     cache: Vec<Option<Cached>>,
+    /// Which blocks cannot be read until they are written.
+    bad: Vec<bool>,
 }
 
 impl Store {
@@ -29,11 +31,27 @@ impl Store {
     pub fn new(content: Vec<Value>) -> Self {
         Self {
             cache: vec![None; content.len()],
+            bad: vec![false; content.len()],
             durable: content,
         }
     }
 
-    /// What is read from a block.
+    /// What somebody who asks for a block gets: nothing if it cannot be read.
+    pub fn ask(&self, block: usize) -> Option<Value> {
+        (!self.bad[block]).then(|| self.read(block))
+    }
+
+    /// A block cannot be read from now on, until it is written.
+    pub fn spoil(&mut self, block: usize) {
+        self.bad[block] = true;
+    }
+
+    /// All blocks can be read again.
+    pub fn mend(&mut self) {
+        self.bad.fill(false);
+    }
+
+    /// What a block holds, be it that it cannot be read now.
     pub fn read(&self, block: usize) -> Value {
         self.cache[block].map_or(self.durable[block], |c| c.value)
     }
@@ -51,6 +69,7 @@ impl Store {
     /// Writes blocks from `first` on, asked on connection `by`; durably if `fua`.
     pub fn write(&mut self, by: u64, first: usize, values: &[Value], fua: bool) {
         for (&value, block) in values.iter().zip(first..) {
+            self.bad[block] = false;
             if fua {
                 self.durable[block] = value;
                 self.cache[block] = None;

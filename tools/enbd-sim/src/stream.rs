@@ -16,6 +16,7 @@ const BLOCK: usize = (BLOCK_SECTORS * 512) as usize;
 /// How long a receive waits, in milliseconds.
 const WAIT_MS: u64 = 100;
 const ECONNRESET: i32 = 104;
+const EIO: u32 = 5;
 const EINVAL: u32 = 22;
 const ENOSPC: u32 = 28;
 const ENOTSUP: u32 = 95;
@@ -86,6 +87,7 @@ fn bytes_of(reply: Reply) -> Vec<u8> {
         Answer::NoSpace | Answer::NotFlushed => (ENOSPC, Vec::new()),
         Answer::NotSupported => (ENOTSUP, Vec::new()),
         Answer::Invalid => (EINVAL, Vec::new()),
+        Answer::Unreadable => (EIO, Vec::new()),
     };
     let mut bytes = magic.to_be_bytes().to_vec();
     bytes.extend(error.to_be_bytes());

@@ -44,7 +44,8 @@ impl User {
                 let ms = thread_rng().gen_range(0..MOST_IDLE_MS);
                 self.world.clock.wait(ms, || over.load(Relaxed));
             }
-            match thread_rng().gen_range(0..20) {
+            let choices = if self.world.scale.calm { 0..200 } else { 0..20 };
+            match thread_rng().gen_range(choices) {
                 0 if self.world.scale.trouble.changing => self.write_changing(),
                 0..=7 => self.write(Op::Write),
                 8 | 9 => self.write_twice(),
@@ -149,15 +150,27 @@ impl User {
     /// Reads and checks.
     pub fn read(&self, first: usize, len: usize) {
         let since = self.oracle.snapshot();
+        let before = self.world.who_serves(first, len);
         let wish = Wish {
             op: Op::Read,
             first,
             len,
             fua: false,
         };
-        let values = match self.ask(wish, Vec::new()) {
+        let ending = self.ask(wish, Vec::new());
+        if ending.is_err() {
+            let why = self.world.who_has(first, len);
+            crate::trace!(self.world, "blocks {first}+{len} cannot be read: {why}");
+        }
+        let values = match ending {
             Ok(values) => values,
-            Err(EIO) if self.may_see(EIO) => return,
+            Err(EIO) if self.may_fail => {
+                let after = self.world.who_serves(first, len);
+                if let Some(group) = before.all_the_time(&after) {
+                    panic!("blocks {first}+{len} cannot be read, though group {group} has them");
+                }
+                return;
+            }
             Err(errno) => panic!("a read of blocks {first}+{len} failed: errno {errno}"),
         };
         assert_eq!(values.len(), len, "a read of {len} blocks");

@@ -3,14 +3,14 @@
 //! The world of a mirror, on the host: what the driver is to it in the kernel.
 
 use crate::blocks::Blocks;
-use crate::channel::Channel;
+use crate::channel::{Channel, Trip};
 use crate::clock::Clock;
 use crate::late::Late;
 use crate::logic::{
     barrier::{Claim, Span},
     bitmap::{slots_for, DirtyMap, Leaf, Run, Slot, LEAF_WORDS},
     evidence::{self, Evidence, Piece, Sum, CHUNK_BYTES, LATEST},
-    group::{GroupFault, View},
+    group::{GroupFault, GroupState, View},
     ids::{ChannelId, GroupId, SlotId},
     meta::{bytes::Block, Found, BLOCK},
     mirror::{
@@ -28,7 +28,7 @@ use crate::oracle::Oracle;
 use crate::quiet::Gate;
 use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::scale::Scale;
-use crate::server::Server;
+use crate::server::{Power, Server};
 use crate::store::Value;
 use crate::sync::Word;
 use crate::table::{table, Table};
@@ -99,6 +99,24 @@ impl Default for Notebook {
     }
 }
 
+/// Who serves certain blocks at one moment.
+pub struct Serving {
+    groups: Vec<GroupId>,
+    view: View,
+    troubles: u64,
+    trips: Vec<Trip>,
+}
+
+impl Serving {
+    /// A group that did from then until `after`, when nothing has changed in between.
+    pub fn all_the_time(&self, after: &Self) -> Option<GroupId> {
+        let is_calm =
+            self.view == after.view && self.troubles == after.troubles && self.trips == after.trips;
+        let mut both = self.groups.iter().filter(|g| after.groups.contains(g));
+        both.next().copied().filter(|_| is_calm)
+    }
+}
+
 pub struct World {
     pub scale: Scale,
     pub clock: Arc<Clock>,
@@ -112,6 +130,8 @@ pub struct World {
     pub gate: Gate,
     /// Which servers lost something that was not copied back since.
     pub lossy: Vec<AtomicBool>,
+    /// How often something went wrong, or was healed.
+    pub troubles: AtomicU64,
     /// How often each server has lost something.
     pub losses: Vec<AtomicU64>,
     /// How often each group was led to another store than it had, and how often it had been when
@@ -173,6 +193,7 @@ impl World {
             oracle: Arc::new(Oracle::new(scale.blocks)),
             gate: Gate::default(),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
+            troubles: AtomicU64::new(0),
             losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             strange: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             accounted: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
@@ -276,6 +297,54 @@ impl World {
             crate::trace!(self, "group {group} alone had data that it has lost");
             self.oracle.lose();
         }
+    }
+
+    /// Which groups can serve a read of these blocks, now.
+    pub fn who_serves(&self, first: usize, len: usize) -> Serving {
+        let core = mirror::World::core(self);
+        let view = core.view();
+        let unit = BLOCK_SECTORS / mirror::World::block_sectors(self);
+        let (from, count) = (first as u64 * unit, len as u64 * unit);
+        let has_it = |&group: &GroupId| {
+            let g = core.group(group);
+            let health = g.health();
+            let is_good = match view.state(group) {
+                GroupState::InSync => true,
+                GroupState::Faulty => {
+                    let fault = g.fault();
+                    matches!(fault, Some(GroupFault::Refused(_) | GroupFault::Resync))
+                        && !health.is_unmarked()
+                        && !health.is_unproved()
+                        && !health.is_checking()
+                        && !g.is_suspect(mirror::World::now_ms(self))
+                        && !mirror::World::is_marked(self, group, from, count)
+                }
+                GroupState::Absent | GroupState::Resyncing => false,
+            };
+            let server = &self.servers[group];
+            let is_there = server.power() == Power::On && !server.is_cut();
+            is_good && is_there && !g.up().is_empty() && server.can_read(first, len)
+        };
+        Serving {
+            groups: self.scale.all_groups().filter(has_it).collect(),
+            view,
+            troubles: self.troubles.load(Relaxed),
+            trips: self.channels.iter().map(Channel::trip).collect(),
+        }
+    }
+
+    /// What the groups are to a read of these blocks, for people.
+    pub fn who_has(&self, first: usize, len: usize) -> String {
+        let core = mirror::World::core(self);
+        let tell = |group: GroupId| {
+            let g = core.group(group);
+            let (state, fault) = (core.view().state(group), g.fault());
+            let (health, up) = (g.health(), g.up().bits());
+            let is_marked = mirror::World::is_marked(self, group, first as u64, len as u64);
+            let can_read = self.servers[group].can_read(first, len);
+            format!("[{group}: {state:?} {fault:?} {health:x?} up {up} marked {is_marked} readable {can_read}]")
+        };
+        self.scale.all_groups().map(tell).collect()
     }
 
     /// Where a connection of `group` leads.
@@ -614,6 +683,7 @@ impl mirror::World for World {
             News::BackAlone { group, .. } => is_lossy(group),
             News::Twins { groups } => panic!("{groups:?} are taken for one store"),
             News::Refused { .. }
+            | News::Rescued { .. }
             | News::OtherData { .. }
             | News::Unproved { .. }
             | News::Recorded { .. }

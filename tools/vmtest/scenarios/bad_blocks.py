@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Blocks of a disk that cannot be read. With two groups in sync nobody notices. A full resync from such a group copies all the
-rest, names the blocks, and leaves the group out of service with them marked; when they are written it gets in sync."""
+rest, names the blocks, and leaves the group out of service with them marked; when they are written it gets in sync. What the only
+group in sync cannot read is read from one that is out of service if it holds it for certain, and fails if it has missed it."""
 
+import errno
 import os
 
 from lib import check
@@ -26,6 +28,8 @@ def run():
         one_each()
     with case("a resync from a group with bad blocks", reset_all):
         resync_past_them()
+    with case("read from a group out of service", reset_all):
+        rescued()
 
 
 def two():
@@ -89,3 +93,30 @@ def resync_past_them():
         mirror.resync(target, ENOUGH_S)
         mirror.disable()
         check.that(mirror.servers[target].store.read(0, SIZE) == bytes(source.data), "both groups hold the same")
+
+
+def rescued():
+    """Group 1 has refused a write of one block, and group 0 cannot read two: one that group 1 holds, and the one that it missed."""
+    servers, device = two()
+    with device as mirror, Kmsg() as kmsg:
+        data = fill(mirror)
+        missed, held = 20, 40
+        servers[1].refuses_writes = True
+        mirror.disk.write(missed * BLOCK, os.urandom(BLOCK))
+        servers[1].refuses_writes = False
+        mirror.wait_until(lambda s: s.mark(1) == "F" and s.dirty_columns[1] == 1, ENOUGH_S, "group 1 is faulty")
+        servers[0].bad = {missed, held}
+        kmsg.forget()
+        check.that(read(mirror, held) == block_of(data, held), "a block that the group which is faulty holds")
+        kmsg.wait_for(r"\[a\] group 1, which is faulty, served 4096 bytes at 163840 ", ENOUGH_S)
+        with check.refused(errno.EIO, "a read of a block that it has missed"):
+            read(mirror, missed)
+        # Set faulty by the administrator it is not asked.
+        mirror.command("setfaulty=1")
+        with check.refused(errno.EIO, "a read, when the administrator has said that the group is faulty"):
+            read(mirror, held)
+        servers[0].bad = set()
+        check.that(read(mirror, held) == block_of(data, held), "the block when it can be read again")
+        mirror.resync(1, ENOUGH_S)
+        mirror.disable()
+        check.that(servers[0].data == servers[1].data, "both groups hold the same")
