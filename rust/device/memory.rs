@@ -2,7 +2,7 @@
 
 //! The device's metadata: `create`, `attach`, `forget`, and what it says when the device is enabled.
 //! What it may say is decided in `crate::logic::meta`, and what is recorded of an enabled device in
-//! `crate::logic::mirror::memory`.
+//! `crate::logic::mirror::record`.
 //!
 //! Locks: all of it runs under `control`, but the recorder, which never takes that.
 
@@ -18,9 +18,9 @@ use crate::logic::{
         Record, Refusal, Superblock, Uuid,
     },
     mirror::{
+        adopt::NotAdopted,
         member::{Failed, Members, Which},
-        memory::{Memory, NotAdopted},
-        Memories, States, World,
+        Adopts, Memories, Memory, States, World,
     },
     MAX_GROUPS,
 };

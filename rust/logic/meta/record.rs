@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Rule R1: nothing is acknowledged that a member called in sync does not have. So who takes a group
-//! out of service has that recorded first; see `logic::mirror::memory`.
+//! out of service has that recorded first; see `logic::mirror::record`.
 
 use super::{Generation, Layout, Name, Uuid};
 use crate::logic::{group::GroupSet, ids::GroupId, MAX_GROUPS};

@@ -18,7 +18,10 @@
 //! | [`proof`] | whether a connection leads to the data of its group |
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
 //! | [`member`] | the metadata of one group: reading and writing it |
-//! | [`memory`] | what the members of the mirror are told, and when |
+//! | [`memory`] | what is known of the metadata |
+//! | [`record`] | what the members of the mirror are told, and when |
+//! | [`adopt`] | a group that is brought back becomes a member again |
+//! | [`owner`] | who has the mirror |
 //! | [`health`] | what a group may have lost, and whether its server is the right one |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
@@ -37,6 +40,7 @@
 //! implementation is the driver and whose other one is `tools/enbd-sim`, which runs it under a
 //! seeded schedule of threads, servers and faults.
 
+pub mod adopt;
 pub mod arrive;
 pub mod balance;
 pub mod copy;
@@ -47,8 +51,10 @@ pub mod loss;
 pub mod member;
 pub mod memory;
 pub mod outcome;
+mod owner;
 pub mod pdu;
 pub mod proof;
+pub mod record;
 pub mod rescue;
 pub mod route;
 pub mod state;
@@ -58,15 +64,17 @@ pub mod words;
 pub mod world;
 pub mod zeroes;
 
+pub use self::adopt::Adopts;
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying};
 pub use self::health::{Health, HealthEvent};
 pub use self::hear::Hears;
 pub use self::loss::Losses;
-pub use self::memory::{Memories, Memory};
+pub use self::memory::Memory;
 pub use self::outcome::Outcomes;
 pub use self::pdu::Pdu;
+pub use self::record::Memories;
 pub use self::route::Route;
 pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};

@@ -5,6 +5,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`walk`] | the thread's work from beginning to end |
+//! | [`finish`] | when nothing is left to copy |
 //! | [`sample`] | whether the group is the one that was lost |
 //! | [`Cursor`] | the next window to copy, with several in flight; when the walk is done |
 //! | [`Throttle`] | how long to wait before the next window, and how large it may be |
@@ -15,6 +16,7 @@
 //! map's answers are handed in.
 
 mod cursor;
+mod finish;
 mod progress;
 mod runlog;
 pub mod sample;

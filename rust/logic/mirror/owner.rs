@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The beat of an enabled device: another client can see that somebody has the mirror, and this one
+//! sees another one's.
+
+use super::{member::Members, Memories, News, Route, World};
+use crate::logic::{group::GroupSet, meta::Beat};
+
+/// The beats of this life of the device.
+#[derive(Default)]
+pub(super) struct Beats {
+    /// How many there were.
+    count: u64,
+    /// When the last one was, in milliseconds.
+    last_ms: u64,
+    /// The groups that have one of this life.
+    told: GroupSet,
+}
+
+impl Beats {
+    /// Whether the next one is due.
+    pub(super) fn is_due(&self, now_ms: u64, interval_s: u64) -> bool {
+        let since = now_ms.saturating_sub(self.last_ms);
+        interval_s > 0 && (self.count == 0 || since >= interval_s.saturating_mul(1000))
+    }
+}
+
+/// Counts up on all groups in sync, unless another client is found to do so: then nothing is written
+/// any more. A beat that fails changes nothing: whoever does not answer is found by requests.
+pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool) {
+    let own = w.with_memory(|memory| {
+        let record = memory.record.as_ref()?;
+        Some((record.mirror, record.owner?))
+    });
+    let Some((mirror, owner)) = own else {
+        return;
+    };
+    beats.last_ms = w.now_ms();
+    let next = Beat {
+        mirror,
+        nonce: owner.nonce,
+        counter: beats.count.saturating_add(1),
+        interval_s: w.owner_check_s(),
+        name: owner.name,
+    };
+    for group in w.core().view().readable().iter() {
+        match w.read_beat(group, mirror, ended) {
+            // The first one overwrites that of whoever had the device before.
+            Ok(Some(found)) if found.nonce != owner.nonce && beats.told.has(group) => {
+                w.core().fence();
+                w.tell(News::Fenced { group });
+                w.drop_kept();
+                w.unpark();
+                return;
+            }
+            Ok(_) => {
+                if w.write_beat(group, &next, ended).is_ok() {
+                    beats.told = beats.told.with(group);
+                }
+            }
+            Err(_) => {}
+        }
+    }
+    beats.count = next.counter;
+}
