@@ -226,6 +226,19 @@ pub enum Verb {
         #[command(subcommand)]
         what: ConfigVerb,
     },
+    /// Shows what a mirror has written at the end of an export
+    ///
+    /// On the server, or wherever the export's file or block device is. The module need not be
+    /// loaded, nothing is written, and who may read the file need not be root. What is shown of
+    /// other members is what this one was told last.
+    ///
+    /// Exit status: 0 the export is a member, 3 it has no metadata or is not there, 5 its metadata
+    /// cannot be used.
+    Examine {
+        /// The file or block device
+        #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        export: PathBuf,
+    },
     /// Writes the manual pages into a directory
     #[command(hide = true)]
     Man {

@@ -6,10 +6,11 @@
 //! |---|---|
 //! | [`cli`] | the command line, from which the manual and the completions are made, too |
 //! | [`config`], [`places`] | configuration files, and where files are |
-//! | [`uri`], [`size`] | NBD URIs, sizes and times |
+//! | [`uri`], [`size`], [`time`] | NBD URIs, sizes and times |
 //! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
+//! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
 //! | [`up`], [`down`], [`verbs`] | what changes something |
 //! | [`record`], [`sources`] | who is in sync while a mirror is down |
@@ -21,6 +22,7 @@ pub mod cli;
 pub mod command;
 pub mod config;
 pub mod down;
+pub mod examine;
 pub mod json;
 pub mod module;
 pub mod places;
@@ -34,6 +36,7 @@ pub mod size;
 pub mod sources;
 pub mod spelling;
 pub mod sys;
+pub mod time;
 pub mod up;
 pub mod uri;
 pub mod usage;

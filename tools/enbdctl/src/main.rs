@@ -13,7 +13,7 @@ use enbdctl::resolve::System;
 use enbdctl::session::Session;
 use enbdctl::sources::Claim;
 use enbdctl::up::{up, Wish};
-use enbdctl::{show, verbs, watch};
+use enbdctl::{examine, show, verbs, watch};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,6 +36,7 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             let limit = timeout.map(Duration::from_secs);
             verbs::wait(&places, &configs, &target, *goal, limit)
         }
+        Verb::Examine { export } => examine::examine(export),
         Verb::Man { dir } => show::man(dir),
         Verb::Completion { shell } => Ok(show::completion(*shell)),
         verb if cli.dry_run => change(verb, &places, &mut Dry::new(&places.nbdinfo)),

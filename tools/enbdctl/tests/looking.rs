@@ -4,6 +4,7 @@
 //! `tests/golden`; `GOLDEN=write` writes it anew, to be looked at.
 
 use std::fs;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -243,6 +244,96 @@ fn manual_and_completions() {
         assert_eq!(code, Some(0));
         assert!(out.contains("status") && out.contains("json"), "{shell}");
     }
+}
+
+/// The file of an export with these blocks, each described beside the tests of the format, in the
+/// places that they say.
+fn export(dir: &Path, size: u64, blocks: &[(&str, u64)]) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../enbd-logic/tests/fixtures/meta");
+    let path = dir.join("export.img");
+    let file = fs::File::create(&path).expect("a file");
+    file.set_len(size).expect("its size");
+    for (name, place) in blocks {
+        let text = fs::read_to_string(fixtures.join(name).with_extension("hex")).expect(name);
+        let at = size / 4096 * 4096 - 4096 * (place + 1);
+        for line in text.lines() {
+            let (offset, digits) = line.split_once(": ").expect("a place");
+            let offset = u64::from_str_radix(offset, 16).expect("a place");
+            let byte = |index| u8::from_str_radix(&digits[index..index + 2], 16).expect("a byte");
+            let bytes: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+            file.write_all_at(&bytes, at + offset).expect("written");
+        }
+    }
+    path
+}
+
+/// Runs `examine` over such a file; what it prints, without where the file is.
+fn examine(size: u64, blocks: &[(&str, u64)]) -> (String, String, Option<i32>) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = export(dir.path(), size, blocks);
+    let path = path.to_str().expect("UTF-8");
+    let (out, err, code) = texts(&run("missing", &["examine", path]));
+    (out.replace(path, "FILE"), err.replace(path, "FILE"), code)
+}
+
+fn check_examined(file: &str, size: u64, blocks: &[(&str, u64)]) {
+    let (out, err, code) = examine(size, blocks);
+    assert_eq!((err.as_str(), code), ("", Some(0)), "{file}");
+    if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
+        fs::write(golden(file), &out).expect("the file can be written");
+    }
+    let wanted = fs::read_to_string(golden(file)).expect("there is such a file");
+    assert_eq!(out, wanted, "{file}");
+}
+
+#[test]
+fn exports() {
+    // As the descriptions say; the second block of the first one is in a place that is not its own.
+    check_examined(
+        "examine-in-use.txt",
+        1_076_889_088,
+        &[("in-use", 7), ("in-use", 2)],
+    );
+    check_examined(
+        "examine-parted.txt",
+        109_521_666_048,
+        &[("parted", 0), ("created", 1)],
+    );
+}
+
+#[test]
+fn exports_that_are_none() {
+    let size = 65 << 20;
+    for (size, blocks, status, phrase) in [
+        (
+            4096,
+            &[][..],
+            3,
+            "FILE: it is too small for metadata: below 8.0 MiB",
+        ),
+        (size, &[], 3, "FILE: no metadata"),
+        (size, &[("later-version", 1)], 5, "FILE: a later version"),
+        (
+            size + 4096,
+            &[("created", 1)],
+            5,
+            "FILE: the export has another size",
+        ),
+        (
+            size,
+            &[("created", 2)],
+            5,
+            "FILE: the metadata makes no sense",
+        ),
+    ] {
+        let (out, err, code) = examine(size, blocks);
+        assert_eq!(code, Some(status), "{out}{err}");
+        assert!(err.contains(phrase), "{phrase}: {err}");
+        assert_eq!(out.contains("place 7"), !blocks.is_empty(), "{out}");
+    }
+    let (out, err, code) = texts(&run("missing", &["examine", "/nowhere"]));
+    assert_eq!((out.as_str(), code), ("", Some(3)));
+    assert!(err.contains("cannot read /nowhere"), "{err}");
 }
 
 /// The pipe is closed before anything is written.
