@@ -296,7 +296,7 @@ fn exports() {
     );
     check_examined(
         "examine-parted.txt",
-        109_521_666_048,
+        107_376_279_552,
         &[("parted", 0), ("created", 1)],
     );
 }
