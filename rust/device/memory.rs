@@ -506,7 +506,11 @@ impl Device {
         self.in_time(|ended| mirror.record_draft(start.sources, ended))?;
         self.settle(start.sources)?;
         for (group, fault) in GroupId::all().zip(start.others) {
-            if let Some(fault) = fault {
+            // One without metadata has joined beside members.
+            let is_blank = mirror.core().group(group).fault() == Some(GroupFault::Waiting)
+                && mirror.view().state(group) == GroupState::Faulty
+                && !start.sources.has(group);
+            if let Some(fault) = fault.or(is_blank.then_some(GroupFault::Joined)) {
                 mirror.group(group).map.mark_all();
                 mirror.wait_for_start_as(group, fault);
             }

@@ -8,10 +8,10 @@
 
 use super::{
     member::{Failed, Members, Which},
-    World,
+    Memories, States, World,
 };
 use crate::logic::{
-    group::GroupSet,
+    group::{GroupFault, GroupSet},
     ids::GroupId,
     meta::{layout, Bad, Record, Uuid, BLOCK},
 };
@@ -32,6 +32,8 @@ pub enum NotAdopted {
     Place,
     /// It has gone on alone.
     Split,
+    /// It had a superblock and has none any more.
+    Lost,
     /// What is at the end of its export is not blank.
     InUse,
     /// It is smaller than the device with its metadata.
@@ -52,6 +54,9 @@ impl NotAdopted {
                 "the group has the superblock of another member; 'full' takes it all the same"
             }
             Self::Split => "the group has gone on without the others; 'full' gives up what it has",
+            Self::Lost => {
+                "the group's metadata is gone: not the server that was lost; 'full' takes it"
+            }
             Self::InUse => "the end of the group's export is in use; 'full' takes it all the same",
             Self::TooSmall => "the group's export is too small for the device and its metadata",
             Self::Fenced => "another client has the mirror: nothing is written any more",
@@ -63,7 +68,7 @@ impl NotAdopted {
     pub fn errno(self) -> i32 {
         match self {
             Self::Foreign | Self::Place | Self::InUse => 17, // EEXIST
-            Self::Split => 117,                              // EUCLEAN
+            Self::Lost | Self::Split => 117,                 // EUCLEAN
             Self::TooSmall => 27,                            // EFBIG
             Self::Fenced | Self::Unrecorded => 16,           // EBUSY
             Self::Failed(Failed::NoChannel | Failed::Lost) => 107, // ENOTCONN
@@ -105,8 +110,16 @@ pub trait Adopts: World {
             Err(Failed::Bad(bad)) if bad != Bad::Version => false,
             Err(failed) => return Err(NotAdopted::Failed(failed)),
         };
+        // One that was connected anew by the administrator may be blank.
+        let g = self.core().group(group);
+        let was_here = self.is_member(group) && g.fault() != Some(GroupFault::Joined);
+        if !has_one && !force && was_here {
+            // Which server it is somebody has to say.
+            self.doubt(group);
+            return Err(NotAdopted::Lost);
+        }
         let is_known = if has_one {
-            is_known(self, group, force)?
+            is_known(self, group, force).inspect_err(|_| self.doubt(group))?
         } else if force || self.has_blank_end(group, ended)? {
             false
         } else {

@@ -91,6 +91,17 @@ pub trait States: World {
         }
     }
 
+    /// A group that is out of service shows that its server is not the one that was lost: only the
+    /// administrator brings it back.
+    fn doubt(&self, group: GroupId) {
+        let fault = GroupFault::Differs;
+        let g = self.core().group(group);
+        if g.fault() != Some(fault) && g.fault() != Some(GroupFault::Admin) {
+            g.set_fault(Some(fault));
+            self.tell(News::Faulty { group, fault });
+        }
+    }
+
     /// Whether a write is held for so long that no group may be brought back before it has ended.
     fn holds_old_write(&self) -> bool {
         let epoch = self.core().view().epoch();
