@@ -7,7 +7,7 @@ use super::member::Which;
 use crate::logic::{
     evidence::Sum,
     ids::GroupId,
-    meta::{bytes::Block, Found, Generation, Record, Superblock, Uuid},
+    meta::{bytes::Block, layout::SUPERBLOCKS, Found, Generation, Record, Superblock, Uuid},
     MAX_GROUPS,
 };
 
@@ -122,6 +122,9 @@ impl Memory {
     /// The number and the checksum of the last superblock that was written to a group.
     pub(super) fn last_written(&self, group: GroupId) -> Option<(u64, Sum)> {
         let own = group.pick(&self.own);
-        Some((own.seq, own.sum?))
+        // So many that were tried since may have taken its place.
+        let tried = own.tried.saturating_sub(own.seq);
+        let sum = own.sum.filter(|_| tried < SUPERBLOCKS)?;
+        Some((own.seq, sum))
     }
 }
