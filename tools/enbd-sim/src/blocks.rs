@@ -7,8 +7,9 @@ use crate::logic::meta::{bytes::Block, BLOCK};
 use crate::store::Value;
 use std::sync::Mutex;
 
-/// From here on a number stands for bytes; those below are of users' writes.
-const FIRST: Value = 1 << 63;
+/// From here on a number stands for bytes; those below are of users' writes. Checksums are the lower 32
+/// bits: they differ, too.
+const FIRST: Value = 1 << 63 | 1 << 31;
 
 /// The bytes that there are.
 #[derive(Default)]
@@ -34,11 +35,14 @@ impl Blocks {
     /// The bytes of a number. A user's block is never a superblock.
     pub fn bytes(&self, value: Value, to: &mut Block) {
         to.fill(0);
-        if value < FIRST {
-            to[..8].copy_from_slice(&value.to_le_bytes());
-            return;
-        }
+        let Some(number) = value.checked_sub(FIRST) else {
+            return to[..8].copy_from_slice(&value.to_le_bytes());
+        };
         let known = self.0.lock().unwrap();
-        to.copy_from_slice(&known[(value - FIRST) as usize][..BLOCK as usize]);
+        match known.get(number as usize) {
+            Some(bytes) => to.copy_from_slice(&bytes[..BLOCK as usize]),
+            // Of a store of other data.
+            None => to[..8].copy_from_slice(&value.to_le_bytes()),
+        }
     }
 }

@@ -49,9 +49,10 @@ use crate::keeper::Control;
 use crate::logic::{ids::GroupId, mirror::World as _};
 use crate::oracle::Oracle;
 use crate::quiet::{self, Looked};
+use crate::remember;
 use crate::scale::Trouble;
 use crate::server::{Power, Server};
-use crate::store::Value;
+use crate::store::{Value, RING};
 use crate::wiring::Goal;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
@@ -167,6 +168,7 @@ impl Mischief {
             if thread_rng().gen_ratio(3, 4) || self.wears_out(FAULTS[which]) {
                 self.heal(group);
             }
+            remember::look(&self.world);
             if thread_rng().gen_ratio(1, BACKUPS) {
                 self.world.servers[group].back_up();
             }
@@ -269,7 +271,7 @@ impl Mischief {
         {
             return false;
         }
-        let content = foreign(world.scale.blocks);
+        let content = foreign(world.scale.blocks + RING);
         if !world.is_knowable(group, &content) {
             return false;
         }
@@ -306,9 +308,11 @@ impl Mischief {
 
     fn crash(&self, group: GroupId) {
         let view = self.world.core().view();
+        self.world.shaken[group].store(true, Relaxed);
         if self.world.servers[group].crash() {
             self.world.loses(group, view);
         }
+        self.world.shaken[group].store(false, Relaxed);
     }
 
     pub fn heal(&self, group: GroupId) {
@@ -325,10 +329,9 @@ impl Mischief {
     }
 }
 
-/// A store of other data: no value of it was ever written here.
+/// A store of other data: no value of it was ever written here. It has no superblock.
 fn foreign(blocks: usize) -> Vec<Value> {
     let highest: Value = 1 << 63;
-    (0..blocks)
-        .map(|_| highest | thread_rng().gen::<Value>())
-        .collect()
+    let device = (RING..blocks).map(|_| highest | thread_rng().gen::<Value>());
+    device.chain([0; RING]).collect()
 }

@@ -6,7 +6,7 @@
 use crate::logic::{
     group::{GroupFault, GroupState},
     ids::GroupId,
-    mirror::{Asker, Losses, States, World as _, COPIES_EACH},
+    mirror::{Adopts, Asker, Losses, Memory, States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
 use crate::request::Pages;
@@ -19,6 +19,8 @@ use std::sync::Arc;
 
 /// Milliseconds until a group is brought back once more, at most.
 const MOST_PATIENCE_MS: u64 = 5000;
+/// Milliseconds that a command may take.
+const COMMAND_MS: u64 = 4 * crate::channel::TIMEOUT_MS;
 
 struct Running {
     ended: Arc<AtomicBool>,
@@ -88,6 +90,7 @@ impl Control {
             && !g.up().is_empty()
             && !g.is_suspect(self.world.now_ms())
             && !g.health().is_unmarked()
+            && !core.named().has(group)
             && g.fault().is_some_and(GroupFault::is_own)
     }
 
@@ -130,6 +133,9 @@ impl Control {
         if full && is_faulty() {
             world.mark_all(group);
         }
+        let Some(full) = self.adopt(group, full) else {
+            return;
+        };
         let epoch = match world.hot_add(group, asker) {
             Ok(epoch) => epoch,
             Err(refusal) => {
@@ -150,6 +156,24 @@ impl Control {
             control.world.clock.happened();
         });
         resyncs[group] = Some(Running { ended, thread });
+    }
+
+    /// Makes a member of a group that is to be copied to, where there is metadata; whether it gets
+    /// all then. Nothing if it cannot be one now.
+    fn adopt(&self, group: GroupId, full: bool) -> Option<bool> {
+        let world = &self.world;
+        if world.core().named().has(group) {
+            crate::trace!(world, "group {group} is still recorded as in sync");
+            return None;
+        }
+        let until_ms = world.now_ms() + COMMAND_MS;
+        let ended = || world.is_ending() || world.now_ms() >= until_ms;
+        if let Err(why) = world.adopt(group, full, &ended) {
+            crate::trace!(world, "group {group} is not adopted: {why:?}");
+            return None;
+        }
+        let is_full = |memory: &mut Memory| memory.record.is_some_and(|r| r.full().has(group));
+        Some(full || world.with_memory(is_full))
     }
 
     fn resync(&self, group: GroupId, epoch: u32, full: bool) {

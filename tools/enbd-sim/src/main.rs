@@ -20,6 +20,7 @@ mod late;
 mod oracle;
 mod pipe;
 mod quiet;
+mod remember;
 mod request;
 mod run;
 mod scale;

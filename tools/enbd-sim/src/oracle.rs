@@ -131,6 +131,26 @@ impl Oracle {
         }
     }
 
+    /// Checks what is in a block of a server that a client which starts now may take for current:
+    /// all that was acknowledged, or, if `flushed`, what was flushed.
+    pub fn outlasts(&self, block: usize, value: Value, flushed: bool) -> Result<(), String> {
+        let s = self.0.lock().unwrap();
+        let b = &s.blocks[block];
+        let (floor, what) = if flushed {
+            (b.durable, "made durable")
+        } else {
+            (b.acknowledged, "acknowledged")
+        };
+        if b.history[floor..].contains(&value) {
+            return Ok(());
+        }
+        Err(format!(
+            "its block {block} holds {value}, but number {floor} of {} was {what}: {:?}",
+            b.history.len() - 1,
+            &b.history[floor..]
+        ))
+    }
+
     /// Checks what was read from a block, sent at `since`.
     pub fn check(&self, block: usize, value: Value, since: &Snapshot) -> Result<(), String> {
         let s = self.0.lock().unwrap();

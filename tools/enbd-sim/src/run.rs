@@ -7,7 +7,7 @@ use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
 use crate::logic::{
     group::GroupState,
-    mirror::{scout, World as _},
+    mirror::{scout, Memories, World as _},
     resync::Site,
 };
 use crate::oracle::Oracle;
@@ -59,6 +59,9 @@ pub fn run(trouble: Trouble) -> Tally {
     }
     converge(&world, &control);
     check(&world, &oracle);
+    if world.scale.memory {
+        crate::remember::check_whole(&world);
+    }
     world.ending.store(true, Relaxed);
     world.clock.happened();
     for thread in service {
@@ -91,6 +94,7 @@ fn some_scale(trouble: Trouble) -> Scale {
             [0, 300][rng.gen_range(0..2)]
         },
         calm,
+        memory: rng.gen(),
         trouble,
     }
 }
@@ -127,6 +131,12 @@ fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::Join
     threads.push(thread::spawn(move || {
         scout(&*looked_at, &|| looked_at.is_ending());
     }));
+    if world.scale.memory {
+        let recorder = world.clone();
+        threads.push(thread::spawn(move || {
+            recorder.keep_records(&|| recorder.is_ending());
+        }));
+    }
     let watched = world.clone();
     threads.push(thread::spawn(move || crate::late::watch(&watched)));
     let clock = control.clone();
@@ -184,16 +194,18 @@ pub fn make_whole(world: &Arc<World>, control: &Arc<Control>, ms: u64) -> bool {
 /// Whether all groups are in sync, and have all their channels.
 fn is_whole(world: &World) -> bool {
     let view = world.core().view();
-    world.scale.all_groups().all(|g| {
-        let group = world.core().group(g);
-        let up = group.up().len();
-        view.state(g) == GroupState::InSync
-            && world.dirty(g) == 0
-            && !group.health().is_doubted()
-            && up as usize == world.scale.serving_each()
-            && world.servers[g].knows_all()
-            && world.wiring[g].stray().knows_all()
-    })
+    let is_recorded = !world.wants_record();
+    is_recorded
+        && world.scale.all_groups().all(|g| {
+            let group = world.core().group(g);
+            let up = group.up().len();
+            view.state(g) == GroupState::InSync
+                && world.dirty(g) == 0
+                && !group.health().is_doubted()
+                && up as usize == world.scale.serving_each()
+                && world.servers[g].knows_all()
+                && world.wiring[g].stray().knows_all()
+        })
 }
 
 fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {

@@ -52,6 +52,8 @@ pub struct Scale {
     /// Nothing but disks goes wrong, and users read more than they write: so connections hold, and what
     /// a group has missed stays little.
     pub calm: bool,
+    /// The groups keep superblocks.
+    pub memory: bool,
     pub trouble: Trouble,
 }
 

@@ -4,7 +4,7 @@
 
 use crate::clock::Clock;
 use crate::conn::{Answer, Ask, Conn, Line, Message, Reply, SharedConn};
-use crate::store::{Store, Value};
+use crate::store::{Store, Value, RING};
 use shuttle::rand::{thread_rng, Rng};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -82,9 +82,9 @@ impl Server {
                 slow: false,
                 hasty: thread_rng().gen(),
                 shares_cache,
-                store: Store::new(vec![0; blocks]),
+                store: Store::new(vec![0; blocks + RING]),
                 aside: None,
-                past: vec![0; blocks],
+                past: vec![0; blocks + RING],
                 conns: Vec::new(),
                 made: 0,
                 held: Vec::new(),
@@ -458,14 +458,29 @@ impl Server {
         self.with(|s| s.aside = None);
     }
 
-    /// What is read from each block.
+    /// What is read from each block of the device.
     pub fn content(&self) -> Vec<Value> {
-        self.state.lock().unwrap().store.content()
+        let mut all = self.state.lock().unwrap().store.content();
+        all.truncate(all.len() - RING);
+        all
     }
 
     /// What would be there after a crash.
     pub fn durable(&self) -> Vec<Value> {
-        self.state.lock().unwrap().store.durable().to_vec()
+        let mut all = self.state.lock().unwrap().store.durable().to_vec();
+        all.truncate(all.len() - RING);
+        all
+    }
+
+    /// What is read from each block of the superblocks.
+    pub fn ring(&self) -> Vec<Value> {
+        let mut all = self.state.lock().unwrap().store.content();
+        all.split_off(all.len() - RING)
+    }
+
+    /// Writes a block of the export durably, before anybody is connected.
+    pub fn put(&self, block: usize, value: Value) {
+        self.with(|s| s.store.write(0, block, &[value], true));
     }
 }
 

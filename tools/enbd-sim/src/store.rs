@@ -2,6 +2,7 @@
 
 //! What a server keeps: blocks, with a volatile cache over them.
 
+use crate::logic::meta::layout::{BLOCK, LEAST_EXPORT, SUPERBLOCKS};
 use shuttle::rand::{thread_rng, Rng};
 
 /// The content of a block: the number of the write that made it.
@@ -18,7 +19,13 @@ struct Cached {
     given_up: bool,
 }
 
-/// The blocks of a server.
+/// Blocks of an export with metadata: the smallest that takes some.
+pub const EXPORT_BLOCKS: usize = (LEAST_EXPORT / BLOCK) as usize;
+/// Blocks of the superblocks, which are the last of those.
+pub const RING: usize = SUPERBLOCKS as usize;
+
+/// The blocks of a server: those of the device, then those of the superblocks. What is between them on
+/// the export is zeroes, and nobody writes there.
 pub struct Store {
     durable: Vec<Value>,
     cache: Vec<Option<Cached>>,
@@ -27,7 +34,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store with this content, all of it durable.
+    /// A store with this content, those of the superblocks included, all of it durable.
     pub fn new(content: Vec<Value>) -> Self {
         Self {
             cache: vec![None; content.len()],
@@ -38,7 +45,8 @@ impl Store {
 
     /// What somebody who asks for a block gets: nothing if it cannot be read.
     pub fn ask(&self, block: usize) -> Option<Value> {
-        (!self.bad[block]).then(|| self.read(block))
+        let is_bad = self.place(block).is_some_and(|at| self.bad[at]);
+        (!is_bad).then(|| self.read(block))
     }
 
     /// A block cannot be read from now on, until it is written.
@@ -51,14 +59,27 @@ impl Store {
         self.bad.fill(false);
     }
 
-    /// What a block holds, be it that it cannot be read now.
+    /// Where a block of the export is kept.
+    fn place(&self, block: usize) -> Option<usize> {
+        let device = self.durable.len() - RING;
+        if block < device {
+            return Some(block);
+        }
+        Some(device + block.checked_sub(EXPORT_BLOCKS - RING)?)
+    }
+
+    /// What a block of the export holds, be it that it cannot be read now.
     pub fn read(&self, block: usize) -> Value {
-        self.cache[block].map_or(self.durable[block], |c| c.value)
+        self.place(block).map_or(0, |at| self.look_at(at))
+    }
+
+    fn look_at(&self, at: usize) -> Value {
+        self.cache[at].map_or(self.durable[at], |c| c.value)
     }
 
     /// What is read from each block.
     pub fn content(&self) -> Vec<Value> {
-        (0..self.durable.len()).map(|b| self.read(b)).collect()
+        (0..self.durable.len()).map(|at| self.look_at(at)).collect()
     }
 
     /// What would be there after a crash.
@@ -69,6 +90,9 @@ impl Store {
     /// Writes blocks from `first` on, asked on connection `by`; durably if `fua`.
     pub fn write(&mut self, by: u64, first: usize, values: &[Value], fua: bool) {
         for (&value, block) in values.iter().zip(first..) {
+            let Some(block) = self.place(block) else {
+                panic!("a write of block {block}, which is nobody's");
+            };
             self.bad[block] = false;
             if fua {
                 self.durable[block] = value;

@@ -4,6 +4,7 @@
 
 use crate::logic::mirror::{Op, Route};
 use crate::oracle::Oracle;
+use crate::remember;
 use crate::request::{Ending, Handle, Memory, Slip, Wish};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
@@ -75,7 +76,10 @@ impl User {
         match self.ask(wish, values) {
             // What is discarded may be there still, or be zeroes.
             Ok(_) if op == Op::Discard => {}
-            Ok(_) => self.oracle.acknowledge(first, len, fua, &since),
+            Ok(_) => {
+                self.oracle.acknowledge(first, len, fua, &since);
+                remember::look(&self.world);
+            }
             // Either value may be there.
             Err(errno) if self.may_see(errno) => {}
             Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
@@ -98,7 +102,10 @@ impl User {
         });
         let endings = slips.map(|slip| self.wait(&slip));
         match endings {
-            [Ok(_), Ok(_)] => self.oracle.acknowledge_any(2, first, len, false, &since),
+            [Ok(_), Ok(_)] => {
+                self.oracle.acknowledge_any(2, first, len, false, &since);
+                remember::look(&self.world);
+            }
             [_, Err(errno)] | [Err(errno), _] if self.may_see(errno) => {}
             _ => panic!("two writes of blocks {first}+{len} failed: {endings:?}"),
         }
@@ -139,9 +146,12 @@ impl User {
         self.world.clock.happened();
         let times = changer.join().expect("no panic");
         match ending {
-            Ok(_) => self
-                .oracle
-                .acknowledge_any(1 + times, first, len, wish.fua, &since),
+            Ok(_) => {
+                let count = 1 + times;
+                self.oracle
+                    .acknowledge_any(count, first, len, wish.fua, &since);
+                remember::look(&self.world);
+            }
             Err(errno) if self.may_see(errno) => {}
             Err(errno) => panic!("a write of blocks {first}+{len} failed: errno {errno}"),
         }
@@ -195,7 +205,10 @@ impl User {
             fua: false,
         };
         match self.ask(wish, Vec::new()) {
-            Ok(_) => self.oracle.flushed(&covers),
+            Ok(_) => {
+                self.oracle.flushed(&covers);
+                remember::look(&self.world);
+            }
             Err(errno) if self.may_see(errno) => {}
             Err(errno) => panic!("a flush failed: errno {errno}"),
         }

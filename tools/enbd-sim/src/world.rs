@@ -29,7 +29,7 @@ use crate::quiet::Gate;
 use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::scale::Scale;
 use crate::server::{Power, Server};
-use crate::store::Value;
+use crate::store::{Value, EXPORT_BLOCKS, RING};
 use crate::sync::Word;
 use crate::table::{table, Table};
 use crate::wiring::{Goal, Wiring};
@@ -132,6 +132,8 @@ pub struct World {
     pub lossy: Vec<AtomicBool>,
     /// How often something went wrong, or was healed.
     pub troubles: AtomicU64,
+    /// Which servers' hosts are crashing at this moment.
+    pub shaken: Vec<AtomicBool>,
     /// How often each server has lost something.
     pub losses: Vec<AtomicU64>,
     /// How often each group was led to another store than it had, and how often it had been when
@@ -194,6 +196,7 @@ impl World {
             gate: Gate::default(),
             lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
             troubles: AtomicU64::new(0),
+            shaken: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
             losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             strange: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             accounted: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
@@ -235,6 +238,9 @@ impl World {
             world.join(group).expect("the first time");
         }
         world.set_sectors(scale.blocks as u64 * BLOCK_SECTORS);
+        if scale.memory {
+            crate::remember::create(&world);
+        }
         world
     }
 
@@ -372,9 +378,12 @@ impl World {
             let is_other = |piece: &Piece| piece.sum != sum_of(content[*block]);
             asked(block).is_some_and(is_other) && !is_claimed(*block)
         };
-        let differing = (0..content.len()).filter(differs).count();
-        let alike = (0..content.len()).filter_map(|block| asked(&block)).count() - differing;
-        differing >= KNOWABLE && alike < PLACES - LATEST - ZEROES
+        let blocks = content.len() - RING;
+        let differing = (0..blocks).filter(differs).count();
+        let alike = (0..blocks).filter_map(|block| asked(&block)).count() - differing;
+        // One place is the superblock's.
+        let others = LATEST + ZEROES + usize::from(self.scale.memory);
+        differing >= KNOWABLE && alike < PLACES - others
     }
 
     /// Whether a store that is not the one that `group` had may have been written to, or compared,
@@ -577,7 +586,12 @@ impl mirror::World for World {
     }
 
     fn export_sectors(&self, _group: GroupId) -> u64 {
-        self.scale.blocks as u64 * BLOCK_SECTORS
+        let blocks = if self.scale.memory {
+            EXPORT_BLOCKS
+        } else {
+            self.scale.blocks
+        };
+        blocks as u64 * BLOCK_SECTORS
     }
 
     fn memory(&self, _len: u32) -> Option<Buffer> {
