@@ -12,7 +12,7 @@ use super::{
     record::of_groups,
     Cause, Generation, Layout, Member, MemberState, Name, Owner, Record, Uuid,
 };
-use crate::logic::{ids::GroupId, MAX_GROUPS};
+use crate::logic::ids::GroupId;
 
 /// What begins each superblock.
 const MAGIC: [u8; 16] = *b"enbd member\0\r\n\x1a\0";
@@ -96,7 +96,10 @@ impl Superblock {
     /// Why it is none that could be used.
     pub fn decode(b: &[u8], slot: u64, export_bytes: u64) -> Result<Self, Bad> {
         Self::check(b, export_bytes)?;
-        Self::parse(b, slot, export_bytes).ok_or(Bad::Odd)
+        if !is_sound(b, slot, export_bytes) {
+            return Err(Bad::Odd);
+        }
+        Self::build(b, export_bytes).ok_or(Bad::Odd)
     }
 
     /// Whether a block is one, of a version that is known, and of an export of this size.
@@ -117,63 +120,96 @@ impl Superblock {
         Ok(())
     }
 
+    /// The superblock of a block that [`is_sound`].
     #[inline(never)] // It is large, and its callers are not.
-    fn parse(b: &[u8], slot: u64, export_bytes: u64) -> Option<Self> {
-        let header = HEADER_LEN..=BLOCK as u16;
-        if get_u16(b, 20) == 0 || !header.contains(&get_u16(b, 22)) {
-            return None;
-        }
-        let member = GroupId::new(get_u8(b, 36).into())?;
-        let seq = seq_of(b);
-        if slot_of(seq) != slot || u64::from(get_u16(b, 38)) != slot || seq == u64::MAX {
-            return None;
-        }
-        let layout = Layout::of_device(get_u64(b, 88));
-        let told = (
-            u64::from(get_u32(b, 100)),
-            u32::from(get_u16(b, 104)),
-            u64::from(get_u16(b, 106)),
-        );
-        if told != (layout.area_bytes, layout.stale_shift, layout.stale_pages)
-            || layout.device_bytes == 0
-            || !layout.fits(export_bytes)
-        {
-            return None;
-        }
-        let block = get_u32(b, 96);
-        let is_whole = layout.device_bytes.checked_rem(u64::from(block)) == Some(0);
-        if !block.is_power_of_two() || !(512..=65536).contains(&block) || !is_whole {
-            return None;
-        }
-        let record = Record {
-            mirror: Uuid::from_bytes(get(b, 48))?,
-            event: get_u64(b, 112),
-            generation: Generation::from_bits(get_u64(b, 120))?,
-            born: get_u64(b, 128),
-            cause: Cause::from_bits(get_u16(b, 136)),
-            history: core::array::from_fn(|index| {
-                let at = HISTORY_AT + index * PAST_LEN;
-                Some((Generation::from_bits(get_u64(b, at))?, get_u64(b, at + 8)))
-            }),
-            members: get_members(b)?,
-            owner: get_owner(b),
-            layout,
-            block,
-            name: Name::from_bytes(get(b, 1024)),
-            compat: get_u32(b, 32),
-        };
-        let uuid = Uuid::from_bytes(get(b, 64))?;
-        let is_consistent = record.member(member).map(|member| member.uuid) == Some(uuid)
-            && record.all().len() == u32::from(get_u8(b, 37))
-            && record.event < u64::MAX
-            && !record.in_sync().is_empty();
-        is_consistent.then_some(Self {
-            member,
-            seq,
+    fn build(b: &[u8], export_bytes: u64) -> Option<Self> {
+        Some(Self {
+            member: member_of(b)?,
+            seq: seq_of(b),
             export_bytes,
-            record,
+            record: Record {
+                mirror: Uuid::from_bytes(get(b, 48))?,
+                event: get_u64(b, 112),
+                generation: Generation::from_bits(get_u64(b, 120))?,
+                born: get_u64(b, 128),
+                cause: Cause::from_bits(get_u16(b, 136)),
+                history: core::array::from_fn(|index| {
+                    let at = HISTORY_AT + index * PAST_LEN;
+                    Some((Generation::from_bits(get_u64(b, at))?, get_u64(b, at + 8)))
+                }),
+                members: of_groups(|group| get_member(b, group).flatten()),
+                owner: get_owner(b),
+                layout: Layout::of_device(get_u64(b, 88)),
+                block: get_u32(b, 96),
+                name: Name::from_bytes(get(b, 1024)),
+                compat: get_u32(b, 32),
+            },
         })
     }
+}
+
+/// Whether all numbers of a block can be, and go with each other, with its place and with the export.
+fn is_sound(b: &[u8], slot: u64, export_bytes: u64) -> bool {
+    let header = HEADER_LEN..=BLOCK as u16;
+    let has_header = get_u16(b, 20) != 0 && header.contains(&get_u16(b, 22));
+    let seq = seq_of(b);
+    let is_in_place = slot_of(seq) == slot && u64::from(get_u16(b, 38)) == slot;
+    let has_room = seq != u64::MAX && get_u64(b, 112) != u64::MAX;
+    let is_known = get_u64(b, 120) != 0 && Uuid::from_bytes(get(b, 48)).is_some();
+    has_header
+        && is_in_place
+        && has_room
+        && is_known
+        && has_sizes(b, export_bytes)
+        && has_members(b)
+}
+
+/// Whether the sizes go with each other and with the export.
+fn has_sizes(b: &[u8], export_bytes: u64) -> bool {
+    let layout = Layout::of_device(get_u64(b, 88));
+    let told = (
+        u64::from(get_u32(b, 100)),
+        u32::from(get_u16(b, 104)),
+        u64::from(get_u16(b, 106)),
+    );
+    let block = get_u32(b, 96);
+    let is_whole = layout.device_bytes.checked_rem(u64::from(block)) == Some(0);
+    told == (layout.area_bytes, layout.stale_shift, layout.stale_pages)
+        && layout.device_bytes != 0
+        && layout.fits(export_bytes)
+        && block.is_power_of_two()
+        && (512..=65536).contains(&block)
+        && is_whole
+}
+
+/// Whether the members can be: the own one among them, one in sync, and no two of one identity.
+fn has_members(b: &[u8]) -> bool {
+    let (mut count, mut in_sync) = (0, false);
+    for group in GroupId::all() {
+        let Some(member) = get_member(b, group) else {
+            return false;
+        };
+        let Some(member) = member else { continue };
+        let mut before = GroupId::all().take(group.index());
+        if before.any(|other| uuid_of(b, other) == Some(member.uuid)) {
+            return false;
+        }
+        count += 1;
+        in_sync |= member.is_in_sync();
+    }
+    let own = Uuid::from_bytes(get(b, 64));
+    let is_own = own.is_some() && member_of(b).and_then(|group| uuid_of(b, group)) == own;
+    is_own && in_sync && count == get_u8(b, 37)
+}
+
+/// Which member's superblock it is.
+fn member_of(b: &[u8]) -> Option<GroupId> {
+    GroupId::new(get_u8(b, 36).into())
+}
+
+/// The identity of a member.
+fn uuid_of(b: &[u8], group: GroupId) -> Option<Uuid> {
+    Some(get_member(b, group)??.uuid)
 }
 
 /// Writes the superblock number `seq` of `member`, on an export of `export_bytes` bytes, as a block.
@@ -259,34 +295,24 @@ fn put_member(b: &mut [u8], at: usize, member: &Member) {
     }
 }
 
-/// The members; nothing if one of them cannot be, or two have one identity.
-fn get_members(b: &[u8]) -> Option<[Option<Member>; MAX_GROUPS]> {
-    let member = |group: GroupId| {
-        let at = MEMBERS_AT + group.index() * MEMBER_LEN;
-        let state = match get_u8(b, at + 16) {
-            NO_MEMBER => return Some(None),
-            IN_SYNC => MemberState::InSync,
-            STALE => MemberState::Stale {
-                since: get_u64(b, at + 24),
-                left: Generation::from_bits(get_u64(b, at + 32)),
-                full: get_u8(b, at + 18) & FULL != 0,
-            },
-            _ => return None,
-        };
-        Some(Some(Member {
-            uuid: Uuid::from_bytes(get(b, at))?,
-            state,
-            seen: get_u64(b, at + 40),
-        }))
+/// A member, or that there is none in this place; nothing if it cannot be.
+fn get_member(b: &[u8], group: GroupId) -> Option<Option<Member>> {
+    let at = MEMBERS_AT + group.index() * MEMBER_LEN;
+    let state = match get_u8(b, at + 16) {
+        NO_MEMBER => return Some(None),
+        IN_SYNC => MemberState::InSync,
+        STALE => MemberState::Stale {
+            since: get_u64(b, at + 24),
+            left: Generation::from_bits(get_u64(b, at + 32)),
+            full: get_u8(b, at + 18) & FULL != 0,
+        },
+        _ => return None,
     };
-    let members = of_groups(|group| member(group).flatten());
-    let is_sound = GroupId::all().all(|group| member(group).is_some());
-    let mut uuids = members.iter().flatten().enumerate();
-    let is_twice = uuids.any(|(index, one)| {
-        let mut before = members.iter().flatten().take(index);
-        before.any(|other| other.uuid == one.uuid)
-    });
-    (is_sound && !is_twice).then_some(members)
+    Some(Some(Member {
+        uuid: Uuid::from_bytes(get(b, at))?,
+        state,
+        seen: get_u64(b, at + 40),
+    }))
 }
 
 /// Looks for the superblock that counts among those of an export.
@@ -310,10 +336,10 @@ impl Scan {
     pub fn see(&mut self, block: &[u8], slot: u64, best: &mut Option<Superblock>) {
         match Superblock::check(block, self.export_bytes) {
             Ok(()) if best.as_ref().is_some_and(|best| seq_of(block) <= best.seq) => {}
-            Ok(()) => match Superblock::parse(block, slot, self.export_bytes) {
-                Some(one) => *best = Some(one),
-                None => self.worst = Bad::Odd,
-            },
+            Ok(()) if is_sound(block, slot, self.export_bytes) => {
+                *best = Superblock::build(block, self.export_bytes);
+            }
+            Ok(()) => self.worst = Bad::Odd,
             Err(Bad::Blank) => {}
             Err(Bad::Version) => self.is_newer = true,
             Err(bad) => self.worst = bad,
