@@ -206,6 +206,7 @@ impl Device {
         // From here on their metadata says what they are, and nothing that hangs is waited for.
         for group in groups.iter() {
             mirror.wait_for_start(group);
+            mirror.group(group).set_unread(false);
         }
         if !force {
             for group in groups.iter() {
