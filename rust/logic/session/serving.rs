@@ -8,8 +8,9 @@
 //! is given up where something is owed and
 //!
 //! - *nothing* has come for the patience that the mirror has, or
-//! - something was answered that was asked so much later than what is owed: that was passed over, or
-//! - the data of one read has been coming for [`TRICKLE`] times as long.
+//! - something was answered that was asked [`LONGER`] times as much later than what is owed: that was
+//!   passed over, or
+//! - the data of one read has been coming for as long.
 
 use super::{
     hang_up::{End, HangUp, Rest},
@@ -37,8 +38,10 @@ const BUSY_TICK: u32 = 256;
 /// it has sent nonsense, in milliseconds.
 pub(super) const DRAIN_MS: u64 = 5000;
 
-/// So many times the patience may the data of one read take to come.
-const TRICKLE: u64 = 4;
+/// So many times the patience may the data of one read take to come, and may what was asked later be
+/// answered before something: a server that works on many at once, each with a share of a slow line,
+/// may leave one behind for a while.
+const LONGER: u64 = 4;
 
 /// What is to be done next for a connection.
 pub enum Step<B> {
@@ -421,8 +424,7 @@ where
         let passed_ms = oldest_ms.map_or(0, |sent_ms| self.answered_ms.saturating_sub(sent_ms));
         let trickling_ms = arriving_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms));
         silent_ms >= patience_ms
-            || passed_ms >= patience_ms
-            || trickling_ms >= patience_ms.saturating_mul(TRICKLE)
+            || passed_ms.max(trickling_ms) >= patience_ms.saturating_mul(LONGER)
     }
 
     /// The channel is to end: it takes no more requests, and ends when those that it has are
