@@ -8,22 +8,24 @@
 
 use super::{Control, Device, Failure};
 use crate::channel::Spec;
-use crate::kapi::{epoch_s, host_name, random, scope::noreclaim};
+use crate::kapi::{epoch_s, host_name, scope::noreclaim};
 use crate::logic::{
     command::{Address, Name},
     group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
     meta::{
-        assemble, Ask, Bad, Cause, Change, Generation, Layout, Name as HostName, Owner, Plan,
-        Record, Refusal, Superblock, Uuid,
+        assemble, Ask, Bad, Cause, Generation, Layout, Name as HostName, Owner, Plan, Record,
+        Refusal, Superblock, Uuid,
     },
     mirror::{
         adopt::NotAdopted,
         member::{Failed, Members, Which},
+        memory::Owned,
         Adopts, Memories, Memory, States, World,
     },
     MAX_GROUPS,
 };
+use crate::mirror::Mirror;
 use core::cell::Cell;
 use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
@@ -71,17 +73,13 @@ pub(super) struct Start {
     pub(super) block: u32,
 }
 
-fn random64() -> u64 {
-    u64::from(random()) << 32 | u64::from(random())
-}
-
 /// A new life of the device.
 #[inline(never)]
-fn owner() -> Owner {
+fn owner(mirror: &Mirror) -> Owner {
     let mut name = [0; 64];
     host_name(&mut name);
     Owner {
-        nonce: [random64().max(1), random64()],
+        nonce: [mirror.random().max(1), mirror.random()],
         name: HostName::from_bytes(name),
         since: epoch_s(),
     }
@@ -224,7 +222,7 @@ impl Device {
         // The source first: one that is not written to yet is blank, and gets all.
         self.in_time(|ended| {
             mirror.write_member(source, Which::Draft, ended)?;
-            mirror.record_draft(groups.without(GroupSet::default().with(source)), ended)
+            mirror.record_draft(groups.without(GroupSet::of(source)), ended)
         })?;
         pr_info!(
             "[{}] made a mirror of {} groups\n",
@@ -239,7 +237,7 @@ impl Device {
         let view = self.mirror.view();
         GroupId::all()
             .filter(|&group| view.state(group) != GroupState::Absent)
-            .fold(GroupSet::default(), GroupSet::with)
+            .collect()
     }
 
     /// `create` was refused: the groups are equal by the administrator's word, as before.
@@ -271,16 +269,12 @@ impl Device {
         let layout = layout.ok_or(Failure::new(ENOTCONN, "the device has no group"))?;
         let mut members = [None; MAX_GROUPS];
         for group in groups.iter() {
-            *group.pick_mut(&mut members) = Some(Uuid::new([random64(), random64()]));
+            *group.pick_mut(&mut members) = Some(Uuid::new([mirror.random(), mirror.random()]));
         }
-        let in_sync = if equal {
-            groups
-        } else {
-            GroupSet::default().with(source)
-        };
+        let in_sync = if equal { groups } else { GroupSet::of(source) };
         let ids = (
-            Uuid::new([random64(), random64()]),
-            Generation::new(random64()),
+            Uuid::new([mirror.random(), mirror.random()]),
+            Generation::new(mirror.random()),
         );
         mirror.with_memory(|memory| {
             memory.draft = Some(Record::create(ids, &members, in_sync, layout, block));
@@ -299,14 +293,12 @@ impl Device {
             let reason = "the device is enabled";
             return Err(Failure::new(EBUSY, reason));
         }
+        let fresh = Generation::new(mirror.random());
         let in_sync = mirror.with_memory(|memory| {
-            let (draft, was_dropped) = memory.begin_draft()?;
-            let fresh = (Generation::new(random64()), Cause::Faulted);
-            draft.advance(&Change {
-                in_sync: draft.in_sync(),
-                drawn: was_dropped.then_some(fresh),
-                owner: draft.owner,
-            });
+            let last = memory.draft.as_ref().or(memory.record.as_ref())?;
+            let in_sync = last.in_sync();
+            let nobody = GroupSet::default();
+            let draft = memory.begin_draft(in_sync, nobody, fresh, Owned::AsBefore)?;
             draft.drop_member(group);
             Some(draft.in_sync())
         });
@@ -420,7 +412,7 @@ impl Device {
     /// Drafts the record of a start; gives the sizes that go with it.
     #[inline(never)] // It passes through this stack frame.
     fn draft_start(&self, plan: &Plan) -> Result<(Layout, u32), Failure> {
-        let (fresh, owner) = (Generation::new(random64()), owner());
+        let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
         let sizes = self.mirror.with_notes(|notes| {
             let base = plan.base.pick(notes.found).as_ref();
             notes.memory.draft = base.map(|superblock| superblock.record);
@@ -464,16 +456,9 @@ impl Device {
     fn go_on(&self) -> Result<Start, Failure> {
         let mirror = &self.mirror;
         let in_sync = mirror.view().readable();
-        for group in in_sync.iter() {
-            self.in_time(|ended| mirror.read_member(group, ended))?;
-            let is_last = mirror.with_notes(|notes| {
-                let found = group.pick(notes.found).as_ref();
-                found.is_some_and(|found| notes.memory.is_last(found))
-            });
-            if !is_last {
-                let reason = "another client had the mirror meanwhile: reset the device";
-                return Err(Failure::new(EUCLEAN, reason));
-            }
+        if !self.shows_last(in_sync)? {
+            let reason = "another client had the mirror meanwhile: reset the device";
+            return Err(Failure::new(EUCLEAN, reason));
         }
         let (layout, block) = self.draft_later(in_sync)?;
         Ok(Start {
@@ -484,18 +469,29 @@ impl Device {
         })
     }
 
+    /// Whether each of these groups shows the superblock that it is known to have.
+    pub(super) fn shows_last(&self, groups: GroupSet) -> Result<bool, Failure> {
+        let mirror = &self.mirror;
+        for group in groups.iter() {
+            self.in_time(|ended| mirror.read_member(group, ended))?;
+            let is_last = mirror.with_notes(|notes| {
+                let found = group.pick(notes.found).as_ref();
+                found.is_some_and(|found| notes.memory.is_last(found))
+            });
+            if !is_last {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Drafts the record of a later start, as [`Device::draft_start`].
     #[inline(never)]
     fn draft_later(&self, in_sync: GroupSet) -> Result<(Layout, u32), Failure> {
-        let (fresh, owner) = (Generation::new(random64()), owner());
+        let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
         let sizes = self.mirror.with_memory(|memory| {
-            let (draft, was_dropped) = memory.begin_draft()?;
-            let leaves = !draft.in_sync().without(in_sync).is_empty();
-            draft.advance(&Change {
-                in_sync,
-                drawn: (leaves || was_dropped).then_some((fresh, Cause::Faulted)),
-                owner: Some(owner),
-            });
+            let nobody = GroupSet::default();
+            let draft = memory.begin_draft(in_sync, nobody, fresh, Owned::By(owner))?;
             Some((draft.layout, draft.block))
         });
         sizes.ok_or(Failure::new(ENOENT, "the device has no metadata"))

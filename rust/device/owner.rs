@@ -62,23 +62,15 @@ impl Device {
 
     /// A start was recorded on these groups: gives way if somebody else has done so at the same time.
     pub(super) fn settle(&self, sources: GroupSet) -> Result<(), Failure> {
-        let mirror = &self.mirror;
-        if mirror.settings.owner_check.load(Relaxed) == 0 {
+        if self.mirror.settings.owner_check.load(Relaxed) == 0 {
             return Ok(());
         }
         self.pause(SETTLE_MS)?;
-        for group in sources.iter() {
-            self.in_time(|ended| mirror.read_member(group, ended))?;
-            let is_ours = mirror.with_notes(|notes| {
-                let found = group.pick(notes.found).as_ref();
-                found.is_some_and(|found| notes.memory.is_last(found))
-            });
-            if !is_ours {
-                let reason = "another client has just started the mirror";
-                return Err(Failure::new(EBUSY, reason));
-            }
+        if self.shows_last(sources)? {
+            return Ok(());
         }
-        Ok(())
+        let reason = "another client has just started the mirror";
+        Err(Failure::new(EBUSY, reason))
     }
 
     fn pause(&self, ms: u32) -> Result<(), Failure> {

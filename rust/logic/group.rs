@@ -264,6 +264,11 @@ impl GroupFault {
 pub struct GroupSet(u8);
 
 impl GroupSet {
+    /// The set of this group alone.
+    pub fn of(group: GroupId) -> Self {
+        Self(bit(group))
+    }
+
     /// The same set with `group` in it.
     #[must_use]
     pub fn with(self, group: GroupId) -> Self {
@@ -316,6 +321,12 @@ impl GroupSet {
     /// Its groups in ascending order.
     pub fn iter(self) -> impl Iterator<Item = GroupId> {
         GroupId::all().filter(move |&g| self.has(g))
+    }
+}
+
+impl FromIterator<GroupId> for GroupSet {
+    fn from_iter<I: IntoIterator<Item = GroupId>>(groups: I) -> Self {
+        groups.into_iter().fold(Self::default(), Self::with)
     }
 }
 
@@ -380,9 +391,7 @@ impl View {
 
     /// The groups that are in `state`.
     pub fn groups_in(self, state: GroupState) -> GroupSet {
-        GroupId::all()
-            .filter(|&g| self.state(g) == state)
-            .fold(GroupSet::default(), GroupSet::with)
+        GroupId::all().filter(|&g| self.state(g) == state).collect()
     }
 
     /// The groups that a read may go to.

@@ -167,7 +167,7 @@ pub fn assemble(found: &Found, has_flush: GroupSet, ask: Ask) -> Result<Plan, Re
     let (base, sources, drawn) = match (ask, newest) {
         (Ask::Source(source), newest) => {
             let base = forced_base(found, newest, source)?;
-            (base, alone(source), Some(Cause::Forced))
+            (base, GroupSet::of(source), Some(Cause::Forced))
         }
         (_, None) => return Err(split(found)),
         (ask, Some((group, newest))) => {
@@ -185,7 +185,7 @@ pub fn assemble(found: &Found, has_flush: GroupSet, ask: Ask) -> Result<Plan, Re
         base,
         sources,
         others,
-        set_back: set_back.fold(GroupSet::default(), GroupSet::with),
+        set_back: set_back.collect(),
         drawn,
     })
 }
@@ -236,7 +236,7 @@ fn members_of(found: &Found, record: &Record) -> GroupSet {
                 ours.is_some() && ours == uuid(&superblock.record, group)
             })
         })
-        .fold(GroupSet::default(), GroupSet::with)
+        .collect()
 }
 
 /// The record of whose line all others are, and on which group it is; nothing if there is none.
@@ -289,12 +289,12 @@ fn choose(
             && !is_set_back(found, newest, group)
     };
     let current = present.and(wanted).iter().filter(is_current);
-    let current = current.fold(GroupSet::default(), GroupSet::with);
+    let current: GroupSet = current.collect();
     // One that shows an older record was not reached by the last one, or was set back: nobody knows.
     let shows_newest =
         |&group: &GroupId| record(found, group).is_some_and(|theirs| theirs.is_same_as(newest));
     let latest = current.iter().filter(shows_newest);
-    let latest = latest.fold(GroupSet::default(), GroupSet::with);
+    let latest = latest.collect();
     let best = best_of(latest, has_flush).or_else(|| best_of(current, has_flush));
     let Some(best) = best else {
         let set_back = present.and(wanted).iter().next();
@@ -303,11 +303,11 @@ fn choose(
     let missing = wanted.without(present).iter().next();
     Ok(match (missing, ask) {
         (Some(group), Ask::Certain) => return Err(Refusal::Missing(group)),
-        (Some(_), _) => (alone(best), Some(Cause::Degraded)),
+        (Some(_), _) => (GroupSet::of(best), Some(Cause::Degraded)),
         // A record is on all that are in sync before a member that is not in sync gets it.
         (None, _) if latest.is_empty() => return Err(Refusal::SetBack(best)),
         (None, _) if newest.owner.is_some() || latest != current => {
-            (alone(best), Some(Cause::Crashed))
+            (GroupSet::of(best), Some(Cause::Crashed))
         }
         (None, _) if current == newest.all() => (current, None),
         (None, _) => (current, Some(Cause::Degraded)),
@@ -318,10 +318,6 @@ fn choose(
 fn best_of(groups: GroupSet, has_flush: GroupSet) -> Option<GroupId> {
     let first = |groups: GroupSet| groups.iter().next();
     first(groups.and(has_flush)).or_else(|| first(groups))
-}
-
-fn alone(group: GroupId) -> GroupSet {
-    GroupSet::default().with(group)
 }
 
 /// The group whose record that of a start by force follows: the newest one if the source is of its

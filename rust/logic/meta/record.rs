@@ -224,7 +224,7 @@ impl Record {
     fn members_that(&self, is: impl Fn(&Member) -> bool) -> GroupSet {
         GroupId::all()
             .filter(|&group| self.member(group).is_some_and(&is))
-            .fold(GroupSet::default(), GroupSet::with)
+            .collect()
     }
 
     /// The next record. Members that are called in sync and were not must have been told all, and
@@ -350,7 +350,7 @@ mod tests {
 
     fn set(groups: &[usize]) -> GroupSet {
         let groups = groups.iter().filter_map(|&group| GroupId::new(group));
-        groups.fold(GroupSet::default(), GroupSet::with)
+        groups.collect()
     }
 
     fn mirror_of(count: usize, in_sync: &[usize]) -> Record {

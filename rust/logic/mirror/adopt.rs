@@ -210,7 +210,7 @@ fn record_full<W: World>(
     if is_recorded() {
         Ok(())
     } else {
-        core.change_to_adopt(|groups| groups.without(GroupSet::default().with(group)));
+        core.change_to_adopt(|groups| groups.without(GroupSet::of(group)));
         Err(NotAdopted::Unrecorded)
     }
 }

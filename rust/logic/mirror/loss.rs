@@ -322,7 +322,7 @@ fn accept_loss<W: World>(w: &W, group: GroupId) -> bool {
             break;
         }
     }
-    if core.view().writable() != GroupSet::default().with(group)
+    if core.view().writable() != GroupSet::of(group)
         || core.view().state(group) != GroupState::InSync
     {
         each(HealthEvent::MarkingEnded);

@@ -106,14 +106,33 @@ struct Job {
     len: u32,
 }
 
-/// The reading of a block.
-fn read_of(offset: u64) -> Job {
+/// The writing of a block.
+fn write_of(offset: u64, flags: CommandFlags) -> Job {
     Job {
-        command: Command::Read,
-        flags: CommandFlags::NONE,
+        command: Command::Write,
+        flags,
         offset,
         len: BLOCK as u32,
     }
+}
+
+/// Reads `len` bytes.
+fn read<W: World>(
+    w: &W,
+    group: GroupId,
+    offset: u64,
+    len: u32,
+    ended: &dyn Fn() -> bool,
+) -> Result<W::Buffer, Failed> {
+    let buffer = w.memory(len).ok_or(Failed::NoMemory)?;
+    let job = Job {
+        command: Command::Read,
+        flags: CommandFlags::NONE,
+        offset,
+        len,
+    };
+    carry_out(w, group, job, &buffer, ended)?;
+    Ok(buffer)
 }
 
 /// Carries out one transfer, again if its connection was lost and the server will not carry it out
@@ -215,8 +234,7 @@ pub trait Members: World {
             let Some(offset) = layout::slot_at(export_bytes, slot) else {
                 return Err(Failed::Bad(Bad::Blank));
             };
-            let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
-            carry_out(self, group, read_of(offset), &buffer, ended)?;
+            let buffer = read(self, group, offset, BLOCK as u32, ended)?;
             self.with_notes(|notes| {
                 if self.content(&buffer, 0, notes.block) {
                     scan.see(notes.block, slot, group.pick_mut(notes.found));
@@ -227,8 +245,8 @@ pub trait Members: World {
             .map_err(Failed::Bad)
     }
 
-    /// Makes a superblock with the record, or the draft of the next one, durable on a group: the one after the last one that it has
-    /// acknowledged.
+    /// Makes a superblock with the record, or the draft of the next one, durable on a group: the one
+    /// after the last one that it has acknowledged.
     ///
     /// # Errors
     ///
@@ -283,8 +301,7 @@ pub trait Members: World {
     ) -> Result<Option<Beat>, Failed> {
         let offset = layout::beat_at(self.export_sectors(group) << 9);
         let offset = offset.ok_or(Failed::Bad(Bad::Blank))?;
-        let buffer = self.memory(BLOCK as u32).ok_or(Failed::NoMemory)?;
-        carry_out(self, group, read_of(offset), &buffer, ended)?;
+        let buffer = read(self, group, offset, BLOCK as u32, ended)?;
         Ok(self.with_notes(|notes| {
             let is_read = self.content(&buffer, 0, notes.block);
             is_read.then(|| Beat::decode(notes.block, mirror)).flatten()
@@ -309,12 +326,7 @@ pub trait Members: World {
             self.holding(notes.block)
         });
         let buffer = buffer.ok_or(Failed::NoMemory)?;
-        let write = Job {
-            command: Command::Write,
-            flags: CommandFlags::NONE,
-            offset,
-            len: BLOCK as u32,
-        };
+        let write = write_of(offset, CommandFlags::NONE);
         carry_out(self, group, write, &buffer, ended)
     }
 
@@ -350,12 +362,7 @@ pub trait Members: World {
         len: u32,
         ended: &dyn Fn() -> bool,
     ) -> Result<bool, Failed> {
-        let buffer = self.memory(len).ok_or(Failed::NoMemory)?;
-        let job = Job {
-            len,
-            ..read_of(offset)
-        };
-        carry_out(self, group, job, &buffer, ended)?;
+        let buffer = read(self, group, offset, len, ended)?;
         Ok((0..len).step_by(BLOCK as usize).all(|from| {
             self.with_notes(|notes| {
                 self.content(&buffer, from, notes.block) && notes.block.iter().all(|&b| b == 0)
@@ -380,13 +387,7 @@ fn write_durably<W: World>(
     } else {
         CommandFlags::NONE
     };
-    let write = Job {
-        command: Command::Write,
-        flags,
-        offset,
-        len: BLOCK as u32,
-    };
-    carry_out(w, group, write, buffer, ended)?;
+    carry_out(w, group, write_of(offset, flags), buffer, ended)?;
     if has_fua || w.is_volatile(group) {
         return Ok(());
     }

@@ -6,8 +6,12 @@
 use super::member::Which;
 use crate::logic::{
     evidence::Sum,
+    group::GroupSet,
     ids::GroupId,
-    meta::{bytes::Block, layout::SUPERBLOCKS, Found, Generation, Record, Superblock, Uuid},
+    meta::{
+        bytes::Block, layout::SUPERBLOCKS, Cause, Change, Found, Generation, Owner, Record,
+        Superblock, Uuid,
+    },
     MAX_GROUPS,
 };
 
@@ -35,6 +39,17 @@ pub struct Memory {
     /// The one that is being made durable.
     pub draft: Option<Record>,
     pub(super) own: [Own; MAX_GROUPS],
+}
+
+/// Who has the device from a record on.
+#[derive(Clone, Copy)]
+pub enum Owned {
+    /// Whoever has it.
+    AsBefore,
+    /// This one.
+    By(Owner),
+    /// Nobody.
+    ByNobody,
 }
 
 /// All of that, and room. Too large for a kernel's stack: whoever has it lends it.
@@ -76,15 +91,34 @@ impl Memory {
         self.record = self.draft.take();
     }
 
-    /// The next draft, which is still what it follows, and whether that is one that was dropped. It may
-    /// be on some members, so what comes next follows it, and is of another generation: two records
-    /// are never taken for one.
-    pub fn begin_draft(&mut self) -> Option<(&mut Record, bool)> {
+    /// Drafts the next record, by which the members `in_sync` are; nothing of a device without metadata.
+    ///
+    /// It follows the last draft, should that have been dropped: that may be on some members, so this is
+    /// of another generation, and the two are never taken for one. So it is, too, if one that was in
+    /// sync or `named` is not any more.
+    pub fn begin_draft(
+        &mut self,
+        in_sync: GroupSet,
+        named: GroupSet,
+        fresh: Generation,
+        owned: Owned,
+    ) -> Option<&mut Record> {
         let was_dropped = self.draft.is_some();
         if !was_dropped {
             self.draft.clone_from(&self.record);
         }
-        Some((self.draft.as_mut()?, was_dropped))
+        let draft = self.draft.as_mut()?;
+        let leaves = !draft.in_sync().union(named).without(in_sync).is_empty();
+        draft.advance(&Change {
+            in_sync,
+            drawn: (leaves || was_dropped).then_some((fresh, Cause::Faulted)),
+            owner: match owned {
+                Owned::AsBefore => draft.owner,
+                Owned::By(owner) => Some(owner),
+                Owned::ByNobody => None,
+            },
+        });
+        Some(draft)
     }
 
     /// A superblock was found: what is known of the group is from when it was written.

@@ -63,7 +63,7 @@ impl Pdu {
 
     /// A group did it. Each group says so at most once.
     pub(super) fn set_done_by(&self, group: GroupId) {
-        let set = GroupSet::default().with(group);
+        let set = GroupSet::of(group);
         self.done_by.fetch_add(u64::from(set.bits()));
     }
 

@@ -32,7 +32,7 @@
 
 use super::{
     member::{Failed, Members, Which},
-    memory::Memory,
+    memory::{Memory, Owned},
     owner::{self, Beats},
     route::RequestOf,
     Request, Route, States, World,
@@ -40,7 +40,7 @@ use super::{
 use crate::logic::{
     group::{GroupFault, GroupSet, Refusal},
     ids::GroupId,
-    meta::{Cause, Change, Generation, Owner, Record},
+    meta::{Generation, Record},
 };
 
 /// How long the recorder sleeps after a member that it cannot do without has failed, in milliseconds.
@@ -168,32 +168,16 @@ pub trait Memories: World {
 
 impl<W: World> Memories for W {}
 
-/// Who has the device from a record on.
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Owned {
-    /// Whoever has it.
-    AsBefore,
-    /// Nobody.
-    ByNobody,
-}
-
 /// Drafts the record that says what is so now; false of a device without metadata.
 fn draft_next<W: World>(w: &W, in_sync: GroupSet, owned: Owned) -> bool {
     let fresh = Generation::new(w.random());
     let (named, adopted) = (w.core().named(), w.core().to_adopt());
     w.with_memory(|memory| {
         let own = memory.own;
-        let Some((draft, was_dropped)) = memory.begin_draft() else {
+        // One that was named may call itself in sync already.
+        let Some(draft) = memory.begin_draft(in_sync, named, fresh, owned) else {
             return false;
         };
-        // One that was named may call itself in sync already.
-        let leaves = !draft.in_sync().union(named).without(in_sync).is_empty();
-        let owner: Option<Owner> = draft.owner.filter(|_| owned == Owned::AsBefore);
-        draft.advance(&Change {
-            in_sync,
-            drawn: (leaves || was_dropped).then_some((fresh, Cause::Faulted)),
-            owner,
-        });
         for group in GroupId::all() {
             let own = group.pick(&own);
             match own.adopted.filter(|_| adopted.has(group)) {

@@ -302,7 +302,7 @@ impl Waiting {
                 });
             }
             let group = self.groups.iter().next()?;
-            self.groups = self.groups.without(GroupSet::default().with(group));
+            self.groups = self.groups.without(GroupSet::of(group));
             // Nothing waits for one that never had a channel.
             let has_table = w.unflushed(group).is_some();
             let left = if has_table {

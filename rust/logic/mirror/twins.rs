@@ -134,17 +134,14 @@ fn try_write<W: World>(
         sum.is_some_and(|sum| sum != new)
     };
     // Groups that it can be told of; the others get the write in the end.
-    let told = groups
-        .iter()
-        .filter(|&g| differs(g))
-        .fold(GroupSet::default(), GroupSet::with);
+    let told: GroupSet = groups.iter().filter(|&g| differs(g)).collect();
     let mut left = groups;
     let mut found = GroupSet::default();
     for group in told.iter() {
         if told.len() < 2 || ended() {
             break;
         }
-        left = left.without(GroupSet::default().with(group));
+        left = left.without(GroupSet::of(group));
         if !send_alone(w, rq, group, ended) {
             break;
         }

@@ -208,9 +208,8 @@ impl Core {
     /// Whether no write may be sent by this view: something is to be recorded first, or another client
     /// has the mirror.
     pub(super) fn must_wait(&self, view: View) -> bool {
-        // Without metadata, and most of the time, both are 0.
-        let (named, fenced) = (self.named(), self.fenced.load());
-        fenced != 0 || !named.without(view.writable()).is_empty()
+        // Without metadata, and most of the time, both words are 0.
+        self.is_fenced() || !self.unrecorded_in(view).is_empty()
     }
 
     /// Whether what must wait may, or fails: the device is being taken away, or is not ours any more.

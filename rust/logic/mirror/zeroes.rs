@@ -55,7 +55,7 @@ pub(super) fn write_instead<W: World>(
         w.tell(News::NoZeroes { group });
     }
     // While the request has its claim nothing is copied to a group that is out of service now.
-    let is_alone = core.view().writable() == GroupSet::default().with(group);
+    let is_alone = core.view().writable() == GroupSet::of(group);
     if rq.op() == Op::Discard && is_alone {
         outcome::mark_for_others(w, rq);
         w.keep_unrecorded(rq);

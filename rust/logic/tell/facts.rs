@@ -68,9 +68,7 @@ impl Facts {
         Self {
             view,
             faults,
-            reachable: GroupId::all()
-                .filter(is_reachable)
-                .fold(GroupSet::default(), GroupSet::with),
+            reachable: GroupId::all().filter(is_reachable).collect(),
             name,
         }
     }

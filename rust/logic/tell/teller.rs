@@ -255,7 +255,7 @@ impl Teller {
             Happened::Renamed => self.name = now.name,
             Happened::Folded => {}
             Happened::ResyncFinished(group) => {
-                self.resyncing = self.resyncing.without(GroupSet::default().with(group));
+                self.resyncing = self.resyncing.without(GroupSet::of(group));
             }
             Happened::InSync(group)
             | Happened::Faulty(group)
@@ -265,7 +265,7 @@ impl Teller {
                 if state == GroupState::Resyncing {
                     self.resyncing = self.resyncing.with(group);
                 }
-                self.unexplained = self.unexplained.without(GroupSet::default().with(group));
+                self.unexplained = self.unexplained.without(GroupSet::of(group));
                 *group.pick_mut(&mut self.faults) = now.fault(group);
                 let before = core::mem::replace(group.pick_mut(&mut self.states), state);
                 return u32::from(before != state);

@@ -245,7 +245,7 @@ fn failed_write_against_hot_add(slip: Slip) {
                     mirror.withdraw(0);
                     return write(&mirror, &block, 0, 0, 2);
                 }
-                block.write(2, view.writable().without(GroupSet::default().with(TARGET)));
+                block.write(2, view.writable().without(GroupSet::of(TARGET)));
                 // `Mirror::write_failed()`: refused if it is faulty already.
                 let _ = mirror.change(TARGET, Fault);
                 if mirror.slip == Slip::MarkAfterWithdraw {

@@ -91,7 +91,7 @@ fn held_and_released() {
         told(&mut teller, &facts, 0),
         ["ENBD_EVENT=held ENBD_SEQ=1 ENBD_STATE=held"]
     );
-    facts.reachable = GroupSet::default().with(G0);
+    facts.reachable = GroupSet::of(G0);
     assert_eq!(
         told(&mut teller, &facts, 0),
         ["ENBD_EVENT=released ENBD_SEQ=2 ENBD_STATE=degraded"]
@@ -273,7 +273,7 @@ proptest! {
                     happen(&mut facts, GroupId::new(group).expect("below 8"), event);
                 }
                 Step::Reach(group, up) => {
-                    let group = GroupSet::default().with(GroupId::new(group).expect("below 8"));
+                    let group = GroupSet::of(GroupId::new(group).expect("below 8"));
                     facts.reachable = match up {
                         true => facts.reachable.union(group),
                         false => facts.reachable.without(group),

@@ -327,7 +327,7 @@ fn judge(found: &Found, ask: Ask, fresh: (Generation, Owner), plan: &Plan, recor
         assert!(record.layout.fits(one.export_bytes));
     }
     if let Ask::Source(source) = ask {
-        assert_eq!(*sources, GroupSet::default().with(source));
+        assert_eq!(*sources, GroupSet::of(source));
         assert_eq!(*drawn, Some(Cause::Forced));
         return;
     }

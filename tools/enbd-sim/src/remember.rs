@@ -128,7 +128,7 @@ pub fn look(world: &World) {
             found[group.index()] = superblocks[group];
         }
         for preferred in present.iter() {
-            let has_flush = GroupSet::default().with(preferred);
+            let has_flush = GroupSet::of(preferred);
             match assemble(&found, has_flush, Ask::Certain) {
                 Ok(plan) => {
                     for source in plan.sources.iter() {
