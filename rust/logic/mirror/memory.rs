@@ -15,6 +15,25 @@ use crate::logic::{
     MAX_GROUPS,
 };
 
+/// What tells a record from that of another client: two that start from the same one at the same
+/// moment give theirs the same number, event and, where all are in sync, generation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Told {
+    generation: Generation,
+    event: u64,
+    owner: Option<[u64; 2]>,
+}
+
+impl Told {
+    fn by(record: &Record) -> Self {
+        Self {
+            generation: record.generation,
+            event: record.event,
+            owner: record.owner.map(|owner| owner.nonce),
+        }
+    }
+}
+
 /// What is known of a group's own superblocks.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Own {
@@ -22,6 +41,8 @@ pub(super) struct Own {
     seq: u64,
     /// The one after which the next one is written: some may not have been answered.
     tried: u64,
+    /// What that one says, as far as it tells it from all others with this number.
+    told: Option<Told>,
     /// The checksum of the last one that was written, to tell the server by.
     sum: Option<Sum>,
     /// The generation of that.
@@ -76,11 +97,12 @@ impl Memory {
             Which::Record => self.record.as_ref(),
             Which::Draft => self.draft.as_ref(),
         };
-        let generation = written.map(|record| record.generation);
+        let told = written.map(Told::by);
         let own = group.pick_mut(&mut self.own);
         own.seq = seq;
+        own.told = told;
         own.sum = Some(sum);
-        own.generation = generation;
+        own.generation = told.map(|told| told.generation);
         for record in [&mut self.record, &mut self.draft].into_iter().flatten() {
             record.note_seen(group, seq);
         }
@@ -126,6 +148,7 @@ impl Memory {
         *superblock.member.pick_mut(&mut self.own) = Own {
             seq: superblock.seq,
             tried: superblock.seq,
+            told: Some(Told::by(&superblock.record)),
             ..Own::default()
         };
     }
@@ -148,9 +171,11 @@ impl Memory {
         *group.pick_mut(&mut self.own) = Own::default();
     }
 
-    /// Whether a group's newest superblock is the last one that it is known to have.
+    /// Whether a group's newest superblock is the last one that it is known to have: not another
+    /// client's with the same number, nor one of a group that is to be recorded as getting all.
     pub fn is_last(&self, superblock: &Superblock) -> bool {
-        superblock.member.pick(&self.own).seq == superblock.seq
+        let own = superblock.member.pick(&self.own);
+        own.seq == superblock.seq && own.told == Some(Told::by(&superblock.record))
     }
 
     /// The number and the checksum of the last superblock that was written to a group.
@@ -160,5 +185,80 @@ impl Memory {
         let tried = own.tried.saturating_sub(own.seq);
         let sum = own.sum.filter(|_| tried < SUPERBLOCKS)?;
         Some((own.seq, sum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logic::meta::{Layout, Name};
+
+    const MEMBER: usize = 0;
+
+    fn owner(nonce: u64) -> Owner {
+        Owner {
+            nonce: [nonce, nonce],
+            name: Name::NONE,
+            since: 0,
+        }
+    }
+
+    /// A member of a mirror that nobody has, as it is found.
+    fn member() -> Superblock {
+        let both = GroupSet::from_bits(0b11);
+        let uuid = |n: usize| (n < 2).then(|| Uuid::new([n as u64, 7]));
+        let ids = (Uuid::new([1, 2]), Generation::new(100));
+        let layout = Layout::of_device(64 << 20);
+        Superblock {
+            member: GroupId::new(MEMBER).unwrap(),
+            seq: 5,
+            export_bytes: 66 << 20,
+            record: Record::create(ids, &core::array::from_fn(uuid), both, layout, 4096),
+        }
+    }
+
+    /// A client that has found the member and written its start to it; gives what it has written.
+    fn start(memory: &mut Memory, nonce: u64) -> Superblock {
+        let found = member();
+        memory.found(&found);
+        memory.record = Some(found.record);
+        let (fresh, nobody) = (Generation::new(nonce), GroupSet::default());
+        let in_sync = found.record.in_sync();
+        let owned = Owned::By(owner(nonce));
+        let draft = memory.begin_draft(in_sync, nobody, fresh, owned).copied();
+        let record = draft.unwrap();
+        let seq = memory.next_seq(found.member);
+        memory.acknowledged(found.member, seq, Sum(0), Which::Draft);
+        memory.publish();
+        Superblock {
+            seq,
+            record,
+            ..found
+        }
+    }
+
+    #[test]
+    fn of_two_that_start_at_once_only_one_takes_the_record_for_its_own() {
+        let (mut ours, mut theirs) = (Memory::default(), Memory::default());
+        let first = start(&mut ours, 1);
+        let second = start(&mut theirs, 2);
+        // The second one has overwritten the first one's: the same number in the same place.
+        assert_eq!(first.seq, second.seq);
+        assert!(first.record.is_same_as(&second.record));
+        assert!(!ours.is_last(&second) && theirs.is_last(&second));
+        assert!(ours.is_last(&first));
+    }
+
+    #[test]
+    fn a_superblock_that_was_found_is_the_last_until_its_group_is_to_get_all() {
+        let mut memory = Memory::default();
+        let found = member();
+        memory.found(&found);
+        assert!(memory.is_last(&found));
+        let older = Superblock { seq: 4, ..found };
+        assert!(!memory.is_last(&older));
+        // Its record was not made yet: whoever asks again is to record it first.
+        memory.will_adopt(found.member, Uuid::new([9, 9]), Some(&found));
+        assert!(!memory.is_last(&found));
     }
 }
