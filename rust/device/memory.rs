@@ -31,14 +31,7 @@ use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        let error = match failed {
-            Failed::NoChannel | Failed::Lost => ENOTCONN,
-            Failed::NoMemory => ENOMEM,
-            Failed::Ended => ETIMEDOUT,
-            Failed::Bad(Bad::Version) => EPROTONOSUPPORT,
-            Failed::Bad(_) => EUCLEAN,
-            Failed::Refused => EIO,
-        };
+        let error = Error::from_errno(failed.errno().saturating_neg());
         Self::new(error, failed.as_str())
     }
 }

@@ -71,10 +71,7 @@ impl NotAdopted {
             Self::Lost | Self::Split => 117,                 // EUCLEAN
             Self::TooSmall => 27,                            // EFBIG
             Self::Fenced | Self::Unrecorded => 16,           // EBUSY
-            Self::Failed(Failed::NoChannel | Failed::Lost) => 107, // ENOTCONN
-            Self::Failed(Failed::NoMemory) => 12,            // ENOMEM
-            Self::Failed(Failed::Ended) => 110,              // ETIMEDOUT
-            Self::Failed(_) => 5,                            // EIO
+            Self::Failed(failed) => failed.errno(),
         }
     }
 }

@@ -55,6 +55,18 @@ impl Failed {
             Self::Bad(bad) => bad.as_str(),
         }
     }
+
+    /// The positive Linux errno for the writer of the command.
+    pub fn errno(self) -> i32 {
+        match self {
+            Self::NoChannel | Self::Lost => 107, // ENOTCONN
+            Self::NoMemory => 12,                // ENOMEM
+            Self::Ended => 110,                  // ETIMEDOUT
+            Self::Bad(Bad::Version) => 93,       // EPROTONOSUPPORT
+            Self::Bad(_) => 117,                 // EUCLEAN
+            Self::Refused => 5,                  // EIO
+        }
+    }
 }
 
 /// Which record is written.
