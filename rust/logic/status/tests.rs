@@ -10,6 +10,10 @@ use super::{
 use crate::logic::command::{parse_line, DeviceId, Label};
 use crate::logic::{group::GroupState, ids::GroupId};
 
+#[path = "sample.rs"]
+mod sample;
+use self::sample::SETTINGS;
+
 /// The sample of the design's section 2, byte for byte, except that the design shows one of the
 /// four `Channel` lines, and none that came later.
 const DESIGN: &str = "\
@@ -104,15 +108,6 @@ const RESYNCS: [ResyncStatus; 1] = [ResyncStatus {
     max: 4096,
     finish_s: 8,
 }];
-
-const SETTINGS: SettingsStatus = SettingsStatus {
-    timeout: 30,
-    connect_timeout: 10,
-    show_errs: false,
-    autoadd: true,
-    resync_min: 0,
-    resync_max: 0,
-};
 
 fn sample() -> DeviceStatus<'static> {
     DeviceStatus {

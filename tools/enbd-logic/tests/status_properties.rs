@@ -10,17 +10,12 @@ use enbd_logic::logic::status::{
 use enbd_logic::logic::{group::GroupState, ids::GroupId};
 use proptest::prelude::*;
 
+#[path = "../../../rust/logic/status/sample.rs"]
+mod sample;
+use sample::SETTINGS;
+
 const GROUP: GroupId = GroupId::new(1).unwrap();
 const KINDS: [(Figure, usize); 3] = [(Figure::Total, 4), (Figure::Side, 3), (Figure::Column, 2)];
-
-const SETTINGS: SettingsStatus = SettingsStatus {
-    timeout: 30,
-    connect_timeout: 10,
-    show_errs: false,
-    autoadd: true,
-    resync_min: 0,
-    resync_max: 0,
-};
 
 fn figure(kind: Figure, blocks: u64) -> String {
     let mut text = String::new();
