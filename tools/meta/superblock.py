@@ -224,13 +224,24 @@ def examine(told, count, own, export_bytes):
             raise Unsound(what)
 
 
+def position(size, place):
+    """Where a place is in an export of so many bytes."""
+    return size // BLOCK * BLOCK - BLOCK * (place + 1)
+
+
+def newest(path):
+    """The description of the sound one with the highest number, if there is one."""
+    sound = [told for told in read(path) if isinstance(told, dict)]
+    return max(sound, key=lambda told: told["seq"], default=None)
+
+
 def read(path):
     """What is in each of the eight places, 0 first: a description, or why there is none."""
     with open(path, "rb") as export:
         size = export.seek(0, os.SEEK_END)
         found = []
         for place in range(PLACES):
-            at = size // BLOCK * BLOCK - BLOCK * (place + 1)
+            at = position(size, place)
             if at < 0:
                 found.append("the export is too small")
                 continue

@@ -4,14 +4,14 @@
 import errno
 import struct
 
+import superblock
 from lib import check, nbdinfo
 from lib.mirror import MIB, Mirror
+from superblock import BLOCK
 
 # Of the export, of the device in it, and of the metadata behind that.
 EXPORT = 9 * MIB
 DEVICE = 8 * MIB
-BLOCK = 4096
-SUPERBLOCKS = 8
 
 
 class Remembering(Mirror):
@@ -58,8 +58,7 @@ class Remembering(Mirror):
 
 def superblocks(store):
     """The places of a store's superblocks, the first one first."""
-    end = store.size // BLOCK * BLOCK
-    return [end - BLOCK * (slot + 1) for slot in range(SUPERBLOCKS)]
+    return [superblock.position(store.size, place) for place in range(superblock.PLACES)]
 
 
 def wipe(store):
@@ -71,21 +70,11 @@ def wipe(store):
 class Superblock:
     """The newest superblock of a store: only what scenarios ask for."""
 
-    def __init__(self, block):
-        self.seq, self.mirror = struct.unpack_from("<Q16s", block, 40)
-        self.event, self.generation = struct.unpack_from("<QQ", block, 112)
-        self.has_owner = any(block[144:160])
-        self.in_sync = {number for number in range(8) if block[512 + 64 * number + 16] == 1}
-
-
-def crc32c(data):
-    """The checksum of the metadata."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
+    def __init__(self, told):
+        self.seq, self.mirror = told["seq"], told["mirror"]
+        self.event, self.generation = told["event"], told["generation"]
+        self.has_owner = told["owner"] is not None
+        self.in_sync = {int(number) for number, member in told["members"].items() if member["state"] == "in sync"}
 
 
 def beat_place(store):
@@ -98,13 +87,12 @@ def take_over(store):
     block = bytearray(store.read(beat_place(store), BLOCK))
     block[32:48] = b"somebody else's."
     block[8:12] = bytes(4)
-    block[8:12] = struct.pack("<I", crc32c(block))
+    block[8:12] = struct.pack("<I", superblock.crc32c(block))
     store.write(beat_place(store), bytes(block))
 
 
 def newest(store):
     """What a store's newest superblock says."""
-    blocks = [store.read(place, BLOCK) for place in superblocks(store)]
-    blocks = [block for block in blocks if block.startswith(b"enbd member\0")]
-    check.that(blocks, f"{store.name} has a superblock")
-    return max((Superblock(block) for block in blocks), key=lambda one: one.seq)
+    told = superblock.newest(store.path)
+    check.that(told, f"{store.name} has a superblock")
+    return Superblock(told)
