@@ -159,6 +159,9 @@ impl Registry {
                 | Verb::ResyncMin(_)
                 | Verb::ResyncMax(_)
                 | Verb::OwnerCheck(_)
+                | Verb::Intent(_)
+                | Verb::IntentMax(_)
+                | Verb::IntentIdle(_)
                 | Verb::Name(_) => self.find_or_make(command.device)?,
                 Verb::Create { .. }
                 | Verb::Forget(_)

@@ -176,8 +176,7 @@ fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
     );
     if let Some(same) = walked.same {
         pr_info!(
-            "[{letter}] nbd_resync of group {number} compared all, since nothing showed that it is the \
-             same server: {same} blocks were equal\n"
+            "[{letter}] nbd_resync of group {number} compared before it wrote: {same} blocks were equal\n"
         );
     }
     match walked.result {

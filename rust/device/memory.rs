@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device's metadata: `create`, `attach`, `forget`, and what it says when the device is enabled.
-//! What it may say is decided in `crate::logic::meta`, and what is recorded of an enabled device in
-//! `crate::logic::mirror::record`.
+//! The device's metadata: `create`, `attach`, `forget`, and its end. What is recorded of an enabled device
+//! is decided in `crate::logic::mirror::record`.
 //!
 //! Locks: all of it runs under `control`, but the recorder, which never takes that.
 
 use super::{Control, Device, Failure};
 use crate::channel::Spec;
-use crate::kapi::{epoch_s, host_name, scope::noreclaim};
+use crate::kapi::scope::noreclaim;
 use crate::logic::{
     command::{Address, Name},
-    group::{GroupFault, GroupSet, GroupState},
+    group::{GroupSet, GroupState},
     ids::GroupId,
-    meta::{
-        assemble, Ask, Bad, Cause, Generation, Layout, Name as HostName, Owner, Plan, Record,
-        Refusal, Superblock, Uuid,
-    },
+    meta::{Bad, Generation, Layout, Record, Refusal, Superblock, Uuid},
     mirror::{
         adopt::NotAdopted,
         member::{Failed, Members, Which},
@@ -25,7 +21,6 @@ use crate::logic::{
     },
     MAX_GROUPS,
 };
-use crate::mirror::Mirror;
 use core::cell::Cell;
 use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
@@ -43,7 +38,7 @@ impl From<NotAdopted> for Failure {
     }
 }
 
-fn refused(refusal: Refusal) -> Failure {
+pub(super) fn refused(refusal: Refusal) -> Failure {
     let error = Error::from_errno(refusal.errno().saturating_neg());
     Failure::new(error, refusal.as_str())
 }
@@ -52,30 +47,6 @@ fn refused(refusal: Refusal) -> Failure {
 pub(super) fn record(device: &Device, ended: &dyn Fn() -> bool) {
     // The writes that it holds up may be what would free memory.
     noreclaim(|| device.mirror.keep_records(ended));
-}
-
-/// How a device starts. What is recorded before is the draft.
-pub(super) struct Start {
-    /// The groups that are in sync.
-    sources: GroupSet,
-    /// Other groups, and why they are out of service.
-    others: [Option<GroupFault>; MAX_GROUPS],
-    /// Sizes that go with the metadata.
-    pub(super) layout: Layout,
-    /// Bytes of a block.
-    pub(super) block: u32,
-}
-
-/// A new life of the device.
-#[inline(never)]
-fn owner(mirror: &Mirror) -> Owner {
-    let mut name = [0; 64];
-    host_name(&mut name);
-    Owner {
-        nonce: [mirror.random().max(1), mirror.random()],
-        name: HostName::from_bytes(name),
-        since: epoch_s(),
-    }
 }
 
 impl Device {
@@ -226,7 +197,7 @@ impl Device {
     }
 
     /// The groups that there are.
-    fn groups(&self) -> GroupSet {
+    pub(super) fn groups(&self) -> GroupSet {
         let view = self.mirror.view();
         GroupId::all()
             .filter(|&group| view.state(group) != GroupState::Absent)
@@ -307,211 +278,6 @@ impl Device {
         if !mirror.core().group(group).up().is_empty() {
             self.in_time(|ended| mirror.wipe_member(group, ended))?;
         }
-        Ok(())
-    }
-
-    /// What the metadata says of a device that is to be enabled; nothing if there is none.
-    pub(super) fn decide(&self, ask: Ask) -> Result<Option<Start>, Failure> {
-        let mirror = &self.mirror;
-        if !mirror.has_memory() {
-            return match ask {
-                Ask::Certain => Ok(None),
-                _ => Err(Failure::new(EINVAL, "the device has no metadata")),
-            };
-        }
-        let start = if mirror.core().last_sectors() > 0 {
-            self.go_on()?
-        } else {
-            self.assemble(ask)?
-        };
-        for group in self.groups().iter() {
-            if !start.layout.fits(mirror.export_sectors(group) << 9) {
-                let reason = "a group is too small for the device and its metadata";
-                return Err(Failure::new(EFBIG, reason));
-            }
-        }
-        Ok(Some(start))
-    }
-
-    /// Looks for the newest superblocks of all groups that are there; gives those whose servers can make
-    /// durable what they have.
-    fn find_members(&self) -> Result<GroupSet, Failure> {
-        let mirror = &self.mirror;
-        let mut has_flush = GroupSet::default();
-        for group in GroupId::all() {
-            let is_there = !mirror.core().group(group).up().is_empty();
-            mirror.with_notes(|notes| *group.pick_mut(notes.found) = None);
-            if !is_there || mirror.group(group).is_unread() {
-                continue;
-            }
-            match self.in_time(|ended| mirror.read_member(group, ended)) {
-                Ok(()) => mirror.with_notes(|notes| {
-                    if let Some(superblock) = group.pick(notes.found) {
-                        notes.memory.found(superblock);
-                    }
-                }),
-                Err(Failed::Bad(Bad::Blank)) => {}
-                Err(failed) => return Err(failed.into()),
-            }
-            if !mirror.group(group).is_volatile() {
-                has_flush = has_flush.with(group);
-            }
-        }
-        Ok(has_flush)
-    }
-
-    /// The first start of a device in this life: what was found decides.
-    fn assemble(&self, ask: Ask) -> Result<Start, Failure> {
-        for group in self.groups().iter() {
-            self.mirror.wait_for_start(group);
-        }
-        let mut plan = self.plan(ask)?;
-        let had_it = self.mirror.with_notes(|notes| {
-            let base = plan.base.pick(notes.found).as_ref()?;
-            base.record.owner.map(|_| base.record.mirror)
-        });
-        if let Some(mirror) = had_it {
-            self.await_owner(mirror)?;
-            // What was on its way has arrived.
-            plan = self.plan(ask)?;
-        }
-        let (layout, block) = self.draft_start(&plan)?;
-        self.tell_plan(&plan);
-        let others = core::array::from_fn(|index| {
-            let group = GroupId::new(index).filter(|&group| plan.others.has(group))?;
-            Some(match plan.drawn {
-                Some(Cause::Forced) => GroupFault::Overridden,
-                _ if plan.set_back.has(group) => GroupFault::SetBack,
-                Some(Cause::Crashed) => GroupFault::Crashed,
-                _ => GroupFault::Behind,
-            })
-        });
-        Ok(Start {
-            sources: plan.sources,
-            others,
-            layout,
-            block,
-        })
-    }
-
-    /// What is found now, and what it allows.
-    fn plan(&self, ask: Ask) -> Result<Plan, Failure> {
-        let has_flush = self.find_members()?;
-        self.mirror
-            .with_notes(|notes| assemble(notes.found, has_flush, ask))
-            .map_err(refused)
-    }
-
-    /// Drafts the record of a start; gives the sizes that go with it.
-    #[inline(never)] // It passes through this stack frame.
-    fn draft_start(&self, plan: &Plan) -> Result<(Layout, u32), Failure> {
-        let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
-        let sizes = self.mirror.with_notes(|notes| {
-            let base = plan.base.pick(notes.found).as_ref();
-            notes.memory.draft = base.map(|superblock| superblock.record);
-            let draft = notes.memory.draft.as_mut()?;
-            plan.advance(draft, notes.found, fresh, owner);
-            Some((draft.layout, draft.block))
-        });
-        // There is a base: it was taken from there.
-        sizes.ok_or(refused(Refusal::NoMember))
-    }
-
-    /// Says what was decided, and why.
-    fn tell_plan(&self, plan: &Plan) {
-        let why = match plan.drawn {
-            None => "all members are there and in sync",
-            Some(Cause::Crashed) => "the device was not ended in order: one group is the source",
-            Some(Cause::Degraded) => "not all members are in sync",
-            Some(Cause::Forced) => "the administrator has chosen the source",
-            Some(_) => "another generation begins",
-        };
-        let letter = self.id.letter();
-        pr_info!("[{letter}] {why}\n");
-        for group in GroupId::all() {
-            let (is_member, is_found) = self.mirror.with_notes(|notes| {
-                let draft = notes.memory.draft.as_ref();
-                let is_member = draft.is_some_and(|draft| draft.member(group).is_some());
-                (is_member, group.pick(notes.found).is_some())
-            });
-            let state = match (is_member, is_found) {
-                (false, false) => continue,
-                (true, false) => "is not there",
-                _ if plan.sources.has(group) => "is current",
-                _ if plan.others.has(group) => "gets what it misses",
-                _ => "is no member any more",
-            };
-            pr_info!("[{letter}] group {} {state}\n", group.index());
-        }
-    }
-
-    /// A later start in this life: what is known holds, if nobody else had the mirror meanwhile.
-    fn go_on(&self) -> Result<Start, Failure> {
-        let mirror = &self.mirror;
-        let in_sync = mirror.view().readable();
-        if !self.shows_last(in_sync)? {
-            let reason = "another client had the mirror meanwhile: reset the device";
-            return Err(Failure::new(EUCLEAN, reason));
-        }
-        let (layout, block) = self.draft_later(in_sync)?;
-        Ok(Start {
-            sources: in_sync,
-            others: [None; MAX_GROUPS],
-            layout,
-            block,
-        })
-    }
-
-    /// Whether each of these groups shows the superblock that it is known to have.
-    pub(super) fn shows_last(&self, groups: GroupSet) -> Result<bool, Failure> {
-        let mirror = &self.mirror;
-        for group in groups.iter() {
-            self.in_time(|ended| mirror.read_member(group, ended))?;
-            let is_last = mirror.with_notes(|notes| {
-                let found = group.pick(notes.found).as_ref();
-                found.is_some_and(|found| notes.memory.is_last(found))
-            });
-            if !is_last {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Drafts the record of a later start, as [`Device::draft_start`].
-    #[inline(never)]
-    fn draft_later(&self, in_sync: GroupSet) -> Result<(Layout, u32), Failure> {
-        let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
-        let sizes = self.mirror.with_memory(|memory| {
-            let nobody = GroupSet::default();
-            let draft = memory.begin_draft(in_sync, nobody, fresh, Owned::By(owner))?;
-            Some((draft.layout, draft.block))
-        });
-        sizes.ok_or(Failure::new(ENOENT, "the device has no metadata"))
-    }
-
-    /// Records the start, and lets the groups be what it says.
-    pub(super) fn begin(&self, start: &Start) -> Result<(), Failure> {
-        let mirror = &self.mirror;
-        self.in_time(|ended| mirror.record_draft(start.sources, ended))?;
-        self.settle(start.sources)?;
-        for (group, fault) in GroupId::all().zip(start.others) {
-            // One without metadata has joined beside members.
-            let is_blank = mirror.core().group(group).fault() == Some(GroupFault::Waiting)
-                && mirror.view().state(group) == GroupState::Faulty
-                && !start.sources.has(group);
-            if let Some(fault) = fault.or(is_blank.then_some(GroupFault::Joined)) {
-                mirror.group(group).map.mark_all();
-                mirror.wait_for_start_as(group, fault);
-            }
-        }
-        for group in start.sources.iter() {
-            // Refused for those that are in sync since the last time, and miss nothing.
-            if mirror.assembled(group).is_ok() {
-                mirror.group(group).map.clear_all();
-            }
-        }
-        mirror.begin_records(start.sources);
         Ok(())
     }
 

@@ -30,6 +30,7 @@ mod keeper;
 mod memory;
 mod owner;
 mod scout;
+mod start;
 mod status;
 
 use crate::channel::{ChannelThreads, Count, Spec};
@@ -210,7 +211,10 @@ impl Device {
             | Verb::AutoAdd(_)
             | Verb::ResyncMin(_)
             | Verb::ResyncMax(_)
-            | Verb::OwnerCheck(_) => self.set(verb),
+            | Verb::OwnerCheck(_)
+            | Verb::Intent(_)
+            | Verb::IntentMax(_)
+            | Verb::IntentIdle(_) => self.set(verb),
             _ => self.apply_in_turn(verb),
         }
     }
@@ -245,6 +249,9 @@ impl Device {
             Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
             Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
             Verb::OwnerCheck(s) => settings.owner_check.store(*s, Relaxed),
+            Verb::Intent(on) => settings.intent.store(*on, Relaxed),
+            Verb::IntentMax(mib) => settings.intent_max.store(*mib, Relaxed),
+            Verb::IntentIdle(s) => settings.intent_idle.store(*s, Relaxed),
             _ => return Err(Failure::new(EINVAL, "not a setting")),
         }
         Ok(())

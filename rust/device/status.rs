@@ -13,8 +13,8 @@ use crate::logic::{
     mirror::World,
     session::{ChannelState, DownReason},
     status::{
-        self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, LastError, MirrorStatus,
-        Reader, ResyncStatus, SettingsStatus, Traffic,
+        self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, IntentStatus, LastError,
+        MirrorStatus, Reader, ResyncStatus, SettingsStatus, Traffic,
     },
     MAX_GROUPS,
 };
@@ -172,7 +172,18 @@ impl Device {
         let missed = |group| mirror.group(group).map.dirty().saturating_mul(unit);
         mirror.with_memory(|memory| {
             let record = memory.record.as_ref()?;
-            Some(MirrorStatus::of(record, missed))
+            let mut status = MirrorStatus::of(record, missed);
+            let marks = World::marks(&**mirror).filter(|marks| marks.is_on());
+            status.intent = marks.map(|marks| {
+                let (rounds, waits) = marks.counts();
+                IntentStatus {
+                    regions: marks.count(),
+                    bytes: marks.bytes(),
+                    rounds,
+                    waits,
+                }
+            });
+            Some(status)
         })
     }
 

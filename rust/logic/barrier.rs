@@ -135,6 +135,11 @@ impl Claim {
         Span::from_word(self.0.swap(0))
     }
 
+    /// What the write in this slot covers, if there is one.
+    pub fn span(&self) -> Option<Span> {
+        Span::from_word(self.0.load())
+    }
+
     /// Whether a write that overlaps `span` goes on in this slot.
     pub fn blocks(&self, span: Span) -> bool {
         Span::from_word(self.0.load()).is_some_and(|claim| claim.overlaps(span))

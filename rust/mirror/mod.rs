@@ -40,6 +40,10 @@ use crate::logic::{
     export::Promise,
     group::View,
     ids::{ChannelId, GroupId},
+    meta::{
+        layout::region_shift,
+        marks::{words_for, Marks},
+    },
     mirror::{Copies, Core, States, Trial, World, TAGS},
     resync::Users,
     tell::Changes,
@@ -55,7 +59,7 @@ use kernel::{
             ordering::{Acquire, Release},
             Atomic,
         },
-        new_mutex, new_spinlock, Arc, Mutex, SpinLock,
+        new_mutex, new_spinlock, Arc, Mutex, SetOnce, SpinLock,
     },
     time::{Instant, Monotonic},
 };
@@ -77,10 +81,20 @@ pub(crate) struct Settings {
     pub(crate) resync_max: Atomic<u32>,
     /// Seconds between two beats; 0 for none.
     pub(crate) owner_check: Atomic<u32>,
+    /// Whether a device with metadata keeps intent pages, when it is enabled.
+    pub(crate) intent: Atomic<bool>,
+    /// MiB that are marked at most; 0 for no bound.
+    pub(crate) intent_max: Atomic<u32>,
+    /// Seconds until an idle mark is taken back.
+    pub(crate) intent_idle: Atomic<u32>,
 }
 
 /// How long after their last request, in milliseconds, users are expected to have another one.
 const LATELY_MS: u64 = 50;
+
+/// Regions that marks have room for at least: a larger device that has the same letter later has larger
+/// ones.
+const LEAST_REGIONS: u64 = 16384;
 
 /// So many words that are zero.
 fn words(count: usize) -> Result<KVVec<Word>> {
@@ -165,6 +179,8 @@ pub(crate) struct Mirror {
     /// What is known of the metadata.
     #[pin]
     memory: Mutex<Notebook>,
+    /// Where writes may be on their way; set once the device has metadata.
+    marks: SetOnce<Marks<KVVec<Word>>>,
     #[pin]
     copies: SpinLock<Copies>,
     /// A write that is sent from group to group.
@@ -227,6 +243,7 @@ impl Mirror {
                 "enbd::Mirror::kept"
             ),
             memory <- new_mutex!(Notebook::new()?, "enbd::Mirror::memory"),
+            marks: SetOnce::new(),
             copies <- new_spinlock!(Copies::default(), "enbd::Mirror::copies"),
             trial <- new_spinlock!(Trial::default(), "enbd::Mirror::trial"),
             evidence: Evidence::new(words(evidence::WORDS)?).ok_or(EINVAL)?,
@@ -247,6 +264,9 @@ impl Mirror {
                 resync_min: Atomic::new(0),
                 resync_max: Atomic::new(0),
                 owner_check: Atomic::new(5),
+                intent: Atomic::new(true),
+                intent_max: Atomic::new(0),
+                intent_idle: Atomic::new(30),
             },
             load: Load::default(),
             waiting: Count::default(),
@@ -299,6 +319,21 @@ impl Mirror {
     pub(crate) fn set_size(&self, sectors: u64, promise: Option<Promise>) {
         *self.promise.lock() = promise;
         self.set_sectors(sectors);
+    }
+
+    /// Forgets all marks, for a device of `bytes` bytes that is about to be enabled.
+    pub(crate) fn prepare_marks(&self, bytes: u64) -> Result {
+        let shift = region_shift(bytes);
+        if self.marks.as_ref().is_none() {
+            let regions = (bytes >> shift).saturating_add(1);
+            // Commands for one device come one at a time, so nobody else populates this now.
+            self.marks
+                .populate(Marks::new(words(words_for(regions.max(LEAST_REGIONS)))?));
+        }
+        if let Some(marks) = self.marks.as_ref() {
+            marks.prepare(bytes, shift);
+        }
+        Ok(())
     }
 
     /// Drops a group's map and export, after the group was dropped.

@@ -12,6 +12,7 @@ use crate::logic::{
     barrier::Claim,
     evidence::{Evidence, Sum, CHUNK_BYTES},
     ids::{ChannelId, GroupId, SlotId},
+    meta::Marks,
     mirror::{memory::Notes, Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
@@ -237,6 +238,10 @@ impl World for Mirror {
         self.group(group).map.mark_all();
     }
 
+    fn clear_all(&self, group: GroupId) {
+        self.group(group).map.clear_all();
+    }
+
     fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool {
         let next = self.group(group).map.next_dirty(first, len.max(1));
         next.is_some_and(|run| run.first < first.saturating_add(len))
@@ -268,6 +273,18 @@ impl World for Mirror {
     fn checksum(&self, buffer: &Buffer<Driver>, from: u32) -> Option<Sum> {
         let sum = buffer.checksum(from as usize, CHUNK_BYTES as usize);
         sum.map(sum_of)
+    }
+
+    fn marks(&self) -> Option<&Marks<KVVec<Word>>> {
+        self.marks.as_ref()
+    }
+
+    fn intent_idle_ms(&self) -> u64 {
+        u64::from(self.settings.intent_idle.load(Relaxed)).saturating_mul(1000)
+    }
+
+    fn most_marked(&self) -> u64 {
+        u64::from(self.settings.intent_max.load(Relaxed)).saturating_mul(1 << 20)
     }
 
     fn owner_check_s(&self) -> u64 {

@@ -23,6 +23,7 @@ HEADER = 1088
 CAUSES = {1: "created", 2: "faulted", 3: "degraded", 4: "crashed", 5: "forced"}
 STATES = {1: "in sync", 2: "stale"}
 FULL = 1
+INTENT = 1
 
 
 class Unsound(Exception):
@@ -107,6 +108,7 @@ def encode(told):
     owner = told["owner"]
     if owner:
         put("QQ64sQ", 144, *(int(half, 16) for half in owner["nonce"]), name(owner["name"]), owner["since"])
+    put("Q", 232, INTENT if told.get("intent") else 0)
     for index, past in enumerate(told["history"]):
         if past:
             put("QQ", 256 + 16 * index, number(past["generation"]), past["event"])
@@ -166,6 +168,8 @@ def decode(block, place=None, export_bytes=None):
     }
     if compat:
         told["compat"] = compat
+    if get("Q", 232) & INTENT:
+        told["intent"] = True
     examine(told, count, uuid.UUID(bytes=get("16s", 64)), export_bytes)
     return told
 

@@ -21,6 +21,9 @@
 //! blocksize[a]=4096                                     bytes, a power of two
 //! timeout[a]=30    connect_timeout[a]=10                seconds
 //! owner_check[a]=5                                      seconds, 0 for none
+//! intent[a]=1                                           or 0
+//! intent_max[a]=0                                       MiB, 0 for no bound
+//! intent_idle[a]=30                                     seconds
 //! resync_min[a]=0    resync_max[a]=0                    KiB/s
 //! name[a]=data                                          see Label
 //! reset[a]=1
@@ -70,6 +73,9 @@ pub const MAX_CONNECT_TIMEOUT_S: u32 = 300;
 
 /// The longest time between two beats, in seconds.
 pub const MAX_OWNER_CHECK_S: u32 = crate::logic::meta::beat::MOST_S as u32;
+
+/// The longest time that a mark may be idle, in seconds.
+pub const MAX_INTENT_IDLE_S: u32 = 3600;
 
 /// One of the devices `a`..`z`.
 // INVARIANT: the number is below MAX_DEVICES.
@@ -199,6 +205,12 @@ pub enum Verb<'a> {
     ResyncMax(u32),
     /// Seconds between two beats of a device with metadata, 0 for none, up to 60.
     OwnerCheck(u32),
+    /// Whether a device with metadata keeps intent pages, from the next `enable` on.
+    Intent(bool),
+    /// MiB that are marked as being written to at most; 0 is no bound.
+    IntentMax(u32),
+    /// Seconds after which a mark that is idle is taken back, 1 to [`MAX_INTENT_IDLE_S`].
+    IntentIdle(u32),
     /// How programs and people call the device.
     Name(Label),
     /// Forgets the device.
@@ -226,6 +238,9 @@ impl Verb<'_> {
             Self::ResyncMin(_) => "resync_min",
             Self::ResyncMax(_) => "resync_max",
             Self::OwnerCheck(_) => "owner_check",
+            Self::Intent(_) => "intent",
+            Self::IntentMax(_) => "intent_max",
+            Self::IntentIdle(_) => "intent_idle",
             Self::Name(_) => "name",
             Self::Reset => "reset",
         }
@@ -298,6 +313,17 @@ fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason>
             0,
             MAX_OWNER_CHECK_S,
             Reason::OwnerCheckOutOfRange,
+        )?)),
+        "intent" => Ok(Verb::Intent(words.switch()?)),
+        "intent_max" => Ok(Verb::IntentMax(words.number(
+            0,
+            u32::MAX,
+            Reason::IntentMaxOutOfRange,
+        )?)),
+        "intent_idle" => Ok(Verb::IntentIdle(words.number(
+            1,
+            MAX_INTENT_IDLE_S,
+            Reason::IntentIdleOutOfRange,
         )?)),
         "name" => {
             let word = words.next().ok_or(Reason::ValueMissing)?;

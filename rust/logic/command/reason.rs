@@ -55,6 +55,10 @@ pub enum Reason {
     SpeedOutOfRange,
     /// A time between beats is above [`MAX_OWNER_CHECK_S`](super::MAX_OWNER_CHECK_S).
     OwnerCheckOutOfRange,
+    /// Beyond `0..=u32::MAX`.
+    IntentMaxOutOfRange,
+    /// Outside `1..=MAX_INTENT_IDLE_S`.
+    IntentIdleOutOfRange,
     /// `reset` with 0.
     ResetNotOne,
     /// `connect` without an address.
@@ -108,6 +112,8 @@ impl Reason {
             Self::ConnectTimeoutOutOfRange => "connect_timeout out of range (1 to 300 seconds)",
             Self::SpeedOutOfRange => "resync speed out of range (0 to 4294967295 KiB/s)",
             Self::OwnerCheckOutOfRange => "owner_check out of range (0 to 60 seconds)",
+            Self::IntentMaxOutOfRange => "intent_max out of range (0 to 4294967295 MiB)",
+            Self::IntentIdleOutOfRange => "intent_idle out of range (1 to 3600 seconds)",
             Self::ResetNotOne => "reset takes 1 only",
             Self::AddressMissing => "address missing",
             Self::MalformedAddress => "malformed address",
@@ -140,6 +146,8 @@ impl Reason {
             | Self::ConnectTimeoutOutOfRange
             | Self::SpeedOutOfRange
             | Self::OwnerCheckOutOfRange
+            | Self::IntentMaxOutOfRange
+            | Self::IntentIdleOutOfRange
             | Self::PortOutOfRange => ERANGE,
             Self::PathTooLong => ENAMETOOLONG,
             Self::EmptyLine

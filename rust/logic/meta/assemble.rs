@@ -15,7 +15,8 @@
 //! | only members that are not in sync | refused | refused | G alone, forced |
 //! | two lines that parted | refused | refused | G alone, forced |
 //!
-//! Members that are not in sync are brought back afterwards, from the beginning to the end.
+//! Members that are not in sync are brought back afterwards, from the beginning to the end; but after a
+//! crash those that were in sync only miss what their intent pages mark ([`Plan::marked`]).
 
 use super::{Cause, Change, Generation, Member, Owner, Record, Superblock};
 use crate::logic::{group::GroupSet, ids::GroupId, MAX_GROUPS};
@@ -64,7 +65,7 @@ pub struct Plan {
     pub base: GroupId,
     /// The members that are in sync from then on.
     pub sources: GroupSet,
-    /// Other members that are there. They get all.
+    /// Other members that are there. They get all, but for those of [`Plan::marked`].
     pub others: GroupSet,
     /// Of those, the ones that show an older state than they had.
     pub set_back: GroupSet,
@@ -90,6 +91,42 @@ impl Plan {
             if let Some(uuid) = record.member(group).map(|member| member.uuid) {
                 record.adopt(group, uuid, theirs);
             }
+        }
+    }
+}
+
+/// The number of the newest intent page of each group; nothing where there is none.
+pub type Pages = [Option<u64>; MAX_GROUPS];
+
+impl Plan {
+    /// The others that miss nothing but what the intent pages of the members that are there mark: after
+    /// a crash, those that were in sync, and whose pages are complete.
+    ///
+    /// | not | because |
+    /// |---|---|
+    /// | a server that cannot make durable what it has | it may have lost anything |
+    /// | one that shows an older record | it may have been set back |
+    /// | one whose page is older than the last but one | the same. Of two pages that follow each other the older one marks what the newer one takes back, so both together are complete, whether the newer one was on its way or the member was set back |
+    pub fn marked(&self, found: &Found, pages: &Pages, has_flush: GroupSet) -> GroupSet {
+        let newest = record(found, self.base).filter(|record| record.intent);
+        let (Some(newest), Some(Cause::Crashed)) = (newest, self.drawn) else {
+            return GroupSet::default();
+        };
+        let knows = |&group: &GroupId| {
+            group.pick(pages).is_some()
+                && record(found, group).is_some_and(|theirs| theirs.is_same_as(newest))
+        };
+        let others = self.others.without(self.set_back).and(newest.in_sync());
+        let all = others.union(self.sources).and(has_flush);
+        let all: GroupSet = all.iter().filter(knows).collect();
+        let page = |group: GroupId| group.pick(pages).unwrap_or(0);
+        let latest = all.iter().map(page).max().unwrap_or(0);
+        let is_complete = |&group: &GroupId| latest.saturating_sub(page(group)) <= 1;
+        let all: GroupSet = all.iter().filter(is_complete).collect();
+        if self.sources.without(all).is_empty() {
+            all.without(self.sources)
+        } else {
+            GroupSet::default()
         }
     }
 }
@@ -356,37 +393,90 @@ mod tests {
     use super::*;
     use crate::logic::meta::{Layout, Name, Uuid};
 
-    #[test]
-    fn one_that_shows_an_older_record_is_no_source() {
-        let owner = Owner {
-            nonce: [1, 1],
-            name: Name::NONE,
-            since: 0,
-        };
-        let both = GroupSet::from_bits(0b11);
-        let uuid = |n: usize| (n < 2).then(|| Uuid::new([n as u64, 7]));
+    const OWNER: Owner = Owner {
+        nonce: [1, 1],
+        name: Name::NONE,
+        since: 0,
+    };
+
+    fn set(bits: u8) -> GroupSet {
+        GroupSet::from_bits(bits)
+    }
+
+    /// A mirror of three members, in sync but for the last one, as it was made and with an owner.
+    fn records() -> (Record, Record) {
+        let uuid = |n: usize| (n < 3).then(|| Uuid::new([n as u64, 7]));
         let ids = (Uuid::new([1, 2]), Generation::new(100));
         let layout = Layout::of_device(64 << 20);
-        let made = Record::create(ids, &core::array::from_fn(uuid), both, layout, 4096);
-        let next = |record: &Record, owner| {
-            record.after(&Change {
-                in_sync: both,
-                drawn: None,
-                owner,
+        let in_sync = set(0b011);
+        let mut made = Record::create(ids, &core::array::from_fn(uuid), in_sync, layout, 4096);
+        made.intent = true;
+        let started = made.after(&Change {
+            in_sync,
+            drawn: None,
+            owner: Some(OWNER),
+        });
+        (made, started)
+    }
+
+    fn found(records: &[Record]) -> Found {
+        core::array::from_fn(|index| {
+            Some(Superblock {
+                member: GroupId::new(index)?,
+                seq: 5,
+                export_bytes: 66 << 20,
+                record: *records.get(index)?,
             })
+        })
+    }
+
+    /// The members that are compared only where it is marked, with these records and pages.
+    fn marked(records: &[Record], pages: &[Option<u64>], has_flush: u8) -> u8 {
+        let found = found(records);
+        let pages = core::array::from_fn(|index| pages.get(index).copied().flatten());
+        let plan = assemble(&found, set(has_flush), Ask::Certain).unwrap();
+        plan.marked(&found, &pages, set(has_flush)).bits()
+    }
+
+    #[test]
+    fn what_was_in_sync_misses_what_is_marked_if_the_pages_are_complete() {
+        let (made, started) = records();
+        let all = [started; 3];
+        assert_eq!(marked(&all, &[Some(7), Some(7), Some(9)], 0b111), 0b010);
+        // One was on its way, be it to the source or to the other one.
+        assert_eq!(marked(&all, &[Some(7), Some(8)], 0b111), 0b010);
+        assert_eq!(marked(&all, &[Some(8), Some(7)], 0b111), 0b010);
+        // One was set back; there is none; a server may have lost anything.
+        assert_eq!(marked(&all, &[Some(9), Some(7)], 0b111), 0);
+        assert_eq!(marked(&all, &[Some(7), Some(9)], 0b111), 0);
+        assert_eq!(marked(&all, &[Some(7), None], 0b111), 0);
+        assert_eq!(marked(&all, &[None, Some(7)], 0b111), 0);
+        assert_eq!(marked(&all, &[Some(7), Some(7)], 0b101), 0);
+        assert_eq!(marked(&all, &[Some(7), Some(7)], 0b110), 0);
+        // It was not a crash, or shows an older record, or no pages were kept.
+        assert_eq!(marked(&[made; 3], &[Some(7), Some(7)], 0b111), 0);
+        assert_eq!(marked(&[started, made, started], &[Some(7); 2], 0b111), 0);
+        let unkept = Record {
+            intent: false,
+            ..started
         };
-        let started = next(&made, Some(owner));
-        let ended = next(&started, None);
+        assert_eq!(marked(&[unkept; 3], &[Some(7), Some(7)], 0b111), 0);
+    }
+
+    #[test]
+    fn one_that_shows_an_older_record_is_no_source() {
+        let (made, started) = records();
+        let [made, started] = [made, started].map(|mut record| {
+            record.drop_member(GroupId::new(2).unwrap());
+            record
+        });
+        let ended = started.after(&Change {
+            in_sync: set(0b11),
+            drawn: None,
+            owner: None,
+        });
         let plan = |records: [Record; 2]| {
-            let found = core::array::from_fn(|index| {
-                Some(Superblock {
-                    member: GroupId::new(index)?,
-                    seq: 5,
-                    export_bytes: 66 << 20,
-                    record: *records.get(index)?,
-                })
-            });
-            let plan = assemble(&found, both, Ask::Certain).unwrap();
+            let plan = assemble(&found(&records), set(0b11), Ask::Certain).unwrap();
             (plan.sources.bits(), plan.drawn)
         };
         assert_eq!(plan([ended, ended]), (0b11, None));

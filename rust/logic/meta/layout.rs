@@ -16,7 +16,9 @@
 pub const BLOCK: u64 = 4096;
 /// Superblocks on a member: number `seq` has place `seq % SUPERBLOCKS`.
 pub const SUPERBLOCKS: u64 = 8;
-/// Bytes of all of them.
+/// Intent pages on a member: number `seq` has place `seq % INTENT_PAGES`.
+pub const INTENT_PAGES: u64 = 48;
+/// Bytes of all superblocks.
 pub const RING_BYTES: usize = (SUPERBLOCKS * BLOCK) as usize;
 /// Bytes for all that is not a stale map.
 const FIXED_BYTES: u64 = 256 << 10;
@@ -103,6 +105,20 @@ impl Layout {
     }
 }
 
+/// The smallest region that is marked as being written to, 1 MiB, as a power of two.
+const LEAST_REGION_SHIFT: u32 = 20;
+/// Regions that are marked each by itself at most.
+pub const MOST_REGIONS: u64 = 1 << 20;
+
+/// Bytes of a region that is marked as being written to, as a power of two.
+pub fn region_shift(device_bytes: u64) -> u32 {
+    let count = |shift: u32| device_bytes >> shift;
+    let fits = |&shift: &u32| count(shift) < MOST_REGIONS;
+    (LEAST_REGION_SHIFT..u64::BITS)
+        .find(fits)
+        .unwrap_or(u64::BITS - 1)
+}
+
 /// The end from which places are counted, in bytes.
 pub fn end_of(export_bytes: u64) -> u64 {
     export_bytes / BLOCK * BLOCK
@@ -123,6 +139,22 @@ const BEAT_BYTES: u64 = 36 << 10;
 pub fn beat_at(export_bytes: u64) -> Option<u64> {
     ring_at(export_bytes)?;
     end_of(export_bytes).checked_sub(BEAT_BYTES)
+}
+
+/// Bytes from the end of the intent pages to the end.
+const INTENT_END_BYTES: u64 = 64 << 10;
+
+/// Where place `slot` of the intent pages is on an export of so many bytes; nothing if it is too small.
+pub fn intent_at(export_bytes: u64, slot: u64) -> Option<u64> {
+    ring_at(export_bytes)?;
+    let end = end_of(export_bytes).checked_sub(INTENT_END_BYTES)?;
+    let blocks = (slot < INTENT_PAGES).then(|| slot.saturating_add(1))?;
+    end.checked_sub(blocks.saturating_mul(BLOCK))
+}
+
+/// The place of intent page number `seq`.
+pub fn intent_slot_of(seq: u64) -> u64 {
+    seq % INTENT_PAGES
 }
 
 /// The place of superblock number `seq`.
@@ -188,13 +220,34 @@ mod tests {
     }
 
     #[test]
+    fn regions_are_a_megabyte_until_there_are_too_many() {
+        for (device, shift) in [
+            (1, 20),
+            (100 * GIB, 20),
+            (TIB - 1, 20),
+            (TIB, 21),
+            (128 * TIB, 28),
+            (u64::MAX, 44),
+        ] {
+            assert_eq!(region_shift(device), shift, "{device}");
+            assert!(((device - 1) >> shift) < MOST_REGIONS);
+        }
+    }
+
+    #[test]
     fn superblocks_end_with_the_export() {
         let export = 9 * MIB + 511;
         assert_eq!(slot_at(export, 0), Some(9 * MIB - 4096));
         assert_eq!(slot_at(export, 7), Some(9 * MIB - 8 * 4096));
         assert_eq!(ring_at(export), slot_at(export, 7));
         assert_eq!(beat_at(export), Some(9 * MIB - 9 * 4096));
+        assert_eq!(intent_at(export, 0), Some(9 * MIB - 17 * 4096));
+        assert_eq!(intent_at(export, 47), Some(9 * MIB - 64 * 4096));
         assert_eq!((slot_at(export, 8), ring_at(8 * MIB - 1)), (None, None));
+        assert_eq!(
+            (intent_at(export, 48), intent_at(8 * MIB - 1, 0)),
+            (None, None)
+        );
         assert_eq!((slot_of(7), slot_of(8), slot_of(u64::MAX)), (7, 0, 7));
     }
 }

@@ -143,6 +143,8 @@ pub struct Record {
     pub block: u32,
     /// The mirror's name.
     pub name: Name,
+    /// While somebody has the device, the intent pages say where writes may be on their way.
+    pub intent: bool,
     /// Features of a later version that this one need not know, and keeps.
     pub compat: u32,
 }
@@ -197,6 +199,7 @@ impl Record {
             layout,
             block,
             name: Name::NONE,
+            intent: false,
             compat: 0,
         }
     }

@@ -18,6 +18,8 @@ use crate::logic::ids::GroupId;
 const MAGIC: [u8; 16] = *b"enbd member\0\r\n\x1a\0";
 /// The version that this module writes, and the largest that it reads.
 pub const VERSION: u16 = 1;
+/// A flag of the record.
+const INTENT: u8 = 1;
 /// Bytes that have a meaning; a later version may give one to more, which are passed over.
 const HEADER_LEN: u16 = 1088;
 /// Where the checksum is.
@@ -142,6 +144,7 @@ impl Superblock {
                 layout: Layout::of_device(get_u64(b, 88)),
                 block: get_u32(b, 96),
                 name: Name::from_bytes(get(b, 1024)),
+                intent: get_u8(b, 232) & INTENT != 0,
                 compat: get_u32(b, 32),
             },
         })
@@ -241,6 +244,7 @@ pub fn encode(r: &Record, member: GroupId, seq: u64, export_bytes: u64, block: &
     if let Some(owner) = &r.owner {
         put_owner(b, owner);
     }
+    put(b, 232, &[if r.intent { INTENT } else { 0 }]);
     for (index, past) in r.history.iter().enumerate() {
         if let Some((generation, event)) = past {
             let at = HISTORY_AT + index * PAST_LEN;

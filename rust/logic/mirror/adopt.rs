@@ -8,7 +8,7 @@
 
 use super::{
     member::{Failed, Members, Which},
-    Memories, States, World,
+    Intents, Memories, States, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupSet},
@@ -102,6 +102,7 @@ pub trait Adopts: World {
             Some(false) => return Err(NotAdopted::TooSmall),
             Some(true) => {}
         }
+        self.learn_page(group, ended)?;
         let has_one = match self.read_member(group, ended) {
             Ok(()) => true,
             Err(Failed::Bad(bad)) if bad != Bad::Version => false,
@@ -128,6 +129,26 @@ pub trait Adopts: World {
         }
         self.write_member(group, Which::Record, ended)
             .map_err(NotAdopted::Failed)
+    }
+
+    /// Looks for the newest intent page of a group, so that those that are written to it later are newer,
+    /// whatever it holds of another life.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not known.
+    fn learn_page(&self, group: GroupId, ended: &dyn Fn() -> bool) -> Result<(), NotAdopted> {
+        let of = self.with_memory(|memory| {
+            let record = memory.record.as_ref()?;
+            Some((record.mirror, record.layout.device_bytes))
+        });
+        let Some(of) = of else {
+            return Ok(());
+        };
+        let page = self.read_intent(group, of, false, ended);
+        let page = page.map_err(NotAdopted::Failed)?.unwrap_or(0);
+        self.with_memory(|memory| memory.page = memory.page.max(page));
+        Ok(())
     }
 
     /// Whether the end of a group's export, where the metadata is to be, is all zeroes.

@@ -250,7 +250,7 @@ fn note_written<W: World>(w: &W, unflushed: &Unflushed<W::Words>, first: u64, se
 
 /// Something that is noted was written on a connection that has ended: where a flush covers its own
 /// connection alone, none covers that any more.
-fn doubt_ended_connections<W: World>(w: &W, group: GroupId) {
+pub(super) fn doubt_ended_connections<W: World>(w: &W, group: GroupId) {
     let g = w.core().group(group);
     if g.is_single() && !w.is_volatile(group) {
         g.happened(HealthEvent::FlushVoid);

@@ -11,7 +11,7 @@ use super::{
     outcome::MOST_LOSSES, Balance, Fence, GroupCore, HealthEvent, Outcome, Transfer, World,
 };
 use crate::logic::{
-    group::GroupState,
+    group::{GroupSet, GroupState},
     ids::{GroupId, SlotId},
     meta::{
         encode,
@@ -19,6 +19,7 @@ use crate::logic::{
         Bad, Beat, Scan, Uuid, BLOCK,
     },
     wire::request::{Command, CommandFlags},
+    MAX_GROUPS,
 };
 
 /// How long to wait at most until the group is looked at again, in milliseconds.
@@ -111,15 +112,23 @@ pub(super) fn answered<W: World>(w: &W, group: GroupId, outcome: Outcome) {
 
 /// What is to be carried out, where.
 #[derive(Clone, Copy)]
-struct Job {
+pub(super) struct Job {
     command: Command,
     flags: CommandFlags,
     offset: u64,
     len: u32,
 }
 
+/// A flush.
+pub(super) const FLUSH: Job = Job {
+    command: Command::Flush,
+    flags: CommandFlags::NONE,
+    offset: 0,
+    len: 0,
+};
+
 /// The writing of a block.
-fn write_of(offset: u64, flags: CommandFlags) -> Job {
+pub(super) fn write_of(offset: u64, flags: CommandFlags) -> Job {
     Job {
         command: Command::Write,
         flags,
@@ -129,7 +138,7 @@ fn write_of(offset: u64, flags: CommandFlags) -> Job {
 }
 
 /// Reads `len` bytes.
-fn read<W: World>(
+pub(super) fn read<W: World>(
     w: &W,
     group: GroupId,
     offset: u64,
@@ -156,27 +165,77 @@ fn carry_out<W: World>(
     buffer: &W::Buffer,
     ended: &dyn Fn() -> bool,
 ) -> Result<(), Failed> {
-    let g = w.core().group(group);
     for _ in 0..MOST_LOSSES {
-        begin(w, g, ended)?;
-        if let Err(failed) = put(w, group, job, buffer, ended) {
-            g.metadata.swap(IDLE);
-            w.wake();
-            return Err(failed);
-        }
-        let has_answer = || g.metadata.load() != GOING;
-        // The time limit of the channel bounds this. Who leaves before leaves the slot to it.
-        while !w.wait(TICK_MS, &mut || has_answer() || ended()) {}
-        match g.metadata.load() {
-            DONE => return Ok(()),
-            REFUSED => return Err(Failed::Refused),
-            FENCED => {}
-            OPEN => return Err(Failed::Lost),
-            _ => return Err(Failed::Ended),
+        start(w, group, job, buffer, ended)?;
+        if let Some(result) = finish(w, group, ended) {
+            return result;
         }
     }
     Err(Failed::Lost)
 }
+
+/// Begins to carry out one transfer, whose end is waited for with [`finish`].
+fn start<W: World>(
+    w: &W,
+    group: GroupId,
+    job: Job,
+    buffer: &W::Buffer,
+    ended: &dyn Fn() -> bool,
+) -> Result<(), Failed> {
+    let g = w.core().group(group);
+    begin(w, g, ended)?;
+    put(w, group, job, buffer, ended).inspect_err(|_| {
+        g.metadata.swap(IDLE);
+        w.wake();
+    })
+}
+
+/// Waits for the end of a transfer; nothing if its connection was lost, and the server will not carry
+/// it out any more.
+fn finish<W: World>(w: &W, group: GroupId, ended: &dyn Fn() -> bool) -> Option<Result<(), Failed>> {
+    let g = w.core().group(group);
+    let has_answer = || g.metadata.load() != GOING;
+    // The time limit of the channel bounds this. Who leaves before leaves the slot to it.
+    while !w.wait(TICK_MS, &mut || has_answer() || ended()) {}
+    match g.metadata.load() {
+        DONE => Some(Ok(())),
+        REFUSED => Some(Err(Failed::Refused)),
+        FENCED => None,
+        OPEN => Some(Err(Failed::Lost)),
+        _ => Some(Err(Failed::Ended)),
+    }
+}
+
+/// Carries out one transfer for each of `groups`, all at once, of which `job` gives what it is; what
+/// became of each.
+pub(super) fn carry_out_all<W: World>(
+    w: &W,
+    groups: GroupSet,
+    job: impl Fn(GroupId) -> Result<Job, Failed>,
+    buffer: &W::Buffer,
+    ended: &dyn Fn() -> bool,
+) -> Results {
+    let mut results: Results = [None; MAX_GROUPS];
+    let mut going = GroupSet::default();
+    for group in groups.iter() {
+        match job(group).and_then(|job| start(w, group, job, buffer, ended)) {
+            Ok(()) => going = going.with(group),
+            Err(failed) => *group.pick_mut(&mut results) = Some(Err(failed)),
+        }
+    }
+    for group in going.iter() {
+        let result = match finish(w, group, ended) {
+            Some(result) => result,
+            // Its connection was lost: once more, by itself.
+            None => job(group).and_then(|job| carry_out(w, group, job, buffer, ended)),
+        };
+        *group.pick_mut(&mut results) = Some(result);
+    }
+    results
+}
+
+/// What became of the transfer of each group that had one.
+pub(super) type Results = [Option<Result<(), Failed>>; MAX_GROUPS];
 
 /// Waits for the slot.
 fn begin<W: World>(w: &W, g: &GroupCore, ended: &dyn Fn() -> bool) -> Result<(), Failed> {
@@ -393,28 +452,30 @@ fn write_durably<W: World>(
     buffer: &W::Buffer,
     ended: &dyn Fn() -> bool,
 ) -> Result<(), Failed> {
-    let has_fua = w.has_fua(group);
-    let flags = if has_fua {
+    let write = write_of(offset, durable_flags(w, group));
+    carry_out(w, group, write, buffer, ended)?;
+    if w.has_fua(group) || w.is_volatile(group) {
+        return Ok(());
+    }
+    let flushed = carry_out(w, group, FLUSH, buffer, ended);
+    if flushed == Err(Failed::Refused) {
+        flush_refused(w, group);
+    }
+    flushed
+}
+
+/// The flags of a write that has to be durable: a server without FUA is asked to flush afterwards.
+pub(super) fn durable_flags<W: World>(w: &W, group: GroupId) -> CommandFlags {
+    if w.has_fua(group) {
         CommandFlags::NONE.with(CommandFlags::FUA)
     } else {
         CommandFlags::NONE
-    };
-    carry_out(w, group, write_of(offset, flags), buffer, ended)?;
-    if has_fua || w.is_volatile(group) {
-        return Ok(());
     }
-    let flush = Job {
-        command: Command::Flush,
-        flags: CommandFlags::NONE,
-        offset: 0,
-        len: 0,
-    };
-    let flushed = carry_out(w, group, flush, buffer, ended);
-    if flushed == Err(Failed::Refused) {
-        // What it could not make durable it may drop. Whoever faults the group for it marks that.
-        let g = w.core().group(group);
-        g.happened(HealthEvent::FlushVoid);
-        g.happened(HealthEvent::ServerLost);
-    }
-    flushed
+}
+
+/// What a server could not make durable it may drop. Whoever faults the group for it marks that.
+pub(super) fn flush_refused<W: World>(w: &W, group: GroupId) {
+    let g = w.core().group(group);
+    g.happened(HealthEvent::FlushVoid);
+    g.happened(HealthEvent::ServerLost);
 }

@@ -59,6 +59,8 @@ pub struct Memory {
     pub record: Option<Record>,
     /// The one that is being made durable.
     pub draft: Option<Record>,
+    /// Number of the last intent page that was written, or found on any group.
+    pub page: u64,
     pub(super) own: [Own; MAX_GROUPS],
 }
 

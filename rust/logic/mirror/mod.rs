@@ -19,7 +19,9 @@
 //! | [`loss`] | servers that are lost, and what they may have lost with them |
 //! | [`member`] | the metadata of one group: reading and writing it |
 //! | [`memory`] | what is known of the metadata |
+//! | [`intent`] | where writes may be on their way, as the members know it |
 //! | [`record`] | what the members of the mirror are told, and when |
+//! | [`start`] | the start of a device with metadata |
 //! | [`adopt`] | a group that is brought back becomes a member again |
 //! | [`owner`] | who has the mirror |
 //! | [`health`] | what a group may have lost, and whether its server is the right one |
@@ -47,6 +49,7 @@ pub mod copy;
 pub mod greet;
 pub mod health;
 pub mod hear;
+pub mod intent;
 pub mod loss;
 pub mod member;
 pub mod memory;
@@ -57,6 +60,7 @@ pub mod proof;
 pub mod record;
 pub mod rescue;
 pub mod route;
+pub mod start;
 pub mod state;
 pub mod step;
 pub mod twins;
@@ -70,12 +74,14 @@ pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying};
 pub use self::health::{Health, HealthEvent};
 pub use self::hear::Hears;
+pub use self::intent::Intents;
 pub use self::loss::Losses;
 pub use self::memory::Memory;
 pub use self::outcome::Outcomes;
 pub use self::pdu::Pdu;
 pub use self::record::Memories;
 pub use self::route::Route;
+pub use self::start::{Start, Starts};
 pub use self::state::{Asker, States};
 pub use self::twins::{scout, Trial};
 pub use self::words::{Core, GroupCore};

@@ -31,16 +31,17 @@
 //! named its failure counts as that of a group in sync.
 
 use super::{
+    intent,
     member::{Failed, Members, Which},
     memory::{Memory, Owned},
     owner::{self, Beats},
     route::RequestOf,
-    Request, Route, States, World,
+    Intents, Request, Route, States, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupSet, Refusal},
     ids::GroupId,
-    meta::{Generation, Record},
+    meta::{marks::Take, Generation, Record},
 };
 
 /// How long the recorder sleeps after a member that it cannot do without has failed, in milliseconds.
@@ -76,13 +77,23 @@ pub trait Memories: World {
     /// The work of the recorder, until it has `ended`.
     fn keep_records(&self, ended: &dyn Fn() -> bool) {
         let mut beats = Beats::default();
+        let mut taken_ms = self.now_ms();
         while !ended() && !self.core().is_fenced() {
-            self.wait(AGAIN_MS, &mut || ended() || self.wants_record());
+            self.wait(AGAIN_MS, &mut || {
+                ended() || self.wants_record() || self.wants_round()
+            });
             if ended() {
                 return;
             }
-            if self.wants_record() && !record_once(self, ended) {
+            let is_marked = !self.wants_round() || intent::round_once(self, ended);
+            let is_recorded = !self.wants_record() || record_once(self, ended);
+            if !(is_marked && is_recorded) {
                 self.wait(AGAIN_MS, &mut || ended());
+            }
+            let now_ms = self.now_ms();
+            if now_ms.saturating_sub(taken_ms) >= self.intent_idle_ms() {
+                taken_ms = now_ms;
+                intent::take_back(self, Take::Idle, ended);
             }
             if beats.is_due(self.now_ms(), self.owner_check_s()) {
                 owner::beat(self, &mut beats, ended);
@@ -96,7 +107,7 @@ pub trait Memories: World {
     fn name(&self, group: GroupId) -> bool {
         let is_member = self.is_member(group);
         if is_member {
-            self.core().change_named(|named| named.with(group));
+            intent::name(self, group);
             self.wake();
         }
         is_member
@@ -132,6 +143,13 @@ pub trait Memories: World {
     fn begin_records(&self, sources: GroupSet) {
         self.core().set_recorded(sources);
         self.core().change_named(|_| sources);
+        self.with_memory(|memory| {
+            let keeps = memory.record.as_ref().is_some_and(|record| record.intent);
+            self.core().set_paged(GroupSet::default());
+            if let Some(marks) = self.marks().filter(|_| keeps) {
+                marks.begin();
+            }
+        });
     }
 
     /// The device has ended in order, and nothing is written any more: it is recorded that nobody has
@@ -152,6 +170,9 @@ pub trait Memories: World {
     /// Nothing is recorded any more.
     fn stop_records(&self) {
         let core = self.core();
+        if let Some(marks) = self.marks() {
+            marks.end();
+        }
         core.lift_fence();
         core.change_named(|_| GroupSet::default());
         core.change_to_adopt(|_| GroupSet::default());
@@ -198,6 +219,10 @@ fn record_once<W: World>(w: &W, ended: &dyn Fn() -> bool) -> bool {
     let first = members.unwrap_or_default().and(view.readable());
     let then = named.and(view.resyncing());
     let in_sync = first.union(then);
+    // A group that is called in sync by a record has all marks before (R3): a round is asked for.
+    if !w.has_pages(in_sync) {
+        return intent::round_once(w, ended);
+    }
     if !draft_next(w, in_sync, Owned::AsBefore) {
         return true;
     }

@@ -11,7 +11,7 @@ use super::{
     pdu::{EIO, EOPNOTSUPP},
     rescue,
     step::{self, Numbered},
-    twins, Balance, Carrier, Op, Request, Transfer, World,
+    twins, Balance, Carrier, Intents, Op, Request, Transfer, World,
 };
 use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
@@ -138,11 +138,17 @@ pub trait Route: World {
                     }
                 }
                 Claimed::Held => park(self, rq, span),
-                Claimed::Unrecorded if !self.core().may_wait() => {
+                Claimed::Unrecorded | Claimed::Unmarked if !self.core().may_wait() => {
                     rq.pdu().fail(EIO);
                     return ChannelSet::default();
                 }
                 Claimed::Unrecorded => park(self, rq, span),
+                Claimed::Unmarked => {
+                    self.want_marks(span);
+                    let back = park(self, rq, span);
+                    self.wake();
+                    back
+                }
                 Claimed::Overlaps => postpone(self, rq, span),
             };
             match back {
@@ -157,6 +163,7 @@ pub trait Route: World {
                 self.mark(group, first, sectors);
             }
         }
+        self.touch_marks(span);
         let Some(rq) = twins::offer(self, rq, view.writable()) else {
             return ChannelSet::default();
         };
@@ -326,6 +333,8 @@ enum Claimed {
     Unrecorded,
     /// Another write of the same blocks is on its way.
     Overlaps,
+    /// Not all members know yet that it may be on its way.
+    Unmarked,
 }
 
 /// Publishes a write under the view that it then goes by, unless it has to wait.
@@ -356,6 +365,8 @@ fn claim<W: World>(w: &W, rq: &RequestOf<W>, span: Span) -> Claimed {
         Claimed::Held
     } else if is_crowded && view.writable().len() > 1 && w.is_overlapped(rq.tag(), span) {
         Claimed::Overlaps
+    } else if !w.is_marked_to_go(span) {
+        Claimed::Unmarked
     } else {
         return Claimed::Goes(view);
     };
@@ -428,15 +439,15 @@ fn withdraw<W: World>(w: &W, tag: u32) {
     }
 }
 
-/// Puts a write aside until the windows that it overlaps are lowered, and all groups that are out of
-/// service are recorded as that. It comes back if it may go.
+/// Puts a write aside until the windows that it overlaps are lowered, all groups that are out of
+/// service are recorded as that, and its marks are durable. It comes back if it may go.
 fn park<W: World>(w: &W, rq: RequestOf<W>, span: Span) -> Option<RequestOf<W>> {
-    // Who lowers a window, has recorded a group, or fails what waits, looks for parked writes
-    // afterwards, under the lock.
+    // Who lowers a window, has recorded a group, ends a round, or fails what waits, looks for parked
+    // writes afterwards, under the lock.
     let core = w.core();
     w.park_if(rq, || {
-        let is_unrecorded = core.must_wait(core.view()) && core.may_wait();
-        is_unrecorded || w.is_held(core.view().resyncing(), span)
+        let is_unready = core.must_wait(core.view()) || !w.is_marked_to_go(span);
+        is_unready && core.may_wait() || w.is_held(core.view().resyncing(), span)
     })
 }
 

@@ -204,10 +204,18 @@ pub trait States: World {
         let core = self.core();
         core.sectors.store(sectors);
         core.zeroes_refused.store(0);
-        if sectors == 0 || core.last_sectors.swap(sectors) == sectors {
+        if sectors == 0 {
+            return;
+        }
+        let before = core.last_sectors.swap(sectors);
+        if before == sectors {
             return;
         }
         self.evidence().clear(sectors);
+        if before == 0 {
+            // What is noted, is by the start, which knew the size.
+            return;
+        }
         // What was noted before was in regions of another size.
         for unflushed in GroupId::all().filter_map(|group| self.unflushed(group)) {
             let mut noted = false;

@@ -48,6 +48,8 @@ pub struct Core {
     named: Word,
     /// The groups that the last record calls in sync, one bit each, once it is durable on all of them.
     recorded: Word,
+    /// The groups that have the last intent page, one bit each.
+    paged: Word,
     /// The groups that are to be recorded as getting all, one bit each.
     to_adopt: Word,
     /// Not 0: another client has the mirror, so nothing is written any more.
@@ -78,6 +80,7 @@ impl Default for Core {
             trying: Word::new(0),
             named: Word::new(0),
             recorded: Word::new(0),
+            paged: Word::new(0),
             to_adopt: Word::new(0),
             fenced: Word::new(0),
             answers: Word::new(0),
@@ -171,6 +174,16 @@ impl Core {
     /// It calls these in sync.
     pub(super) fn set_recorded(&self, in_sync: GroupSet) {
         self.recorded.store(in_sync.bits().into());
+    }
+
+    /// The groups that have the last intent page.
+    pub(super) fn paged(&self) -> GroupSet {
+        GroupSet::from_bits(self.paged.load() as u8)
+    }
+
+    /// These have. Only under the lock of what is known of the metadata.
+    pub(super) fn set_paged(&self, groups: GroupSet) {
+        self.paged.store(groups.bits().into());
     }
 
     /// How many transfers of metadata have ended: who waits for many of them waits while this goes up.

@@ -8,7 +8,7 @@ use crate::logic::{
     evidence::{Evidence, Sum},
     group::{GroupFault, GroupSet},
     ids::{ChannelId, GroupId, SlotId},
-    meta::Generation,
+    meta::{Generation, Marks},
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -280,6 +280,9 @@ pub trait World: Sized {
     /// Marks all blocks as missed by `group`.
     fn mark_all(&self, group: GroupId);
 
+    /// Marks nothing as missed by `group`, which has all.
+    fn clear_all(&self, group: GroupId);
+
     /// Whether any of `len` blocks from `first` on is marked as missed by `group`.
     fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool;
 
@@ -306,6 +309,12 @@ pub trait World: Sized {
     fn changed(&self);
     /// Wakes up the resyncs.
     fn wake_resyncs(&self);
+    /// Where writes may be on their way; nothing of a device that never kept intent pages.
+    fn marks(&self) -> Option<&Marks<Self::Words>>;
+    /// Milliseconds after which a mark that is idle is taken back.
+    fn intent_idle_ms(&self) -> u64;
+    /// Bytes that are to be marked at most; 0 for no bound.
+    fn most_marked(&self) -> u64;
     /// Seconds between two beats of a device with metadata; 0 for none.
     fn owner_check_s(&self) -> u64;
     /// Any number.

@@ -152,8 +152,8 @@ pub fn walk<W: Site>(
         site.core().group(group).happened(HealthEvent::CheckEnded);
     }
     if site.core().group(group).fault() == Some(GroupFault::Crashed) {
-        // It had nearly everything.
-        walk.begin_comparing();
+        // It has nearly everything of what is marked.
+        walk.compare_marked();
     }
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();

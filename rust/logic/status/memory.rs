@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! [a] Mirror:     3a0e6b1c-..., generation 6b3d437ca790aaed, event 17, in use by alice
+//! [a] Intent:     128 regions (128M), rounds 412, waits 377
 //! [a] Member:     0 in sync
 //! [a] Member:     1 stale since event 16, 3.10M missed
 //! ```
@@ -27,8 +28,23 @@ pub struct MirrorStatus {
     pub event: u64,
     /// Who has it; nobody after an orderly end.
     pub owner: Option<Name>,
+    /// Where writes may be on their way; nothing while no pages are kept.
+    pub intent: Option<IntentStatus>,
     /// The members.
     pub members: [Option<MemberStatus>; MAX_GROUPS],
+}
+
+/// The intent pages.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct IntentStatus {
+    /// Regions that are marked.
+    pub regions: u64,
+    /// Bytes of those.
+    pub bytes: u64,
+    /// Pages that were written since the device was made.
+    pub rounds: u64,
+    /// Writes that had to wait for one.
+    pub waits: u64,
 }
 
 /// What it says of one member.
@@ -59,6 +75,7 @@ impl MirrorStatus {
             generation: record.generation,
             event: record.event,
             owner: record.owner.map(|owner| owner.name),
+            intent: None,
             members,
         }
     }
@@ -81,6 +98,12 @@ pub(super) fn write_memory(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Res
         }
     }
     w.write_char('\n')?;
+    if let Some(intent) = &mirror.intent {
+        write_label(w, s, "Intent")?;
+        write!(w, "{} regions (", intent.regions)?;
+        Figure::Column.write(w, intent.bytes)?;
+        writeln!(w, "), rounds {}, waits {}", intent.rounds, intent.waits)?;
+    }
     for group in GroupId::all() {
         if let Some(member) = group.pick(&mirror.members) {
             write_label(w, s, "Member")?;

@@ -53,7 +53,7 @@ mod tests;
 
 pub use device::write_device;
 pub use figures::Figure;
-pub use memory::{MemberStatus, MirrorStatus};
+pub use memory::{IntentStatus, MemberStatus, MirrorStatus};
 pub use progress::{finish_seconds, ResyncStatus, MAX_FINISH_S};
 pub use roster::{runs, write_closed, Run, Runs};
 

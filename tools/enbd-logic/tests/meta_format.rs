@@ -92,11 +92,16 @@ fn record() -> BoxedStrategy<(Record, GroupId, u64)> {
     let past = prop::option::of((generation(), any::<u64>())).boxed();
     let history = prop::array::uniform16(past).boxed();
     let line = (generation(), 0..u64::MAX, any::<u64>(), cause(), history);
-    let who = (uuid(), name(), prop::option::of(owner()), any::<u32>());
+    let who = (
+        uuid(),
+        name(),
+        prop::option::of(owner()),
+        any::<(bool, u32)>(),
+    );
     let all = (line.boxed(), who.boxed(), members(), sizes().boxed());
     all.prop_map(|(line, who, (members, own), sizes)| {
         let (generation, event, born, cause, history) = line;
-        let (mirror, name, owner, compat) = who;
+        let (mirror, name, owner, (intent, compat)) = who;
         let (layout, block, export_bytes) = sizes;
         let record = Record {
             mirror,
@@ -110,6 +115,7 @@ fn record() -> BoxedStrategy<(Record, GroupId, u64)> {
             layout,
             block,
             name,
+            intent,
             compat,
         };
         (record, own, export_bytes)

@@ -3,14 +3,17 @@
 //! Superblocks that `tools/meta/superblock.py` has written from descriptions: what is read is what
 //! the description says, and is written to the same bytes again.
 
+mod hex;
+
 use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::meta::layout::slot_of;
-use enbd_logic::logic::meta::{Bad, Cause, Generation, MemberState, Name, Superblock, Uuid, BLOCK};
+use enbd_logic::logic::meta::{
+    bytes::Block, Bad, Cause, Generation, MemberState, Name, Superblock, Uuid,
+};
+use hex::from_hex;
 use serde_json::{json, Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
-
-type Block = [u8; BLOCK as usize];
 
 /// The descriptions, and their blocks.
 fn fixtures() -> Vec<(PathBuf, Value, Block)> {
@@ -26,20 +29,6 @@ fn fixtures() -> Vec<(PathBuf, Value, Block)> {
             (path, told, from_hex(&block))
         })
         .collect()
-}
-
-/// Lines of 16 bytes behind where they are.
-fn from_hex(text: &str) -> Block {
-    let mut block = [0; BLOCK as usize];
-    for line in text.lines() {
-        let (at, digits) = line.split_once(": ").expect("a place");
-        let at = usize::from_str_radix(at, 16).expect("a place");
-        for index in 0..digits.len() / 2 {
-            let pair = &digits[2 * index..2 * index + 2];
-            block[at + index] = u8::from_str_radix(pair, 16).expect("a byte");
-        }
-    }
-    block
 }
 
 fn uuid(uuid: Uuid) -> String {
@@ -120,6 +109,9 @@ fn description(one: &Superblock) -> Value {
     });
     if record.compat != 0 {
         told["compat"] = json!(record.compat);
+    }
+    if record.intent {
+        told["intent"] = json!(true);
     }
     told
 }

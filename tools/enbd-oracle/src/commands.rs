@@ -5,8 +5,8 @@
 
 use enbd_logic::logic::command::{
     device_of, lines, parse_line, Address, Command, HotAddMode, Name, Verb, MAX_BLOCKSIZE,
-    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_LABEL, MAX_LINE, MAX_OWNER_CHECK_S, MAX_PATH,
-    MAX_TIMEOUT_S, MAX_ZONE, MIN_BLOCKSIZE,
+    MAX_CONNECT_CHANNELS, MAX_CONNECT_TIMEOUT_S, MAX_INTENT_IDLE_S, MAX_LABEL, MAX_LINE,
+    MAX_OWNER_CHECK_S, MAX_PATH, MAX_TIMEOUT_S, MAX_ZONE, MIN_BLOCKSIZE,
 };
 use enbd_logic::logic::{ids::GroupId, meta::Ask, MAX_DEVICES, MAX_GROUPS};
 
@@ -99,8 +99,11 @@ fn check_bounds(verb: &Verb<'_>) {
         | Verb::AutoAdd(_)
         | Verb::ResyncMin(_)
         | Verb::ResyncMax(_)
+        | Verb::Intent(_)
+        | Verb::IntentMax(_)
         | Verb::Reset => {}
         Verb::OwnerCheck(n) => assert!(*n <= MAX_OWNER_CHECK_S),
+        Verb::IntentIdle(n) => assert!((1..=MAX_INTENT_IDLE_S).contains(n)),
     }
 }
 
@@ -221,7 +224,7 @@ fn value(verb: &Verb<'_>) -> String {
         Verb::Enable(Ask::Degraded) => "1 degraded".to_owned(),
         Verb::Enable(Ask::Source(group)) => format!("1 source={}", group.index()),
         Verb::Disable => "0".to_owned(),
-        Verb::ShowErrs(on) | Verb::AutoAdd(on) => u8::from(*on).to_string(),
+        Verb::ShowErrs(on) | Verb::AutoAdd(on) | Verb::Intent(on) => u8::from(*on).to_string(),
         Verb::SetFaulty(group) | Verb::HotRemove(group) | Verb::Forget(group) => {
             group.index().to_string()
         }
@@ -230,7 +233,9 @@ fn value(verb: &Verb<'_>) -> String {
         | Verb::ConnectTimeout(n)
         | Verb::ResyncMin(n)
         | Verb::ResyncMax(n)
-        | Verb::OwnerCheck(n) => n.to_string(),
+        | Verb::OwnerCheck(n)
+        | Verb::IntentMax(n)
+        | Verb::IntentIdle(n) => n.to_string(),
         Verb::Name(label) => label.as_str().to_owned(),
     }
 }

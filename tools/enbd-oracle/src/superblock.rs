@@ -65,6 +65,8 @@ fn meaning(block: &Block) -> Block {
     for at in (512..1024).step_by(64) {
         kept[at + 18] &= 1;
     }
+    // Whether intent pages are kept.
+    kept[232] = block[232] & 1;
     kept[22..24].copy_from_slice(&(HEADER_LEN as u16).to_le_bytes());
     seal(&mut kept);
     kept

@@ -52,7 +52,7 @@ use crate::quiet::{self, Looked};
 use crate::remember;
 use crate::scale::Trouble;
 use crate::server::{Power, Server};
-use crate::store::{Value, RING};
+use crate::store::{Value, TAIL};
 use crate::wiring::Goal;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
@@ -271,7 +271,7 @@ impl Mischief {
         {
             return false;
         }
-        let content = foreign(world.scale.blocks + RING);
+        let content = foreign(world.scale.blocks + TAIL);
         if !world.is_knowable(group, &content) {
             return false;
         }
@@ -332,6 +332,6 @@ impl Mischief {
 /// A store of other data: no value of it was ever written here. It has no superblock.
 fn foreign(blocks: usize) -> Vec<Value> {
     let highest: Value = 1 << 63;
-    let device = (RING..blocks).map(|_| highest | thread_rng().gen::<Value>());
-    device.chain([0; RING]).collect()
+    let device = (TAIL..blocks).map(|_| highest | thread_rng().gen::<Value>());
+    device.chain([0; TAIL]).collect()
 }

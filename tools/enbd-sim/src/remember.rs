@@ -9,6 +9,9 @@
 //! calls it in sync, without R2 one that is being copied to may, and without the order of R3 a group
 //! that was just brought back may be found alone, and does not know that another one was there.
 //!
+//! And what a start compares is enough: of those members that it takes for equal but for what the intent
+//! pages mark, each holds outside of that what the source holds, whatever becomes of the caches of both.
+//!
 //! And there is a start: if all servers are found, none is missing, nothing is split, and nothing is
 //! stale.
 //!
@@ -28,7 +31,8 @@ use crate::logic::{
     meta::{
         assemble, encode,
         layout::{slot_at, slot_of, LEAST_EXPORT},
-        Ask, Found, Generation, Layout, Name, Owner, Record, Scan, Superblock, Uuid, BLOCK,
+        Ask, Found, Generation, IntentPage, Layout, Name, Owner, Plan, Record, Scan, Superblock,
+        Uuid, BLOCK,
     },
     mirror::{Memories, World as _},
     MAX_GROUPS,
@@ -48,6 +52,7 @@ pub fn create(world: &World) {
     let ids = (Uuid::new([random(), random()]), Generation::new(random()));
     let layout = Layout::of_device(world.scale.blocks as u64 * BLOCK);
     let mut record = Record::create(ids, &members, all, layout, BLOCK as u32);
+    record.intent = world.scale.intent;
     record.owner = Some(Owner {
         nonce: [random(), random()],
         name: Name::new(b"simulator"),
@@ -72,8 +77,13 @@ pub fn create(world: &World) {
         record.note_seen(member, 1);
     }
     world.with_memory(|memory| memory.record = Some(record));
+    let marks = world.marks().expect("it has memory");
+    marks.prepare(layout.device_bytes, REGION_SHIFT);
     world.begin_records(all);
 }
+
+/// Bytes of a region, as a power of two: two blocks.
+pub const REGION_SHIFT: u32 = 13;
 
 fn set_of(groups: impl Iterator<Item = GroupId>) -> GroupSet {
     groups.fold(GroupSet::default(), GroupSet::with)
@@ -91,6 +101,29 @@ fn newest_of(world: &World, group: GroupId) -> Option<Superblock> {
         scan.see(&*block, slot as u64, &mut best);
     }
     best
+}
+
+/// The number of the newest intent page that a server holds now, and which blocks it marks.
+fn newest_page(world: &World, group: GroupId, record: &Record) -> Option<(u64, Vec<bool>)> {
+    let mut block = Box::new([0; BLOCK as usize]);
+    let bytes = record.layout.device_bytes;
+    let mut newest: Option<(u64, Vec<bool>)> = None;
+    // The last slot comes first.
+    for (slot, value) in world.servers[group].pages().iter().rev().enumerate() {
+        world.blocks.bytes(*value, &mut block);
+        let page = IntentPage::decode(&*block, slot as u64, record.mirror, bytes);
+        let is_newer = |page: &IntentPage| newest.as_ref().is_none_or(|(seq, _)| page.seq > *seq);
+        if let Some(page) = page.filter(is_newer) {
+            let mut marked = vec![false; world.scale.blocks];
+            page.each_region(&*block, |first, shift| {
+                let first = (first / BLOCK) as usize;
+                let end = (first + (1 << shift) / BLOCK as usize).min(marked.len());
+                marked[first..end].fill(true);
+            });
+            newest = Some((page.seq, marked));
+        }
+    }
+    newest
 }
 
 /// What a server holds of the device.
@@ -134,6 +167,7 @@ pub fn look(world: &World) {
                     for source in plan.sources.iter() {
                         judge(world, present, source, &held[source]);
                     }
+                    judge_marks(world, &found, &plan, has_flush, &held);
                 }
                 Err(refusal) => assert!(
                     present.len() as usize != groups.len(),
@@ -157,6 +191,43 @@ fn judge(world: &World, present: GroupSet, source: GroupId, held: &Held) {
     if let Some(what) = lack {
         let present: Vec<_> = present.iter().map(GroupId::index).collect();
         panic!("a client that finds groups {present:?} now starts with group {source}: {what}");
+    }
+}
+
+/// What a start by this plan does not compare is equal.
+fn judge_marks(world: &World, found: &Found, plan: &Plan, preferred: GroupSet, held: &[Held]) {
+    let Some(base) = &found[plan.base.index()] else {
+        return;
+    };
+    let record = &base.record;
+    let present = set_of(
+        world
+            .scale
+            .all_groups()
+            .filter(|g| found[g.index()].is_some()),
+    );
+    let newest: Vec<_> = (world.scale.all_groups())
+        .map(|g| {
+            let counts = present.and(record.in_sync()).has(g);
+            counts.then(|| newest_page(world, g, record)).flatten()
+        })
+        .collect();
+    let pages = std::array::from_fn(|g| newest.get(g)?.as_ref().map(|(seq, _)| *seq));
+    // Who is preferred decides only which of them is the source.
+    let marked = plan.marked(found, &pages, present.union(preferred));
+    for (source, other) in (plan.sources.iter()).flat_map(|s| marked.iter().map(move |o| (s, o))) {
+        for block in 0..world.scale.blocks {
+            let is_marked = (newest.iter().flatten()).any(|(_, marked)| marked[block]);
+            let values = [source, other]
+                .map(|group| &held[group.index()])
+                .map(|held| [held.content[block], held.durable[block]]);
+            let is_same = values.iter().flatten().all(|value| *value == values[0][0]);
+            assert!(
+                is_marked || is_same,
+                "a client that starts now does not compare block {block} of groups {source} and {other}, \
+                 which hold {values:?}; pages {pages:?}"
+            );
+        }
     }
 }
 

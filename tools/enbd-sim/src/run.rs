@@ -7,7 +7,7 @@ use crate::faults::{Mischief, FAULTS};
 use crate::keeper::Control;
 use crate::logic::{
     group::GroupState,
-    mirror::{scout, Memories, World as _},
+    mirror::{scout, Intents, Memories, World as _},
     resync::Site,
 };
 use crate::oracle::Oracle;
@@ -19,6 +19,8 @@ use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
+
+use crate::remember::REGION_SHIFT;
 
 /// Milliseconds that the mirror has to become whole, after all is healed.
 const CONVERGE_MS: u64 = 600_000;
@@ -95,6 +97,9 @@ fn some_scale(trouble: Trouble) -> Scale {
         },
         calm,
         memory: rng.gen(),
+        intent: rng.gen_ratio(3, 4),
+        intent_idle_ms: rng.gen_range(200..4000),
+        most_marked: [0, 4 << REGION_SHIFT][rng.gen_range(0..2)],
         trouble,
     }
 }
@@ -194,7 +199,7 @@ pub fn make_whole(world: &Arc<World>, control: &Arc<Control>, ms: u64) -> bool {
 /// Whether all groups are in sync, and have all their channels.
 fn is_whole(world: &World) -> bool {
     let view = world.core().view();
-    let is_recorded = !world.wants_record();
+    let is_recorded = !world.wants_record() && !world.wants_round();
     is_recorded
         && world.scale.all_groups().all(|g| {
             let group = world.core().group(g);

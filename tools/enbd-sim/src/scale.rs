@@ -54,6 +54,12 @@ pub struct Scale {
     pub calm: bool,
     /// The groups keep superblocks.
     pub memory: bool,
+    /// They keep intent pages, too.
+    pub intent: bool,
+    /// After so long a mark is idle.
+    pub intent_idle_ms: u64,
+    /// Bytes that are marked at most; 0 for no bound.
+    pub most_marked: u64,
     pub trouble: Trouble,
 }
 

@@ -6,7 +6,7 @@ mod work;
 
 use crate::clock::Clock;
 use crate::conn::{Conn, Line, Reply, SharedConn};
-use crate::store::{Store, Value, RING};
+use crate::store::{Store, Value, PAGES, RING, TAIL};
 use shuttle::rand::{thread_rng, Rng};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -84,9 +84,9 @@ impl Server {
                 slow: false,
                 hasty: thread_rng().gen(),
                 shares_cache,
-                store: Store::new(vec![0; blocks + RING]),
+                store: Store::new(vec![0; blocks + TAIL]),
                 aside: None,
-                past: vec![0; blocks + RING],
+                past: vec![0; blocks + TAIL],
                 conns: Vec::new(),
                 made: 0,
                 held: Vec::new(),
@@ -463,14 +463,14 @@ impl Server {
     /// What is read from each block of the device.
     pub fn content(&self) -> Vec<Value> {
         let mut all = self.state.lock().unwrap().store.content();
-        all.truncate(all.len() - RING);
+        all.truncate(all.len() - TAIL);
         all
     }
 
     /// What would be there after a crash.
     pub fn durable(&self) -> Vec<Value> {
         let mut all = self.state.lock().unwrap().store.durable().to_vec();
-        all.truncate(all.len() - RING);
+        all.truncate(all.len() - TAIL);
         all
     }
 
@@ -478,6 +478,12 @@ impl Server {
     pub fn ring(&self) -> Vec<Value> {
         let mut all = self.state.lock().unwrap().store.content();
         all.split_off(all.len() - RING)
+    }
+
+    /// What is read from each block of the intent pages.
+    pub fn pages(&self) -> Vec<Value> {
+        let all = self.state.lock().unwrap().store.content();
+        all[all.len() - TAIL..][PAGES].to_vec()
     }
 
     /// Writes a block of the export durably, before anybody is connected.

@@ -2,7 +2,7 @@
 
 //! What a server keeps: blocks, with a volatile cache over them.
 
-use crate::logic::meta::layout::{BLOCK, LEAST_EXPORT, SUPERBLOCKS};
+use crate::logic::meta::layout::{BLOCK, INTENT_PAGES, LEAST_EXPORT, SUPERBLOCKS};
 use shuttle::rand::{thread_rng, Rng};
 
 /// The content of a block: the number of the write that made it.
@@ -23,8 +23,12 @@ struct Cached {
 pub const EXPORT_BLOCKS: usize = (LEAST_EXPORT / BLOCK) as usize;
 /// Blocks of the superblocks, which are the last of those.
 pub const RING: usize = SUPERBLOCKS as usize;
+/// Blocks of the metadata: the intent pages, a few that nobody writes to, the superblocks.
+pub const TAIL: usize = 64;
+/// Where the intent pages are among those.
+pub const PAGES: std::ops::Range<usize> = 0..INTENT_PAGES as usize;
 
-/// The blocks of a server: those of the device, then those of the superblocks. What is between them on
+/// The blocks of a server: those of the device, then those of the metadata. What is between them on
 /// the export is zeroes, and nobody writes there.
 pub struct Store {
     durable: Vec<Value>,
@@ -34,7 +38,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// A store with this content, those of the superblocks included, all of it durable.
+    /// A store with this content, those of the metadata included, all of it durable.
     pub fn new(content: Vec<Value>) -> Self {
         Self {
             cache: vec![None; content.len()],
@@ -61,11 +65,11 @@ impl Store {
 
     /// Where a block of the export is kept.
     fn place(&self, block: usize) -> Option<usize> {
-        let device = self.durable.len() - RING;
+        let device = self.durable.len() - TAIL;
         if block < device {
             return Some(block);
         }
-        Some(device + block.checked_sub(EXPORT_BLOCKS - RING)?)
+        Some(device + block.checked_sub(EXPORT_BLOCKS - TAIL)?)
     }
 
     /// What a block of the export holds, be it that it cannot be read now.

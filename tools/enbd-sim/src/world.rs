@@ -15,7 +15,11 @@ use crate::logic::{
     evidence::{self, Evidence, Piece, Sum, LATEST},
     group::{GroupFault, GroupState, View},
     ids::{ChannelId, GroupId},
-    meta::{bytes::Block, Found, BLOCK},
+    meta::{
+        bytes::Block,
+        marks::{words_for, Marks},
+        Found, BLOCK,
+    },
     mirror::{
         self,
         proof::{must_hold, PLACES, ZEROES},
@@ -30,7 +34,7 @@ use crate::quiet::Gate;
 use crate::request::{Handle, BLOCK_SECTORS};
 use crate::scale::Scale;
 use crate::server::{Power, Server};
-use crate::store::{Value, RING};
+use crate::store::{Value, TAIL};
 use crate::sync::Word;
 use crate::table::{table, Table};
 use crate::wiring::{Goal, Wiring};
@@ -52,6 +56,9 @@ const COPIED_BLOCKS: u32 = RESERVE + 3;
 pub fn sum_of(value: Value) -> Sum {
     Sum(value as u32)
 }
+
+/// Regions that there may be.
+const MOST_REGIONS: u64 = 64;
 
 /// Numbers of errors.
 const EINVAL: i32 = 22;
@@ -152,6 +159,8 @@ pub struct World {
     kept: Mutex<Vec<Handle>>,
     /// What is known of the metadata.
     notes: Mutex<Notebook>,
+    /// Where writes may be on their way.
+    marks: Marks<Vec<Word>>,
     /// The bytes of the metadata that is on the servers.
     pub blocks: Blocks,
     /// Requests that were given back, and those of them that may be asked for again.
@@ -213,6 +222,7 @@ impl World {
             parked: Mutex::new(VecDeque::new()),
             kept: Mutex::new(Vec::new()),
             notes: Mutex::new(Notebook::default()),
+            marks: Marks::new((0..words_for(MOST_REGIONS)).map(|_| Word::new(0)).collect()),
             blocks: Blocks::default(),
             postponed: Mutex::new(VecDeque::new()),
             kicked: Mutex::new(VecDeque::new()),
@@ -379,7 +389,7 @@ impl World {
             let is_other = |piece: &Piece| piece.sum != sum_of(content[*block]);
             asked(block).is_some_and(is_other) && !is_claimed(*block)
         };
-        let blocks = content.len() - RING;
+        let blocks = content.len() - TAIL;
         let differing = (0..blocks).filter(differs).count();
         let alike = (0..blocks).filter_map(|block| asked(&block)).count() - differing;
         // One place is the superblock's.

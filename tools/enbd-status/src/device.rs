@@ -135,6 +135,7 @@ impl<'a> Lines<'a> {
             settings: None,
             mirror: None,
             members: Vec::new(),
+            intent: None,
             others: Vec::new(),
         };
         let marked = self.read_channels(&mut device)?;
@@ -221,6 +222,9 @@ impl<'a> Lines<'a> {
                     .is_some(),
                 "Mirror" => memory::mirror(text)
                     .map(|mirror| device.mirror = Some(mirror))
+                    .is_some(),
+                "Intent" => memory::intent(text)
+                    .map(|intent| device.intent = Some(intent))
                     .is_some(),
                 "Member" => memory::member(text)
                     .map(|member| device.members.push(member))

@@ -3,7 +3,7 @@
 //! The lines of a mirror that remembers.
 
 use crate::figure::{plain, Figure};
-use crate::model::{Member, Mirror};
+use crate::model::{Intent, Member, Mirror};
 
 /// `3a0e..., generation 6b3d..., event 17, in use by alice`.
 pub(crate) fn mirror(text: &str) -> Option<Mirror> {
@@ -19,6 +19,19 @@ pub(crate) fn mirror(text: &str) -> Option<Mirror> {
         generation: generation.to_owned(),
         event: plain(event)?,
         owner,
+    })
+}
+
+/// `128 regions (128M), rounds 412, waits 377`.
+pub(crate) fn intent(text: &str) -> Option<Intent> {
+    let (regions, rest) = text.split_once(" regions (")?;
+    let (bytes, rest) = rest.split_once("), rounds ")?;
+    let (rounds, waits) = rest.split_once(", waits ")?;
+    Some(Intent {
+        regions: plain(regions)?,
+        bytes: Figure::parse(bytes)?,
+        rounds: plain(rounds)?,
+        waits: plain(waits)?,
     })
 }
 

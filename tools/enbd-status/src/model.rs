@@ -127,6 +127,19 @@ pub struct Mirror {
     pub owner: Option<String>,
 }
 
+/// Where writes may be on their way: its `Intent` line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Intent {
+    /// Regions that are marked.
+    pub regions: u64,
+    /// Bytes of those.
+    pub bytes: Figure,
+    /// Pages that were written.
+    pub rounds: u64,
+    /// Writes that had to wait for one.
+    pub waits: u64,
+}
+
 /// A member of it: a `Member` line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Member {
@@ -253,6 +266,8 @@ pub struct Device {
     pub mirror: Option<Mirror>,
     /// Its members.
     pub members: Vec<Member>,
+    /// Where writes may be on their way; none while no pages are kept.
+    pub intent: Option<Intent>,
     /// Lines that are not known, in their order.
     pub others: Vec<OtherLine>,
 }

@@ -8,8 +8,8 @@ use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::meta::{Generation, Name, Uuid};
 use enbd_logic::logic::status::{
     runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState,
-    Figure as Written, GroupStatus, LastError, Link, MemberStatus, MirrorStatus, Reader,
-    ResyncStatus, Run, SettingsStatus, Traffic,
+    Figure as Written, GroupStatus, IntentStatus, LastError, Link, MemberStatus, MirrorStatus,
+    Reader, ResyncStatus, Run, SettingsStatus, Traffic,
 };
 use enbd_status::{Device, Figure, Status};
 use proptest::prelude::*;
@@ -103,20 +103,32 @@ fn mirror() -> impl Strategy<Value = MirrorStatus> {
     let member = prop::option::of((prop::option::of(any::<u64>()), counts()));
     let members = prop::array::uniform8(member);
     let owner = prop::option::of("[a-z]{1,40}");
+    let intent =
+        (any::<[u64; 3]>(), counts()).prop_map(|([regions, rounds, waits], bytes)| IntentStatus {
+            regions,
+            bytes,
+            rounds,
+            waits,
+        });
     (
         any::<[u64; 2]>(),
         any::<u64>(),
         any::<u64>(),
         owner,
+        prop::option::of(intent),
         members,
     )
-        .prop_map(|(uuid, generation, event, owner, members)| MirrorStatus {
-            uuid: Uuid::new(uuid),
-            generation: Generation::new(generation),
-            event,
-            owner: owner.map(|name| Name::new(name.as_bytes())),
-            members: members.map(|one| one.map(|(since, missed)| MemberStatus { since, missed })),
-        })
+        .prop_map(
+            |(uuid, generation, event, owner, intent, members)| MirrorStatus {
+                uuid: Uuid::new(uuid),
+                generation: Generation::new(generation),
+                event,
+                owner: owner.map(|name| Name::new(name.as_bytes())),
+                intent,
+                members: members
+                    .map(|one| one.map(|(since, missed)| MemberStatus { since, missed })),
+            },
+        )
 }
 
 fn settings() -> impl Strategy<Value = SettingsStatus> {
@@ -273,6 +285,12 @@ proptest! {
         }
         prop_assert_eq!(read.group_count, groups.len());
         prop_assert_eq!(read.mirror.is_some(), mirror.is_some());
+        let intent = mirror.as_ref().and_then(|mirror| mirror.intent);
+        prop_assert_eq!(read.intent.is_some(), intent.is_some());
+        if let (Some(got), Some(wanted)) = (&read.intent, &intent) {
+            let counts = (got.regions, got.rounds, got.waits);
+            prop_assert_eq!(counts, (wanted.regions, wanted.rounds, wanted.waits));
+        }
         if let (Some(got), Some(wanted)) = (&read.mirror, &mirror) {
             let mut uuid = String::new();
             wanted.uuid.write(&mut uuid).expect("a String takes all");

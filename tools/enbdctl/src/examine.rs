@@ -82,6 +82,12 @@ fn write_superblock(out: &mut String, path: &Path, superblock: &Superblock) {
     line("generation", format!("{drawn} since event {born}: {cause}"));
     line("event", record.event.to_string());
     line("owner", owner(record.owner.as_ref()));
+    if record.intent {
+        line(
+            "intent",
+            "kept: after a crash what it marks is compared".into(),
+        );
+    }
     let layout = &record.layout;
     line(
         "device",

@@ -45,6 +45,12 @@ fn device(subject: &Subject<'_>) -> Value {
             "generation": mirror.generation,
             "event": mirror.event,
             "owner": mirror.owner,
+            "intent": device.intent.map(|intent| json!({
+                "regions": intent.regions,
+                "marked_bytes": intent.bytes.least,
+                "rounds": intent.rounds,
+                "waits": intent.waits,
+            })),
             "members": device.members.iter().map(member).collect::<Vec<_>>(),
         })),
         "other_lines": device.others.iter()

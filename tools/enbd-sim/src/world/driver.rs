@@ -8,6 +8,7 @@ use crate::logic::{
     evidence::{Evidence, Sum, CHUNK_BYTES},
     group::GroupFault,
     ids::{ChannelId, GroupId, SlotId},
+    meta::Marks,
     mirror::{self, memory::Notes, Carrier, Copies, Core, News, Request, Transfer, Trial},
     unflushed::Unflushed,
 };
@@ -187,6 +188,10 @@ impl mirror::World for World {
         self.maps[group].lock().unwrap().mark_all(&mut drop);
     }
 
+    fn clear_all(&self, group: GroupId) {
+        self.maps[group].lock().unwrap().clear_all(&mut drop);
+    }
+
     fn is_marked(&self, group: GroupId, first: u64, len: u64) -> bool {
         let next = self.maps[group].lock().unwrap().next_dirty(first, len);
         next.is_some_and(|run| run.first < first + len)
@@ -202,7 +207,7 @@ impl mirror::World for World {
     }
 
     fn largest_request(&self, _group: GroupId) -> u32 {
-        CHUNK_BYTES
+        8 * CHUNK_BYTES
     }
 
     fn export_sectors(&self, _group: GroupId) -> u64 {
@@ -221,6 +226,18 @@ impl mirror::World for World {
     fn checksum(&self, buffer: &Buffer, from: u32) -> Option<Sum> {
         let at = (from / CHUNK_BYTES) as usize;
         buffer.values(at + 1).get(at).copied().map(sum_of)
+    }
+
+    fn marks(&self) -> Option<&Marks<Vec<Word>>> {
+        self.scale.memory.then_some(&self.marks)
+    }
+
+    fn intent_idle_ms(&self) -> u64 {
+        self.scale.intent_idle_ms
+    }
+
+    fn most_marked(&self) -> u64 {
+        self.scale.most_marked
     }
 
     fn owner_check_s(&self) -> u64 {
