@@ -112,8 +112,8 @@ impl Device {
             // What was on its way has arrived.
             (plan, has_flush) = self.plan(ask)?;
         }
-        let marked = self.find_marks(&plan, has_flush)?;
-        let (layout, block) = self.draft_start(&plan)?;
+        let (marked, pages) = self.find_marks(&plan, has_flush)?;
+        let (layout, block) = self.draft_start(&plan, &pages)?;
         self.tell_plan(&plan, marked);
         let others = core::array::from_fn(|index| {
             let group = GroupId::new(index).filter(|&group| plan.others.has(group))?;
@@ -149,40 +149,40 @@ impl Device {
     }
 
     /// Looks for the newest intent pages; gives the groups that miss nothing but what those mark, which is
-    /// wanted by the marks.
+    /// wanted by the marks, and the numbers of the pages.
     #[inline(never)] // It passes through this stack frame.
-    fn find_marks(&self, plan: &Plan, has_flush: GroupSet) -> Result<GroupSet, Failure> {
+    fn find_marks(&self, plan: &Plan, has_flush: GroupSet) -> Result<(GroupSet, Pages), Failure> {
         let mirror = &self.mirror;
         let base = mirror.with_notes(|notes| {
             let record = &plan.base.pick(notes.found).as_ref()?.record;
             let of = (record.mirror, record.layout.device_bytes);
-            Some((of, record.in_sync()))
+            Some((of, record.full()))
         });
-        let (of, in_sync) = base.ok_or(refused(Refusal::NoMember))?;
+        let (of, full) = base.ok_or(refused(Refusal::NoMember))?;
         mirror.prepare_marks(of.1)?;
         let mut pages: Pages = [None; MAX_GROUPS];
         for group in plan.sources.union(plan.others).iter() {
-            let mark = in_sync.has(group);
+            let mark = !full.has(group);
             *group.pick_mut(&mut pages) =
                 self.in_time(|ended| mirror.read_intent(group, of, mark, ended))?;
         }
-        Ok(mirror.with_notes(|notes| {
-            let last = pages.iter().flatten().max().copied();
-            notes.memory.page = notes.memory.page.max(last.unwrap_or(0));
+        let marked = mirror.with_notes(|notes| {
+            notes.memory.found_pages(&pages);
             plan.marked(notes.found, &pages, has_flush)
-        }))
+        });
+        Ok((marked, pages))
     }
 
     /// Drafts the record of a start; gives the sizes that go with it.
     #[inline(never)] // It passes through this stack frame.
-    fn draft_start(&self, plan: &Plan) -> Result<(Layout, u32), Failure> {
+    fn draft_start(&self, plan: &Plan, pages: &Pages) -> Result<(Layout, u32), Failure> {
         let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
         let sizes = self.mirror.with_notes(|notes| {
             let base = plan.base.pick(notes.found).as_ref();
             notes.memory.draft = base.map(|superblock| superblock.record);
             let draft = notes.memory.draft.as_mut()?;
-            plan.advance(draft, notes.found, fresh, owner);
-            draft.intent = self.mirror.settings.intent.load(Relaxed);
+            plan.advance(draft, notes.found, pages, fresh, owner);
+            draft.keep_intent(self.mirror.settings.intent.load(Relaxed));
             Some((draft.layout, draft.block))
         });
         // There is a base: it was taken from there.
@@ -265,7 +265,7 @@ impl Device {
         let sizes = self.mirror.with_memory(|memory| {
             let nobody = GroupSet::default();
             let draft = memory.begin_draft(in_sync, nobody, fresh, Owned::By(owner))?;
-            draft.intent = self.mirror.settings.intent.load(Relaxed);
+            draft.keep_intent(self.mirror.settings.intent.load(Relaxed));
             Some((draft.layout, draft.block))
         });
         sizes.ok_or(Failure::new(ENOENT, "the device has no metadata"))

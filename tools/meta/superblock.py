@@ -119,7 +119,7 @@ def encode(told):
         if member["state"] == "stale":
             put("H", at + 18, FULL if member["full"] else 0)
             put("QQ", at + 24, member["since"], number(member["left"]))
-        put("Q", at + 40, member["seen"])
+        put("QQ", at + 40, member["seen"], member.get("page", 0))
     put("64s", 1024, name(told["name"]))
     put("I", 16, crc32c(block))
     return bytes(block)
@@ -198,6 +198,8 @@ def decode_members(get):
         if bits not in STATES:
             raise Unsound(f"member {place} has no state that is known")
         member = {"uuid": str(uuid.UUID(bytes=get("16s", at))), "state": STATES[bits], "seen": get("Q", at + 40)}
+        if get("Q", at + 48):
+            member["page"] = get("Q", at + 48)
         if STATES[bits] == "stale":
             since, left = get("QQ", at + 24)
             member |= {"since": since, "left": generation(left), "full": bool(get("H", at + 18) & FULL)}

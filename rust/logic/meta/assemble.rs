@@ -15,8 +15,8 @@
 //! | only members that are not in sync | refused | refused | G alone, forced |
 //! | two lines that parted | refused | refused | G alone, forced |
 //!
-//! Members that are not in sync are brought back afterwards, from the beginning to the end; but after a
-//! crash those that were in sync only miss what their intent pages mark ([`Plan::marked`]).
+//! Members that are not in sync are brought back afterwards: what the intent pages mark, where those are
+//! complete ([`Plan::marked`]), else from the beginning to the end.
 
 use super::{Cause, Change, Generation, Member, Owner, Record, Superblock};
 use crate::logic::{group::GroupSet, ids::GroupId, MAX_GROUPS};
@@ -77,7 +77,17 @@ impl Plan {
     /// Makes `record`, which is what the base was found with, that of the start, which is durable on
     /// all sources before anything else happens. `fresh` is its generation if it has to have a new
     /// one, `owner` who starts the device.
-    pub fn advance(&self, record: &mut Record, found: &Found, fresh: Generation, owner: Owner) {
+    pub fn advance(
+        &self,
+        record: &mut Record,
+        found: &Found,
+        pages: &Pages,
+        fresh: Generation,
+        owner: Owner,
+    ) {
+        // One that is not there had what the others have when it was heard of last.
+        let latest = latest_page(record.in_sync(), pages);
+        record.note_pages(|group| group.pick(pages).unwrap_or(latest));
         record.advance(&Change {
             in_sync: self.sources,
             drawn: self.drawn.map(|cause| (fresh, cause)),
@@ -99,36 +109,48 @@ impl Plan {
 pub type Pages = [Option<u64>; MAX_GROUPS];
 
 impl Plan {
-    /// The others that miss nothing but what the intent pages of the members that are there mark: after
-    /// a crash, those that were in sync, and whose pages are complete.
+    /// The others that miss nothing but what the intent pages of the members that are there mark. No mark
+    /// is taken back while a member is away, so that holds of those, too.
     ///
     /// | not | because |
     /// |---|---|
+    /// | one that is to get all | the marks know nothing of what it holds |
     /// | a server that cannot make durable what it has | it may have lost anything |
-    /// | one that shows an older record | it may have been set back |
-    /// | one whose page is older than the last but one | the same. Of two pages that follow each other the older one marks what the newer one takes back, so both together are complete, whether the newer one was on its way or the member was set back |
+    /// | one in sync that shows an older record, one that is not and was set back | it may lack anything |
+    /// | one whose page is older than the last but one that it had | the same. Of two pages that follow each other the older one marks what the newer one takes back, so both together are complete, whether the newer one was on its way or the member was set back |
     pub fn marked(&self, found: &Found, pages: &Pages, has_flush: GroupSet) -> GroupSet {
         let newest = record(found, self.base).filter(|record| record.intent);
-        let (Some(newest), Some(Cause::Crashed)) = (newest, self.drawn) else {
+        let Some(newest) = newest.filter(|_| self.drawn != Some(Cause::Forced)) else {
             return GroupSet::default();
         };
-        let knows = |&group: &GroupId| {
-            group.pick(pages).is_some()
-                && record(found, group).is_some_and(|theirs| theirs.is_same_as(newest))
+        let latest = latest_page(newest.in_sync(), pages);
+        let has_marks = |&group: &GroupId| {
+            let (Some(member), Some(page)) = (newest.member(group), *group.pick(pages)) else {
+                return false;
+            };
+            let had = if member.is_in_sync() {
+                record(found, group)
+                    .filter(|theirs| theirs.is_same_as(newest))
+                    .map(|_| latest)
+            } else {
+                Some(member.page).filter(|&had| had > 0 && !member.is_full())
+            };
+            had.is_some_and(|had| had.saturating_sub(page) <= 1)
         };
-        let others = self.others.without(self.set_back).and(newest.in_sync());
-        let all = others.union(self.sources).and(has_flush);
-        let all: GroupSet = all.iter().filter(knows).collect();
-        let page = |group: GroupId| group.pick(pages).unwrap_or(0);
-        let latest = all.iter().map(page).max().unwrap_or(0);
-        let is_complete = |&group: &GroupId| latest.saturating_sub(page(group)) <= 1;
-        let all: GroupSet = all.iter().filter(is_complete).collect();
+        let all = self.others.without(self.set_back).union(self.sources);
+        let all: GroupSet = all.and(has_flush).iter().filter(has_marks).collect();
         if self.sources.without(all).is_empty() {
             all.without(self.sources)
         } else {
             GroupSet::default()
         }
     }
+}
+
+/// The number of the newest page of these groups.
+fn latest_page(groups: GroupSet, pages: &Pages) -> u64 {
+    let page = |group: GroupId| group.pick(pages).unwrap_or(0);
+    groups.iter().map(page).max().unwrap_or(0)
 }
 
 /// A sentence for each group.
@@ -453,7 +475,7 @@ mod tests {
         assert_eq!(marked(&all, &[None, Some(7)], 0b111), 0);
         assert_eq!(marked(&all, &[Some(7), Some(7)], 0b101), 0);
         assert_eq!(marked(&all, &[Some(7), Some(7)], 0b110), 0);
-        // It was not a crash, or shows an older record, or no pages were kept.
+        // It was an orderly end, or shows an older record, or no pages were kept.
         assert_eq!(marked(&[made; 3], &[Some(7), Some(7)], 0b111), 0);
         assert_eq!(marked(&[started, made, started], &[Some(7); 2], 0b111), 0);
         let unkept = Record {
@@ -461,6 +483,36 @@ mod tests {
             ..started
         };
         assert_eq!(marked(&[unkept; 3], &[Some(7), Some(7)], 0b111), 0);
+    }
+
+    #[test]
+    fn what_was_away_misses_what_is_marked_if_it_was_not_set_back() {
+        let (_, mut started) = records();
+        started.note_pages(|_| 5);
+        let alone = started.after(&Change {
+            in_sync: set(0b001),
+            drawn: Some((Generation::new(200), Cause::Faulted)),
+            owner: None,
+        });
+        let all = [alone, started];
+        // However many pages later, and whatever it was told by then.
+        assert_eq!(marked(&all, &[Some(90), Some(5)], 0b11), 0b10);
+        assert_eq!(marked(&all, &[Some(90), Some(6)], 0b11), 0b10);
+        assert_eq!(marked(&[alone, alone], &[Some(90), Some(4)], 0b11), 0b10);
+        assert_eq!(marked(&all, &[Some(90), Some(3)], 0b11), 0);
+        assert_eq!(marked(&all, &[Some(90), None], 0b11), 0);
+        assert_eq!(marked(&all, &[None, Some(5)], 0b11), 0);
+        assert_eq!(marked(&all, &[Some(90), Some(5)], 0b01), 0);
+        // It is to get all, or nobody knows which page it had.
+        let group = GroupId::new(1).unwrap();
+        let mut full = alone;
+        full.adopt(group, Uuid::new([1, 7]), Some(Generation::new(100)));
+        assert_eq!(marked(&[full, started], &[Some(90), Some(5)], 0b11), 0);
+        let mut off = alone;
+        off.keep_intent(false);
+        off.keep_intent(true);
+        assert!(off.intent && off.has_away() && !started.has_away());
+        assert_eq!(marked(&[off, started], &[Some(90), Some(5)], 0b11), 0);
     }
 
     #[test]

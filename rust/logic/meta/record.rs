@@ -44,6 +44,9 @@ pub struct Member {
     /// Number of the last superblock that it has acknowledged as durable: one that shows an older one
     /// has been set back.
     pub seen: u64,
+    /// Number of the last intent page that it had, as far as was known when it was in sync last: one that
+    /// shows an older one has been set back, too. 0: nobody knows.
+    pub page: u64,
 }
 
 impl Member {
@@ -185,6 +188,7 @@ impl Record {
                 uuid,
                 state,
                 seen: 0,
+                page: 0,
             })
         };
         Self {
@@ -287,6 +291,7 @@ impl Record {
                 full: true,
             },
             seen: 0,
+            page: 0,
         });
     }
 
@@ -305,6 +310,33 @@ impl Record {
         if let Some(member) = group.pick_mut(&mut self.members) {
             member.seen = member.seen.max(seq);
         }
+    }
+
+    /// Whether a member misses something that the marks know of: it is not to get all.
+    pub fn has_away(&self) -> bool {
+        let is_away = |member: &Member| !member.is_in_sync() && !member.is_full();
+        !self.members_that(is_away).is_empty()
+    }
+
+    /// Members that are in sync have got as far as `page` says with the intent pages; 0 where nobody
+    /// knows. To be called before they are not any more.
+    pub fn note_pages(&mut self, page: impl Fn(GroupId) -> u64) {
+        for group in self.in_sync().iter() {
+            if let Some(member) = group.pick_mut(&mut self.members) {
+                member.page = page(group);
+            }
+        }
+    }
+
+    /// Whether intent pages are kept from now on. While they are not, nobody knows afterwards where a
+    /// member may differ.
+    pub fn keep_intent(&mut self, keeps: bool) {
+        if !(self.intent && keeps) {
+            for member in self.members.iter_mut().flatten() {
+                member.page = 0;
+            }
+        }
+        self.intent = keeps;
     }
 
     /// Takes over what the members have acknowledged since this record was made.

@@ -287,6 +287,7 @@ fn get_owner(b: &[u8]) -> Option<Owner> {
 fn put_member(b: &mut [u8], at: usize, member: &Member) {
     put(b, at, &member.uuid.bytes());
     put(b, at + 40, &member.seen.to_le_bytes());
+    put(b, at + 48, &member.page.to_le_bytes());
     match member.state {
         MemberState::InSync => put(b, at + 16, &[IN_SYNC]),
         MemberState::Stale { since, left, full } => {
@@ -316,6 +317,7 @@ fn get_member(b: &[u8], group: GroupId) -> Option<Option<Member>> {
         uuid: Uuid::from_bytes(get(b, at))?,
         state,
         seen: get_u64(b, at + 40),
+        page: get_u64(b, at + 48),
     }))
 }
 

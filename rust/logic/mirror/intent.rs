@@ -13,7 +13,8 @@
 //!   all that is wanted. One round is on its way at a time.
 //! - A group that is being named gets all marks before a record calls it in sync, whatever its resync
 //!   has copied: what the others hold in caches that nobody has flushed may differ from it after a crash.
-//! - A mark is taken back behind a flush on all named groups ([`super::super::meta::marks`]).
+//! - A mark is taken back behind a flush on all named groups ([`super::super::meta::marks`]), and none is
+//!   while a member is away that is to get only what it missed: so the marks say where that is.
 //!
 //! What would go wrong if a round that was on its way when a group was named counted for it:
 //!
@@ -29,7 +30,7 @@
 
 use super::{
     member::{carry_out_all, durable_flags, flush_refused, read, write_of, Failed, Results, FLUSH},
-    Core, Route, States, World,
+    Core, Memory, Route, States, World,
 };
 use crate::logic::{
     barrier::{Claim, Span, CHUNK_SECTORS},
@@ -38,7 +39,7 @@ use crate::logic::{
     meta::{
         layout::{self, INTENT_PAGES},
         marks::{Marks, Take},
-        Bad, IntentPage, Uuid, BLOCK,
+        Bad, IntentPage, Record, Uuid, BLOCK,
     },
 };
 use core::ops::Range;
@@ -357,6 +358,7 @@ fn publish<W: World>(w: &W, marks: &Marks<W::Words>, done: GroupSet, buffer: &W:
         };
         page.each_region(notes.block, |first, shift| marks.is_durable(first, shift));
         marks.end_round();
+        notes.memory.has_page(done, page.seq);
         core.set_paged(done);
         true
     })
@@ -379,7 +381,8 @@ pub(super) fn take_back<W: World>(w: &W, take: Take, ended: &dyn Fn() -> bool) {
     let Some(marks) = w.marks().filter(|marks| marks.is_on()) else {
         return;
     };
-    if !marks.begin_taking(take, busy(w)) {
+    let has_away = |memory: &mut Memory| memory.record.as_ref().is_some_and(Record::has_away);
+    if w.with_memory(has_away) || !marks.begin_taking(take, busy(w)) {
         return;
     }
     let core = w.core();

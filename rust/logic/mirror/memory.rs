@@ -9,8 +9,8 @@ use crate::logic::{
     group::GroupSet,
     ids::GroupId,
     meta::{
-        bytes::Block, layout::SUPERBLOCKS, Cause, Change, Found, Generation, Owner, Record,
-        Superblock, Uuid,
+        assemble::Pages, bytes::Block, layout::SUPERBLOCKS, Cause, Change, Found, Generation,
+        Owner, Record, Superblock, Uuid,
     },
     MAX_GROUPS,
 };
@@ -47,6 +47,8 @@ pub(super) struct Own {
     sum: Option<Sum>,
     /// The generation of that.
     pub(super) generation: Option<Generation>,
+    /// Number of the last intent page that it has, as far as is known; 0: nobody knows.
+    pub(super) page: u64,
     /// What it is to be recorded with as getting all: its identity, should it be a new member, and
     /// the generation of its own superblock.
     pub(super) adopted: Option<(Uuid, Option<Generation>)>,
@@ -132,6 +134,8 @@ impl Memory {
             self.draft.clone_from(&self.record);
         }
         let draft = self.draft.as_mut()?;
+        let own = &self.own;
+        draft.note_pages(|group| group.pick(own).page);
         let leaves = !draft.in_sync().union(named).without(in_sync).is_empty();
         draft.advance(&Change {
             in_sync,
@@ -171,6 +175,21 @@ impl Memory {
     /// A group has no superblock any more.
     pub(super) fn forget(&mut self, group: GroupId) {
         *group.pick_mut(&mut self.own) = Own::default();
+    }
+
+    /// The newest intent pages were looked for, of these numbers: later ones are newer.
+    pub fn found_pages(&mut self, pages: &Pages) {
+        for (own, page) in self.own.iter_mut().zip(pages) {
+            own.page = page.unwrap_or(0);
+            self.page = self.page.max(own.page);
+        }
+    }
+
+    /// An intent page is on these groups.
+    pub(super) fn has_page(&mut self, groups: GroupSet, page: u64) {
+        for group in groups.iter() {
+            group.pick_mut(&mut self.own).page = page;
+        }
     }
 
     /// Whether a group's newest superblock is the last one that it is known to have: not another

@@ -151,7 +151,8 @@ pub fn walk<W: Site>(
         // What was written meanwhile is marked, and copied once more.
         site.core().group(group).happened(HealthEvent::CheckEnded);
     }
-    if site.core().group(group).fault() == Some(GroupFault::Crashed) {
+    let fault = site.core().group(group).fault();
+    if matches!(fault, Some(GroupFault::Crashed | GroupFault::Behind)) {
         // It has nearly everything of what is marked.
         walk.compare_marked();
     }

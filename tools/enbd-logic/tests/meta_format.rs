@@ -50,10 +50,12 @@ fn member() -> impl Strategy<Value = Member> {
     let stale = (any::<u64>(), prop::option::of(generation()), any::<bool>());
     let stale = stale.prop_map(|(since, left, full)| MemberState::Stale { since, left, full });
     let state = prop_oneof![Just(MemberState::InSync), stale];
-    (uuid(), state.boxed(), any::<u64>()).prop_map(|(uuid, state, seen)| Member {
+    let numbers = any::<(u64, u64)>();
+    (uuid(), state.boxed(), numbers).prop_map(|(uuid, state, (seen, page))| Member {
         uuid,
         state,
         seen,
+        page,
     })
 }
 

@@ -75,6 +75,9 @@ fn description(one: &Superblock) -> Value {
                 told["full"] = json!(full);
             }
         }
+        if member.page != 0 {
+            told["page"] = json!(member.page);
+        }
         members.insert(group.index().to_string(), told);
     }
     let past = |past: &Option<(Generation, u64)>| {

@@ -250,7 +250,7 @@ impl World {
             Ok(plan) => {
                 let base = found[plan.base.index()].expect("a base that was found");
                 let mut record = base.record;
-                plan.advance(&mut record, &found, generation, owner);
+                plan.advance(&mut record, &found, &[None; MAX_GROUPS], generation, owner);
                 judge(&found, ask, (generation, owner), &plan, &record);
                 self.store(&record, plan.sources);
                 self.store(&record, plan.others);

@@ -53,12 +53,12 @@ fn meaning(block: &Block) -> Block {
             0 => {}
             1 => {
                 keep(at, 17);
-                keep(at + 40, 8);
+                keep(at + 40, 16);
             }
             _ => {
                 keep(at, 17);
                 keep(at + 18, 1);
-                keep(at + 24, 24);
+                keep(at + 24, 32);
             }
         }
     }

@@ -208,7 +208,7 @@ fn judge_marks(world: &World, found: &Found, plan: &Plan, preferred: GroupSet, h
     );
     let newest: Vec<_> = (world.scale.all_groups())
         .map(|g| {
-            let counts = present.and(record.in_sync()).has(g);
+            let counts = present.without(record.full()).has(g);
             counts.then(|| newest_page(world, g, record)).flatten()
         })
         .collect();

@@ -68,3 +68,11 @@ def until(predicate, seconds, what, nap=0.02):
         if late:
             raise Failure(f"not within {seconds} s: {what}")
         time.sleep(nap)
+
+
+def stays(predicate, seconds, what, nap=0.2):
+    """Fails if `predicate` does not hold any more at some moment of so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        that(predicate(), what)
+        time.sleep(nap)

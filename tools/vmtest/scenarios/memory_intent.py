@@ -33,6 +33,8 @@ def run():
             bounded(mirror, book)
         with case("a group that was away has the marks again"):
             joins(mirror, book)
+        with case("the client ends while a group is away: that one gets what it missed"):
+            away(mirror, book)
         with case("a group whose pages are gone is compared as a whole"):
             without_pages(mirror, book)
         with case("a group that was set back is compared as a whole"):
@@ -95,6 +97,22 @@ def joins(mirror, book):
     pages = [intent.newest(store.path) for store in mirror.stores]
     check.equal(pages[0], pages[1], "the pages of both groups")
     check.that(50 in pages[1]["regions"], "what was written while the group was away is marked")
+
+
+def away(mirror, book):
+    """Nothing is taken back meanwhile, so the marks say what that is, after a crash and after an orderly end."""
+    for region, end in ((55, mirror.forget), (57, mirror.disable)):
+        mirror.command("setfaulty=1")
+        book.write(*at(region))
+        mirror.command("intent_idle=1")
+        # Two looks for what is idle, at least.
+        check.stays(lambda now=region: now in intent.newest(mirror.stores[0].path)["regions"], 4, "what the group misses is marked")
+        end()
+        mirror.forget()
+        regions = len(intent.newest(mirror.stores[0].path)["regions"])
+        check.between(crashed(mirror), 1, regions * (MIB // BLOCK), "blocks that were compared and found equal")
+        book.verify("after a group was away")
+        check_same(mirror.stores, DEVICE)
 
 
 def without_pages(mirror, book):
