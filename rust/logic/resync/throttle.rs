@@ -11,10 +11,12 @@
 //! | `resync_min` | `resync_max` | speed while users are busy |
 //! |---|---|---|
 //! | set | any | `resync_min` (or `resync_max`, if that is lower) |
-//! | 0 | 0 | one small window at a time |
+//! | 0 | 0 | one small window at a time, more of them where that is less than 1 MiB/s |
 //! | 0 | set | the same, and at most a quarter of `resync_max` |
 //!
-//! So it never starves. While they are quiet, only `resync_max` holds it; but for a moment after
+//! So it never starves, and on a long line, where a window takes a trip to one server and one to the
+//! other, redundancy does not stay away for weeks for the sake of users who never rest. While they are
+//! quiet, only `resync_max` holds it; but for a moment after
 //! their last request windows are small and few still. Speeds are in KiB/s and 0 stands for no
 //! bound; times are in ns of one monotonic clock.
 
@@ -32,6 +34,9 @@ const GIVE_WAY_SHARE: u64 = 4;
 /// windows that they overlap.
 const BUSY_WINDOWS: usize = 1;
 const BUSY_WINDOW_BYTES: u64 = 32 << 10;
+/// Giving way without a `resync_min`, in KiB/s: while it is slower than that there may be more windows
+/// on their way, small ones still. An administrator who wants less sets `resync_min`.
+const LEAST_KIB: u64 = 1024;
 /// A window is at most this part of a second's worth of the speed allowed.
 const WINDOWS_A_SECOND: u64 = 8;
 
@@ -63,6 +68,10 @@ pub struct Throttle {
     ceiling: Pace,
     /// The speed that remains while users are busy.
     floor: Pace,
+    /// The speed below which windows need not be few.
+    least: Pace,
+    /// How long until another window may begin beside those that give way; 0: now.
+    patience_ns: u64,
     last_ns: u64,
     last_bytes: u64,
     last_users: Users,
@@ -75,6 +84,8 @@ impl Throttle {
             bounds,
             ceiling: Pace { due_ns: now_ns },
             floor: Pace { due_ns: now_ns },
+            least: Pace { due_ns: now_ns },
+            patience_ns: 0,
             last_ns: now_ns,
             last_bytes: 0,
             last_users: Users::Quiet,
@@ -88,6 +99,7 @@ impl Throttle {
             self.bounds = bounds;
             self.ceiling.restart(self.last_ns);
             self.floor.restart(self.last_ns);
+            self.least.restart(self.last_ns);
         }
     }
 
@@ -105,6 +117,7 @@ impl Throttle {
         // that takes long would be paid for twice.
         self.ceiling.charge(self.last_ns, bytes, self.bounds.max);
         self.floor.charge(self.last_ns, bytes, floor);
+        self.least.charge(self.last_ns, bytes, LEAST_KIB);
         self.last_ns = self.last_ns.max(now_ns);
         self.last_bytes = self.last_bytes.max(bytes_total);
         self.last_users = users;
@@ -116,10 +129,14 @@ impl Throttle {
                 wait = wait.max(self.floor.wait_ns(now_ns));
             }
         }
+        if users == Users::Quiet {
+            self.least.restart(now_ns);
+        }
+        self.patience_ns = self.least.wait_ns(now_ns);
         wait.min(MAX_DELAY_NS)
     }
 
-    /// Whether windows have to be small and few.
+    /// Whether windows have to be small, and few unless it is too slow so.
     fn gives_way(&self) -> bool {
         // A floor that was asked for has to be reached.
         self.last_users != Users::Quiet && self.bounds.min == 0
@@ -145,11 +162,17 @@ impl Throttle {
 
     /// How many windows may be on their way at once, as of the last [`delay_ns`](Self::delay_ns).
     pub fn windows(&self) -> usize {
-        if self.gives_way() {
+        if self.gives_way() && self.patience_ns > 0 {
             BUSY_WINDOWS
         } else {
             usize::MAX
         }
+    }
+
+    /// How long until there may be more than that, where nothing else changes; at most
+    /// [`MAX_DELAY_NS`].
+    pub fn patience_ns(&self) -> u64 {
+        self.patience_ns.min(MAX_DELAY_NS)
     }
 
     /// The speed that remains while users are busy, in KiB/s; 0 where only the windows hold it.

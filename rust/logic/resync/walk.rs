@@ -308,7 +308,10 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
-                if delay > 0 || self.in_flight() >= throttle.windows() {
+                if delay == 0 && self.in_flight() >= throttle.windows() {
+                    delay = throttle.patience_ns();
+                }
+                if delay > 0 {
                     break;
                 }
                 let Some(index) = self.place() else {

@@ -16,6 +16,8 @@ struct Sim {
     blocksize: u32,
     /// What the link carries, in KiB/s.
     link: u64,
+    /// How long a window is on its way, however many there are.
+    trip_ns: u64,
     /// How many windows are in flight at once.
     depth: usize,
     /// The most by which a sleep is too long.
@@ -31,6 +33,7 @@ impl Default for Sim {
             bounds: Bounds::default(),
             blocksize: 4096,
             link: 100 * KIB,
+            trip_ns: 0,
             depth: 4,
             slack_ns: 4 * MS,
             users: |_| Users::Quiet,
@@ -54,8 +57,17 @@ impl Sim {
         while now < self.start_ns + secs * SECOND {
             let wait = throttle.delay_ns(now, total, (self.users)(now - self.start_ns));
             assert!(wait <= MAX_DELAY_NS);
-            if flight.len() >= self.depth.min(throttle.windows()) {
+            while flight.front().is_some_and(|&end| end <= now) {
+                flight.pop_front();
+            }
+            if flight.len() >= self.depth {
                 now = now.max(flight.pop_front().unwrap());
+                continue;
+            }
+            if wait == 0 && flight.len() >= throttle.windows() {
+                let patience = throttle.patience_ns();
+                assert!(patience > 0 && patience <= MAX_DELAY_NS);
+                now = flight[0].min(now + patience);
                 continue;
             }
             if wait > 0 {
@@ -69,7 +81,7 @@ impl Sim {
             total += bytes;
             windows.push((now - self.start_ns, bytes));
             link_free = link_free.max(now) + bytes * SECOND / (self.link * KIB);
-            flight.push_back(link_free);
+            flight.push_back(link_free + self.trip_ns);
             // The copy's own work.
             now += 20_000;
         }
@@ -233,6 +245,43 @@ fn without_min_busy_users_meet_one_small_window() {
             ..Sim::default()
         };
         within(rate(&sim.run(60), 60), max / 4, 5);
+    }
+}
+
+#[test]
+fn on_a_long_line_busy_users_leave_a_mebibyte_a_second() {
+    for trip_ns in [40 * MS, 100 * MS, 400 * MS] {
+        for users in [busy, |ns| match ns / (30 * MS) % 2 {
+            0 => Users::Busy,
+            _ => Users::Lately,
+        }] {
+            let sim = Sim {
+                users,
+                trip_ns,
+                depth: 16,
+                ..Sim::default()
+            };
+            let windows = sim.run(30);
+            within(rate(&windows, 30), 1024, 25);
+            assert!(windows.iter().all(|(_, bytes)| *bytes <= 32 * KIB));
+        }
+    }
+}
+
+#[test]
+fn less_than_that_is_had_by_asking_for_it() {
+    for (bounds, wanted) in [
+        (Bounds { min: 100, max: 0 }, 100),
+        (Bounds { min: 0, max: 400 }, 100),
+    ] {
+        let sim = Sim {
+            bounds,
+            users: busy,
+            trip_ns: 200 * MS,
+            depth: 16,
+            ..Sim::default()
+        };
+        within(rate(&sim.run(60), 60), wanted, 5);
     }
 }
 
