@@ -202,20 +202,22 @@ impl Device {
     fn group_statuses(&self) -> Result<KVec<GroupStatus<'static>>> {
         let mut groups = KVec::with_capacity(MAX_GROUPS, GFP_KERNEL)?;
         let view = self.mirror.view();
+        let now_ms = self.mirror.now_ms();
         for group in GroupId::all() {
             let state = view.state(group);
             if state == GroupState::Absent {
                 continue;
             }
             let g = self.mirror.group(group);
-            let fault = self.mirror.core().group(group).fault();
+            let core = self.mirror.core().group(group);
             groups.push(
                 GroupStatus {
                     group,
                     state,
                     dirty: g.map.dirty(),
                     volatile: g.is_volatile(),
-                    reason: fault.map(|fault| fault.as_str()),
+                    suspect: core.is_suspect(now_ms),
+                    reason: core.fault().map(|fault| fault.as_str()),
                 },
                 GFP_KERNEL,
             )?;

@@ -265,7 +265,7 @@ fn write_settings(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
     writeln!(w, "resync_max={}", set.resync_max)
 }
 
-/// `1 faulty, dirty 763, volatile, reason: connection lost`.
+/// `1 faulty, dirty 763, volatile, suspect, reason: connection lost`.
 fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>) -> fmt::Result {
     let state = match group.state {
         GroupState::Absent => "absent",
@@ -277,6 +277,9 @@ fn write_group(w: &mut impl Write, s: &DeviceStatus<'_>, group: &GroupStatus<'_>
     write!(w, "{} {state}, dirty {}", group.group.index(), group.dirty)?;
     if group.volatile {
         w.write_str(", volatile")?;
+    }
+    if group.suspect {
+        w.write_str(", suspect")?;
     }
     if let Some(reason) = group.reason {
         w.write_str(", reason: ")?;

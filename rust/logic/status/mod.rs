@@ -23,7 +23,7 @@
 //! [a] Dirty:      763     (0)     (763)                           one column a group
 //! [a] Channel:    0 tcp 192.0.2.1:10809 disk, up 12s, reconnects 0       one line a channel
 //! [a] Bytes:      0 requested_read=4096 requested_written=0 ...       one line a channel
-//! [a] Group:      1 faulty, dirty 763, volatile, reason: connection lost     one line a group
+//! [a] Group:      1 faulty, dirty 763, volatile, suspect, reason: why          one line a group
 //! [a] Mirror:     3a0e6b1c-..., generation 6b3d437ca790aaed, event 17, clean     with metadata
 //! [a] Member:     1 stale since event 16, 3.10M missed            one line a member
 //! [a] Name:       data                                            where it has one
@@ -153,6 +153,9 @@ pub struct GroupStatus<'a> {
     pub dirty: u64,
     /// Its server has no FLUSH, so that what it acknowledged may be lost with its power.
     pub volatile: bool,
+    /// Its server may still carry out writes of a connection that was given up, so that it is not
+    /// brought back yet.
+    pub suspect: bool,
     /// Why it is in its state: why it was faulted.
     pub reason: Option<&'a str>,
 }

@@ -88,6 +88,7 @@ const fn group(number: usize, state: GroupState, dirty: u64) -> GroupStatus<'sta
         state,
         dirty,
         volatile: false,
+        suspect: false,
         reason: None,
     }
 }
@@ -295,6 +296,7 @@ fn a_line_for_each_group() {
     let mut groups = GROUPS;
     groups[0].volatile = true;
     groups[1].state = GroupState::Faulty;
+    groups[1].suspect = true;
     groups[1].reason = Some("no reply in 30 s");
     let status = DeviceStatus {
         groups: &groups,
@@ -302,7 +304,7 @@ fn a_line_for_each_group() {
     };
     let expected = "\
 [a] Group:\t0 in sync, dirty 0, volatile
-[a] Group:\t1 faulty, dirty 763, reason: no reply in 30 s
+[a] Group:\t1 faulty, dirty 763, suspect, reason: no reply in 30 s
 [a] Events:";
     assert!(text(&status).contains(expected));
     groups[1].state = GroupState::Absent;

@@ -239,7 +239,7 @@ proptest! {
             .iter()
             .zip(GroupId::all())
             .map(|(&state, group)| GroupStatus {
-                group, state, dirty: a, volatile: on, reason: Some(text),
+                group, state, dirty: a, volatile: on, suspect: on, reason: Some(text),
             })
             .collect();
         let channel = ChannelStatus {

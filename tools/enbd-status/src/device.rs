@@ -257,6 +257,7 @@ impl<'a> Lines<'a> {
                 state,
                 dirty: None,
                 volatile: false,
+                suspect: false,
                 reason: None,
             };
             groups.insert(number, group);
@@ -272,6 +273,7 @@ impl<'a> Lines<'a> {
                 state: line.state,
                 dirty: line.dirty.map(Figure::exact),
                 volatile: line.volatile,
+                suspect: line.suspect,
                 reason: line.reason,
             };
             groups.insert(line.number, group);

@@ -46,6 +46,8 @@ pub struct Group {
     pub dirty: Option<Figure>,
     /// Its server has no FLUSH.
     pub volatile: bool,
+    /// Its server may still carry out old writes, so that it is not brought back yet.
+    pub suspect: bool,
     /// Why it is, or was last, faulty.
     pub reason: Option<String>,
 }

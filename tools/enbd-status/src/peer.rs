@@ -50,10 +50,11 @@ pub(crate) struct GroupLine {
     /// An older module does not say it here.
     pub(crate) dirty: Option<u64>,
     pub(crate) volatile: bool,
+    pub(crate) suspect: bool,
     pub(crate) reason: Option<String>,
 }
 
-/// `1 faulty, dirty 763, volatile, reason: why`.
+/// `1 faulty, dirty 763, volatile, suspect, reason: why`.
 pub(crate) fn group(text: &str) -> Option<GroupLine> {
     let (number, text) = text.split_once(' ')?;
     let (words, reason) = match text.split_once(", reason: ") {
@@ -73,7 +74,8 @@ pub(crate) fn group(text: &str) -> Option<GroupLine> {
         dirty: words
             .clone()
             .find_map(|word| plain(word.strip_prefix("dirty ")?)),
-        volatile: words.any(|word| word == "volatile"),
+        volatile: words.clone().any(|word| word == "volatile"),
+        suspect: words.any(|word| word == "suspect"),
         reason,
     })
 }

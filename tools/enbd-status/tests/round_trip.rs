@@ -56,6 +56,7 @@ struct OwnGroup {
     state: GroupState,
     dirty: u64,
     volatile: bool,
+    suspect: bool,
     reason: Option<String>,
 }
 
@@ -152,16 +153,24 @@ fn groups() -> impl Strategy<Value = Vec<OwnGroup>> {
         Just(GroupState::Faulty),
         Just(GroupState::Resyncing)
     ];
-    let group = (state, counts(), any::<bool>(), prop::option::of(phrase()));
+    let group = (
+        state,
+        counts(),
+        any::<(bool, bool)>(),
+        prop::option::of(phrase()),
+    );
     prop::collection::btree_map(0usize..8, group, 1..8).prop_map(|groups| {
         let groups = groups.into_iter();
-        let own = groups.map(|(index, (state, dirty, volatile, reason))| OwnGroup {
-            group: GroupId::new(index).expect("below 8"),
-            state,
-            dirty,
-            volatile,
-            reason,
-        });
+        let own = groups.map(
+            |(index, (state, dirty, (volatile, suspect), reason))| OwnGroup {
+                group: GroupId::new(index).expect("below 8"),
+                state,
+                dirty,
+                volatile,
+                suspect,
+                reason,
+            },
+        );
         own.collect()
     })
 }
@@ -225,6 +234,7 @@ proptest! {
         let [current, real, max, size, all, md5, pos, finish] = numbers;
         let groups: Vec<_> = own.iter().map(|g| GroupStatus {
             group: g.group, state: g.state, dirty: g.dirty, volatile: g.volatile,
+            suspect: g.suspect,
             reason: g.reason.as_deref(),
         }).collect();
         let channels: Vec<_> = channels.iter().map(|c| ChannelStatus {
@@ -318,6 +328,7 @@ proptest! {
             prop_assert_eq!(usize::from(got.number), wanted.group.index());
             prop_assert!(same_state(got.state, wanted.state));
             prop_assert_eq!(got.volatile, wanted.volatile);
+            prop_assert_eq!(got.suspect, wanted.suspect);
             prop_assert_eq!(got.reason.as_deref(), wanted.reason);
             prop_assert_eq!(got.dirty.and_then(Figure::number), Some(wanted.dirty));
         }

@@ -97,6 +97,7 @@ fn group(device: &Device, group: &Group) -> Value {
         "group": group.number,
         "state": view::state_key(group.state),
         "volatile": group.volatile,
+        "suspect": group.suspect,
         "reason": group.reason,
         "dirty_bytes": dirty.map(|figure| figure.least),
         "dirty_bytes_max": dirty.map(|figure| figure.most),

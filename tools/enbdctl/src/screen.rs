@@ -192,6 +192,9 @@ impl Row {
         if group.volatile {
             tail.push_str("   volatile (no FLUSH)");
         }
+        if group.suspect {
+            tail.push_str("   suspect (owes answers to old writes)");
+        }
         let mut more: Vec<String> = uris
             .iter()
             .skip(1)

@@ -218,12 +218,16 @@ class Status:
         self.dirty_columns = dirty
         # All groups; and those of which there is more to say than their state.
         self.group_states, self.group_lines = {}, {}
+        # Groups whose servers may still carry out old writes.
+        self.suspects = set()
         for line in lines:
-            match = re.fullmatch(r"(\d) (in sync|faulty|resyncing), dirty (\d+)(, volatile)?(?:, reason: (.*))?", line)
+            match = re.fullmatch(r"(\d) (in sync|faulty|resyncing), dirty (\d+)(, volatile)?(, suspect)?(?:, reason: (.*))?", line)
             check.that(match, f"malformed Group line: {line!r}")
             self.group_states[int(match[1])] = match[2]
-            if match[4] or match[5]:
-                self.group_lines[int(match[1])] = (match[2], bool(match[4]), match[5])
+            if match[5]:
+                self.suspects.add(int(match[1]))
+            if match[4] or match[6]:
+                self.group_lines[int(match[1])] = (match[2], bool(match[4]), match[6])
         check.equal(len(self.group_states), self.group_count, "lines of Group, one a group")
 
     def marks(self):
