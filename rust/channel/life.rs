@@ -31,7 +31,7 @@ use kernel::{
     str::CString,
     sync::{
         atomic::{
-            ordering::{Full, Release},
+            ordering::{Acquire, Full, Release},
             Atomic,
         },
         Arc,
@@ -54,6 +54,8 @@ impl<H: Home> Main for Life<H> {
         // What we allocate must not wait for what only we can bring back: all that could be freed may
         // be dirty on this device, and a new connection be what that waits for.
         noreclaim(|| channel.live(&*self.home, self.lane));
+        channel.ended.store(true, Release);
+        self.home.changed();
     }
 }
 
@@ -92,6 +94,7 @@ impl<H: Home> ChannelThreads<H> {
             link.told = Told::default();
         }
         channel.stop.store(false, Release);
+        channel.ended.store(false, Release);
         channel.queue.lock().quit(false);
         let mut threads = Self {
             home: home.clone(),
@@ -115,6 +118,11 @@ impl<H: Home> ChannelThreads<H> {
     /// Which channel it is.
     pub(crate) fn id(&self) -> ChannelId {
         self.id
+    }
+
+    /// Whether the channel has ended, so that nobody waits for long who drops this.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.home.channel(self.id).ended.load(Acquire)
     }
 
     /// Tells the channel to end, without waiting for it.

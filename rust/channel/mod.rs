@@ -75,6 +75,8 @@ pub(crate) struct Channel<T: Operations> {
     /// The channel is to end. Set before `link` is looked at for a socket to shut, looked at after
     /// one was put there.
     stop: Atomic<bool>,
+    /// It has ended, all but its threads.
+    ended: Atomic<bool>,
     /// Bytes that were given to the channel and are not answered.
     load: Count,
     /// So many of them are enough.
@@ -95,6 +97,7 @@ impl<T: Operations> Channel<T> {
             sender <- new_condvar!("enbd::Channel::sender"),
             tx <- new_mutex!(None, "enbd::Channel::tx"),
             stop: Atomic::new(false),
+            ended: Atomic::new(false),
             load: Count::default(),
             bound: Count::default(),
             carried: Count::default(),

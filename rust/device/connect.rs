@@ -231,6 +231,18 @@ impl Device {
             self.mirror.fault(group, GroupFault::Admin)?;
         }
         let mut gone = KVec::with_capacity(meant, GFP_KERNEL)?;
+        for threads in control.channels.iter().filter(|t| is_meant(t)) {
+            threads.stop();
+        }
+        let ended = || {
+            control
+                .channels
+                .iter()
+                .all(|t| !is_meant(t) || t.has_ended())
+        };
+        if self.mirror.wait(u32::MAX, ended) == Woken::Signal {
+            return Err(STILL_ENDING);
+        }
         let mut index = 0;
         while let Some(threads) = control.channels.get(index) {
             if is_meant(threads) {
@@ -242,7 +254,6 @@ impl Device {
                 index += 1;
             }
         }
-        stop_all(&gone);
         drop(gone);
         if meant == all {
             self.forget_export(control, group);
@@ -260,6 +271,12 @@ impl Device {
         Ok(())
     }
 }
+
+/// A signal came for a `disconnect`, which can be asked for once more.
+const STILL_ENDING: Failure = Failure {
+    error: EINTR,
+    reason: "interrupted; the channels end all the same",
+};
 
 /// Tells all channels to end, so that they do so at the same time, before one of them is waited
 /// for.

@@ -284,15 +284,16 @@ impl Device {
     /// Takes the device apart: errors what is held, disconnects everything. Refused while the disk
     /// is open.
     pub(crate) fn take_apart(&self) -> Result<(), Failure> {
-        let mut control = self.control.lock();
-        if self.is_gone() {
-            return Err(GONE);
-        }
-        if let Some(disk) = &control.disk {
-            self.seal_unless_open(disk)?;
-        }
-        self.dismantle(&mut control);
-        Ok(())
+        self.in_turn(|control| {
+            if self.is_gone() {
+                return Err(GONE);
+            }
+            if let Some(disk) = &control.disk {
+                self.seal_unless_open(disk)?;
+            }
+            self.dismantle(control);
+            Ok(())
+        })?
     }
 
     /// The same when the module goes, and nobody can open the disk any more. Somebody may still try
@@ -314,6 +315,9 @@ impl Device {
         drop(control.scout.take());
         drop(control.recorder.take());
         stop_all(&control.channels);
+        // As long as that lasts it is no task that hangs, unless a signal is there already.
+        let ended = || control.channels.iter().all(|threads| threads.has_ended());
+        let _ = self.mirror.wait(u32::MAX, ended);
         control.channels.clear();
         self.mirror.set_failing(true);
         self.end_resyncs();

@@ -7,7 +7,7 @@
 //!
 //! Locks: it never waits for `control`, whose holder may wait for it.
 
-use super::{Device, Failure};
+use super::{Control, Device, Failure};
 use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState},
@@ -116,11 +116,11 @@ impl Device {
     /// Adds the group, unless a command is being carried out or the administrator does not want
     /// that.
     fn try_hot_add(&self, group: GroupId) -> Option<Result<(), Failure>> {
-        let control = self.control.try_lock()?;
-        // The administrator may have said something else before we got the lock.
-        if !self.autoadd.load(Relaxed) || !self.wants_back(group) {
-            return None;
-        }
-        Some(self.hot_add(&control, group, HotAddMode::Dirty, Asker::Keeper))
+        let add = |control: &mut Control| {
+            // The administrator may have said something else before we got the lock.
+            let wanted = self.autoadd.load(Relaxed) && self.wants_back(group);
+            wanted.then(|| self.hot_add(control, group, HotAddMode::Dirty, Asker::Keeper))
+        };
+        self.if_idle(add)?
     }
 }

@@ -15,6 +15,7 @@
 //! | [`owner`] | whether another client has the mirror |
 //! | [`scout`] | the thread that looks what an enabled device stands on |
 //! | [`status`] | the device's lines in /proc/nbdinfo |
+//! | [`turn`] | whose command is carried out |
 //!
 //! Lock order: `control`, under which commands run one at a time > everything of the mirror. The
 //! status text takes `control` never, so it can be read while a command waits; nor do `setfaulty`,
@@ -32,6 +33,7 @@ mod owner;
 mod scout;
 mod start;
 mod status;
+mod turn;
 
 use crate::channel::{ChannelThreads, Count, Spec};
 use crate::kapi::block::mq::{DiskDevice, GenDisk};
@@ -46,6 +48,7 @@ use crate::mirror::{Driver, Mirror};
 use crate::resync::Resync;
 use crate::sync::Word;
 use crate::tidings::Tidings;
+use crate::wait::Waiters;
 use companion::Companion;
 use kernel::{
     prelude::*,
@@ -135,6 +138,9 @@ pub(crate) struct Device {
     mirror: Arc<Mirror>,
     #[pin]
     control: Mutex<Control>,
+    /// Commands that wait for it.
+    #[pin]
+    turns: Waiters,
     /// The resyncs, running or over, of each group. Apart from `control` for the status text.
     #[pin]
     resyncs: Mutex<[Option<Resync>; MAX_GROUPS]>,
@@ -168,6 +174,7 @@ impl Device {
                     recorder: None,
                     scout: None,
                 }, "enbd::Device::control"),
+                turns <- Waiters::new(),
                 resyncs <- new_mutex!([const { None }; MAX_GROUPS], "enbd::Device::resyncs"),
                 last_error <- new_spinlock!(None, "enbd::Device::last_error"),
                 voice <- new_mutex!(None, "enbd::Device::voice"),
@@ -187,10 +194,13 @@ impl Device {
 
     /// Gives the device up if no command has succeeded for it; whether it is gone.
     pub(crate) fn give_up_if_blank(&self) -> bool {
-        // Not while another command may be about to succeed.
-        let _control = self.control.lock();
-        let _ = self.stage.compare_exchange(STAGE_BLANK, STAGE_GONE);
-        self.is_gone()
+        // Not while another command may be about to succeed. Who does not wait for that leaves the
+        // device as it is.
+        let give_up = |_: &mut Control| {
+            let _ = self.stage.compare_exchange(STAGE_BLANK, STAGE_GONE);
+            self.is_gone()
+        };
+        self.in_turn(give_up).unwrap_or_else(|_| self.is_gone())
     }
 
     /// Notes that a command succeeds, so that the device stays, unless it is gone.
@@ -215,7 +225,7 @@ impl Device {
             | Verb::Intent(_)
             | Verb::IntentMax(_)
             | Verb::IntentIdle(_) => self.set(verb),
-            _ => self.apply_in_turn(verb),
+            _ => self.in_turn(|control| self.carry_out(control, verb))?,
         }
     }
 
@@ -257,9 +267,8 @@ impl Device {
         Ok(())
     }
 
-    /// A command that waits until no other one is being carried out.
-    fn apply_in_turn(self: &Arc<Self>, verb: &Verb<'_>) -> Result<(), Failure> {
-        let mut control = self.control.lock();
+    /// A command whose turn it is.
+    fn carry_out(self: &Arc<Self>, control: &mut Control, verb: &Verb<'_>) -> Result<(), Failure> {
         if self.is_gone() {
             return Err(GONE);
         }
@@ -273,27 +282,27 @@ impl Device {
                 metadata,
             } => {
                 let spec = Spec::here(*group, *addr, *name)?;
-                self.connect(&mut control, spec, *channels, *force, *metadata)?;
+                self.connect(control, spec, *channels, *force, *metadata)?;
             }
             Verb::Attach {
                 addr,
                 name,
                 channels,
-            } => self.attach(&mut control, *addr, *name, *channels)?,
+            } => self.attach(control, *addr, *name, *channels)?,
             Verb::Create {
                 group,
                 equal,
                 force,
-            } => self.create(&control, *group, *equal, *force)?,
-            Verb::Forget(group) => self.forget_member(&control, *group)?,
-            Verb::Disconnect { group, addr } => self.disconnect(&mut control, *group, addr)?,
-            Verb::Enable(ask) => self.enable(&mut control, *ask)?,
-            Verb::Disable => self.disable(&mut control)?,
+            } => self.create(control, *group, *equal, *force)?,
+            Verb::Forget(group) => self.forget_member(control, *group)?,
+            Verb::Disconnect { group, addr } => self.disconnect(control, *group, addr)?,
+            Verb::Enable(ask) => self.enable(control, *ask)?,
+            Verb::Disable => self.disable(control)?,
             Verb::HotAdd { group, mode } => {
-                self.hot_add(&control, *group, *mode, Asker::Administrator)?;
+                self.hot_add(control, *group, *mode, Asker::Administrator)?;
             }
-            Verb::HotRemove(group) => self.hot_remove(&mut control, *group)?,
-            Verb::BlockSize(bytes) => self.set_blocksize(&control, *bytes)?,
+            Verb::HotRemove(group) => self.hot_remove(control, *group)?,
+            Verb::BlockSize(bytes) => self.set_blocksize(control, *bytes)?,
             // `reset` ends the device, so it is the registry's to do. The others need no turn.
             _ => return Err(Failure::new(EINVAL, "not a command for a device")),
         }
