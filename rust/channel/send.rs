@@ -28,7 +28,11 @@ use kernel::{
         atomic::{ordering::Release, Atomic},
         Arc,
     },
+    time::{delay::fsleep, Delta},
 };
+
+/// How long the thread waits for memory that a socket did not get, in milliseconds.
+const SHORTAGE_MS: i64 = 20;
 
 /// The sending side of a connection.
 pub(super) struct Tx<T: Operations> {
@@ -105,6 +109,14 @@ impl<T: Operations> Pipe for SocketPipe<T> {
         match self.out.send(may_wait) {
             Ok(iovec::Sent::All) => Some(Sent::All),
             Ok(iovec::Sent::Blocked) => Some(Sent::Blocked),
+            // A unix socket says so where TCP would wait: there is no memory just now. The connection
+            // is as good as before, and only the thread has the time to try again later.
+            Err(e) if e == ENOBUFS || e == ENOMEM => {
+                if may_wait {
+                    fsleep(Delta::from_millis(SHORTAGE_MS));
+                }
+                Some(Sent::Blocked)
+            }
             Err(_) => None,
         }
     }
