@@ -255,6 +255,11 @@ impl World for Mirror {
         self.export_of(group).map_or(512, |e| e.block.max_payload)
     }
 
+    fn writes_zeroes(&self, group: GroupId) -> bool {
+        self.export_of(group)
+            .is_some_and(|e| e.flags.write_zeroes())
+    }
+
     fn largest_request(&self, group: GroupId) -> u32 {
         self.export_of(group).map_or(4096, |e| e.block.max_payload)
     }

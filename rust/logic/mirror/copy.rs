@@ -6,7 +6,7 @@
 use super::{
     outcome,
     step::{self, Next, Numbered, Unserved},
-    Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH,
+    zeroes, Balance, Fence, Losses, Outcome, Route, Transfer, World, COPIES, COPIES_EACH,
 };
 use crate::logic::{
     group::{GroupSet, GroupState},
@@ -211,6 +211,15 @@ pub(super) fn done<W: World>(
         Outcome::Refused(error) if transfer.command == Command::Read => {
             w.with_copies(|copies| copies.note_refusal(index, group, error));
             Next::CopyAgain { index, transfer }
+        }
+        Outcome::Refused(error) if zeroes::are_refused(transfer.command, error) => {
+            // The window has them to send.
+            transfer.command = Command::Write;
+            Next::Send(Numbered {
+                group,
+                number: SlotId::of_copy(index),
+                transfer,
+            })
         }
         Outcome::Refused(_) => {
             if transfer.command == Command::Flush {

@@ -290,6 +290,8 @@ pub trait World: Sized {
     fn smallest_read(&self, group: GroupId) -> u32;
     /// Bytes of the largest write that the server of a group takes.
     fn largest_write(&self, group: GroupId) -> u32;
+    /// Whether the server of a group offers to write zeroes that it is not sent.
+    fn writes_zeroes(&self, group: GroupId) -> bool;
     /// Bytes of the largest request that the server of a group takes.
     fn largest_request(&self, group: GroupId) -> u32;
     /// Sectors of what the server of a group offers.

@@ -390,7 +390,14 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             }
             (Phase::Reading, CopyOutcome::Done) => {
                 let buffer = site.buffer(pages);
-                self.unkicked |= site.copy_own(Command::Write, group, index, offset, len, buffer);
+                // A thin server keeps its holes, and the line carries nothing.
+                let are_holes = site.writes_zeroes(group) && site.is_zeroes(pages, len as usize);
+                let command = if are_holes {
+                    Command::WriteZeroes
+                } else {
+                    Command::Write
+                };
+                self.unkicked |= site.copy_own(command, group, index, offset, len, buffer);
                 Some(Phase::Writing)
             }
             (Phase::Writing, CopyOutcome::Done) => {

@@ -206,6 +206,10 @@ impl mirror::World for World {
         2 * BLOCK_SECTORS as u32 * 512
     }
 
+    fn writes_zeroes(&self, _group: GroupId) -> bool {
+        true
+    }
+
     fn largest_request(&self, _group: GroupId) -> u32 {
         8 * CHUNK_BYTES
     }
