@@ -281,6 +281,9 @@ fn again_or_not<W: World>(
             return next;
         }
         // It is the last one in sync: its users wait.
+        if transfer.command == Command::WriteZeroes {
+            return zeroes::write_instead(w, group, &transfer);
+        }
     }
     Next::Send(Numbered {
         group,

@@ -11,6 +11,10 @@
 //! in pieces as well; only where no other group takes writes nothing needs to be done, if all others
 //! are marked: a discard is to save work, and pieces would fill the holes of a thin server.
 //!
+//! The same is done where the last group in sync was lost with a request of zeroes again and again. Its
+//! server may take so long for many zeroes that it falls silent for longer than `timeout`: asked for the
+//! same once more, it would never come to an end.
+//!
 //! That a request is sent so is seen by its transfer: a plain write for a request that has no data.
 
 use super::{
@@ -40,7 +44,7 @@ pub(super) fn are_refused(command: Command, error: NbdError) -> bool {
     command == Command::WriteZeroes && matches!(error, NbdError::NotSup | NbdError::Inval)
 }
 
-/// The server of a group does not write zeroes so: what comes next.
+/// The server of a group does not write zeroes so, or does not end doing it: what comes next.
 pub(super) fn write_instead<W: World>(
     w: &W,
     group: GroupId,

@@ -269,7 +269,8 @@ where
             return Ok(None);
         }
         let late = self.table.finish(reply.cookie, self.channel);
-        let late = late.ok_or(DownReason::UnknownCookie)?;
+        let mut late = late.ok_or(DownReason::UnknownCookie)?;
+        late.transfer.losses = late.transfer.losses.saturating_add(1);
         // Reads were given back at once. A write that was done is done once more: it may be known
         // already that what was written on this connection is not covered by a flush on another.
         let again = Outcome::Lost(Fence::Fenced);

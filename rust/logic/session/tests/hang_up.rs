@@ -55,6 +55,19 @@ fn in_the_last_group_a_late_answer_ends_the_wait() {
 }
 
 #[test]
+fn what_is_answered_too_late_was_lost_as_what_is_never_answered() {
+    for answered in [true, false] {
+        let bed = Bed::new();
+        bed.send(0, Command::WriteZeroes, 512);
+        if answered {
+            late(&bed, 3000);
+        }
+        bed.play();
+        assert_eq!(bed.losses.get(), 1, "answered: {answered}");
+    }
+}
+
+#[test]
 fn in_the_last_group_the_reset_comes_long_before_the_writes_are_given_back() {
     let expected = [
         (0, Suspect),

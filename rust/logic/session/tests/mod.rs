@@ -72,6 +72,8 @@ struct Bed {
     comes: RefCell<VecDeque<(u64, Vec<u8>)>>,
     cookies: RefCell<Vec<u64>>,
     did: RefCell<Vec<(u64, Did)>>,
+    /// How often the last transfer that has ended was lost.
+    losses: Cell<u8>,
 }
 
 impl Bed {
@@ -90,6 +92,7 @@ impl Bed {
             comes: RefCell::default(),
             cookies: RefCell::default(),
             did: RefCell::default(),
+            losses: Cell::new(0),
         }
     }
 
@@ -174,7 +177,14 @@ impl Bed {
                 Step::Copy => session.copy(|(), _| true),
                 Step::Drain => self.note(Drained),
                 Step::Tell(event) => self.note(match event {
-                    Event::Ended { slot, outcome, .. } => Ended(slot.index() as u32, outcome),
+                    Event::Ended {
+                        slot,
+                        outcome,
+                        transfer,
+                    } => {
+                        self.losses.set(transfer.losses);
+                        Ended(slot.index() as u32, outcome)
+                    }
                     Event::Left => Left,
                     Event::Down => Down,
                     Event::Suspect => Suspect,
