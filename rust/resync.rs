@@ -68,8 +68,14 @@ pub(crate) struct Resync {
 }
 
 impl Resync {
-    /// Starts to bring `group` back, which became resyncing with `epoch`.
-    pub(crate) fn start(mirror: Arc<Mirror>, group: GroupId, epoch: u32) -> Result<Self> {
+    /// Starts to bring `group` back, which became resyncing with `epoch`. Only where that `is_news` the
+    /// log has more of it than its result.
+    pub(crate) fn start(
+        mirror: Arc<Mirror>,
+        group: GroupId,
+        epoch: u32,
+        is_news: bool,
+    ) -> Result<Self> {
         let track = Arc::pin_init(
             pin_init!(Track {
                 progress <- new_spinlock!(None, "enbd::Track::progress"),
@@ -92,15 +98,18 @@ impl Resync {
             group,
             epoch,
             pages,
+            is_news,
         };
         let (letter, number) = (mirror.letter(), group.index());
         let name = CString::try_from_fmt(fmt!("enbd-{letter}-sync{number}"))?;
         // What comes back while others work is done in one go.
         let thread = KThread::spawn_batch(&name, errand)?;
-        pr_info!(
-            "[{letter}] nbd_hotadd launched resync thread with pid {} for group {number}\n",
-            thread.pid()
-        );
+        if is_news {
+            pr_info!(
+                "[{letter}] nbd_hotadd launched resync thread with pid {} for group {number}\n",
+                thread.pid()
+            );
+        }
         Ok(Self {
             track,
             mirror,
@@ -129,6 +138,7 @@ struct Errand {
     group: GroupId,
     epoch: u32,
     pages: KVec<Arc<Pages>>,
+    is_news: bool,
 }
 
 impl Main for Errand {
@@ -146,22 +156,27 @@ impl Errand {
             group,
             epoch,
             mut pages,
+            is_news,
         } = self;
         let began = mirror.now_ns();
         let mut watch = Watch {
             letter: mirror.letter(),
             track: &track,
             tidings: &mirror.tidings,
+            is_news,
         };
         let walked = walk(&*mirror, &mut watch, group, epoch, &mut pages);
-        tell_end(&mirror, group, began, &walked);
+        if is_news || walked.result.is_ok() {
+            tell_copied(&mirror, group, began, &walked);
+        }
+        tell_end(&mirror, group, &walked);
         track.ended.store(true, Release);
         mirror.wake_resyncs();
         mirror.changed();
     }
 }
 
-fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
+fn tell_copied(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
     let (letter, number) = (mirror.letter(), group.index());
     pr_info!(
         "[{letter}] nbd_resync of group {number} by pid {} copied {} blocks ({} bytes) in {} ms, \
@@ -179,6 +194,10 @@ fn tell_end(mirror: &Mirror, group: GroupId, began_ns: u64, walked: &Walked) {
             "[{letter}] nbd_resync of group {number} compared before it wrote: {same} blocks were equal\n"
         );
     }
+}
+
+fn tell_end(mirror: &Mirror, group: GroupId, walked: &Walked) {
+    let (letter, number) = (mirror.letter(), group.index());
     match walked.result {
         Ok(()) => {
             mirror.group(group).map.tell_removed(letter);
@@ -205,6 +224,7 @@ struct Watch<'a> {
     letter: char,
     track: &'a Track,
     tidings: &'a Tidings,
+    is_news: bool,
 }
 
 impl Overseer for Watch<'_> {
@@ -227,6 +247,7 @@ impl Overseer for Watch<'_> {
     fn tell(&mut self, line: Line) {
         let letter = self.letter;
         match line {
+            Line::Marked { .. } | Line::Clean { .. } if !self.is_news => {}
             Line::Marked { first, last } => {
                 pr_info!("[{letter}] nbd_resync saw marked blocks {first}-{last}\n");
             }

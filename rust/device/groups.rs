@@ -29,6 +29,7 @@ impl Device {
         group: GroupId,
         mode: HotAddMode,
         asker: Asker,
+        is_news: bool,
     ) -> Result<(), Failure> {
         let mirror = &self.mirror;
         let g = mirror.core().group(group);
@@ -59,7 +60,7 @@ impl Device {
             mirror.mark_all(group);
         }
         let epoch = mirror.hot_add(group, asker)?;
-        match Resync::start(mirror.clone(), group, epoch) {
+        match Resync::start(mirror.clone(), group, epoch, is_news) {
             Ok(resync) => {
                 *slot = Some(resync);
                 Ok(())

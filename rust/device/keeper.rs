@@ -26,6 +26,8 @@ use kernel::{
 const LOOK_MS: u32 = 500;
 /// Blocks that no group in sync can read are tried again after so long, in milliseconds.
 const UNREADABLE_MS: i64 = 60_000;
+/// A resync that follows another one within that time, in milliseconds, is not told but for its result.
+const QUIET_MS: i64 = 60_000;
 /// A group that stays in sync for so long, in milliseconds, starts over with its patience.
 const FORGIVE_MS: i64 = 60_000;
 
@@ -60,6 +62,15 @@ pub(super) fn keep(device: &Device, ended: &dyn Fn() -> bool) {
 struct Tries {
     count: u32,
     last: Instant<Monotonic>,
+    /// When one was told.
+    told: Instant<Monotonic>,
+}
+
+impl Tries {
+    /// Whether the next one is worth all its lines: a server that comes and goes must not fill the log.
+    fn is_news(tries: Option<&Self>) -> bool {
+        tries.is_none_or(|t| t.told.elapsed().as_millis() >= QUIET_MS)
+    }
 }
 
 fn look_after(device: &Device, group: GroupId, tries: &mut Option<Tries>) {
@@ -74,8 +85,8 @@ fn look_after(device: &Device, group: GroupId, tries: &mut Option<Tries>) {
     let is_unreadable = device.mirror.core().group(group).fault() == Some(GroupFault::Unreadable);
     if is_unreadable && waited_ms.is_none() {
         // The administrator has just tried.
-        let last = Instant::now();
-        *tries = Some(Tries { count, last });
+        let (last, told) = (Instant::now(), Instant::now());
+        *tries = Some(Tries { count, last, told });
         return;
     }
     let least_ms = if is_unreadable {
@@ -86,11 +97,15 @@ fn look_after(device: &Device, group: GroupId, tries: &mut Option<Tries>) {
     if waited_ms.is_some_and(|ms| ms < least_ms) {
         return;
     }
+    let now = Instant::now();
+    let is_news = Tries::is_news(tries.as_ref());
+    let told = tries.as_ref().filter(|_| !is_news).map_or(now, |t| t.told);
     *tries = Some(Tries {
         count: count.saturating_add(1),
-        last: Instant::now(),
+        last: now,
+        told,
     });
-    if let Some(Err(failure)) = device.try_hot_add(group) {
+    if let Some(Err(failure)) = device.try_hot_add(group, is_news) {
         pr_info!(
             "[{}] group {} is not added yet: {}\n",
             device.id.letter(),
@@ -115,11 +130,11 @@ impl Device {
 
     /// Adds the group, unless a command is being carried out or the administrator does not want
     /// that.
-    fn try_hot_add(&self, group: GroupId) -> Option<Result<(), Failure>> {
+    fn try_hot_add(&self, group: GroupId, is_news: bool) -> Option<Result<(), Failure>> {
         let add = |control: &mut Control| {
             // The administrator may have said something else before we got the lock.
             let wanted = self.autoadd.load(Relaxed) && self.wants_back(group);
-            wanted.then(|| self.hot_add(control, group, HotAddMode::Dirty, Asker::Keeper))
+            wanted.then(|| self.hot_add(control, group, HotAddMode::Dirty, Asker::Keeper, is_news))
         };
         self.if_idle(add)?
     }

@@ -299,7 +299,7 @@ impl Device {
             Verb::Enable(ask) => self.enable(control, *ask)?,
             Verb::Disable => self.disable(control)?,
             Verb::HotAdd { group, mode } => {
-                self.hot_add(control, *group, *mode, Asker::Administrator)?;
+                self.hot_add(control, *group, *mode, Asker::Administrator, true)?;
             }
             Verb::HotRemove(group) => self.hot_remove(control, *group)?,
             Verb::BlockSize(bytes) => self.set_blocksize(control, *bytes)?,
