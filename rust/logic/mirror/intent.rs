@@ -390,10 +390,11 @@ pub(super) fn take_back<W: World>(w: &W, take: Take, ended: &dyn Fn() -> bool) {
     let state = || (core.view(), core.losses.load(), targets(core));
     let is_sound = |group: GroupId| !core.group(group).health().is_unmarked();
     let before = state();
-    if !groups.iter().all(is_sound) {
+    // One that is out of service and called in sync still does not flush.
+    if groups.is_empty() || !core.unrecorded().is_empty() || !groups.iter().all(is_sound) {
         return;
     }
-    // Room for nothing: a flush has no data.
+    // A transfer needs a buffer; a flush has no data.
     let Some(buffer) = w.memory(BLOCK as u32) else {
         return;
     };
