@@ -19,6 +19,9 @@ DEB_PACKAGES=(
 	libelf1t64 libssl3t64 xz-utils kmod systemd udev ca-certificates
 )
 
+# The servers of a client that dies, on this machine, in a tree of their own, too.
+SERVER_PACKAGES=(nbdkit nbd-server qemu-utils util-linux)
+
 # What the lab takes from backports: the kernel, a QEMU whose TCG can run SMP guests, and elfutils and seabios, which
 # the former two need in matching versions. Everything else, rustc above all, is Debian 13's own.
 lab_preferences() {
@@ -66,6 +69,22 @@ ensure_docs_lab() {
 make_docs_lab() {
 	need_space 600 "the documentation's tools"
 	debian_tree "$1" "the documentation's tools" "${DOCS_PACKAGES[*]}"
+}
+
+# ensure_server_lab: makes the tree that has NBD servers if needed, and sets LAB to it.
+ensure_server_lab() {
+	local key
+	open_cache
+	key=$(printf '%s\n' "$ENBD_MIRROR" "${SERVER_PACKAGES[@]}" | sha256sum | cut -c 1-12)
+	LAB=$ENBD_CACHE/servers-$key
+	export LAB
+	[[ -d $LAB ]] || need_root
+	cached "$LAB" make_server_lab
+}
+
+make_server_lab() {
+	need_space 600 "the NBD servers"
+	debian_tree "$1" "the NBD servers" "${SERVER_PACKAGES[*]}"
 }
 
 # ensure_deb_lab: makes the tree that makes packages if needed, and sets LAB to it.
