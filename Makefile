@@ -86,8 +86,8 @@ bench-compare: ## what changed between two runs of bench, OLD=FILE NEW=FILE; 1 i
 
 torture: SECONDS = 300
 torture: SEED = $(shell od -An -N4 -tu4 /dev/urandom)
-torture: ## faults at random for SECONDS=300 with SEED=n: two mirrors may not differ, fail or hang
-	@tools/torture/start $(SECONDS) $(SEED)
+torture: ## faults at random for SECONDS=300 with SEED=n: two mirrors may not differ, fail or hang; CRASH=1: the client dies
+	@$(if $(CRASH),tools/crash/run,tools/torture/start) $(SECONDS) $(SEED)
 
 help: ## this list
 	@sed -En 's/^([a-z-]+): ## (.*)/  make \1\t\2/p' Makefile | expand -t 22
