@@ -4,16 +4,17 @@
 import dataclasses
 import random
 
-# Where a life may end, how often, and for how many seconds from there on. A life comes by them in this order.
+# Where a life may end, how often, and for how many seconds from there on. A life comes by them in this order. Few lives make a
+# mirror, so many of those end there.
 STAGES = {
-    "create": (3, 1.0),
+    "create": (12, 0.3),
     "enable": (4, 5.0),
     "read": (1, 1.5),
-    "write": (4, 4.0),
+    "write": (4, 1.0),
     "resync": (4, 4.0),
     "outage": (6, 8.0),
-    "setfaulty": (3, 3.0),
-    "hotadd": (3, 3.0),
+    "setfaulty": (3, 1.0),
+    "hotadd": (3, 2.0),
     "settle": (1, 2.0),
     "disable": (3, 0.7),
 }

@@ -83,6 +83,9 @@ class Life:
         self.start = Start(self.vm, self.farm, self.tally, self.world.alone)
         self.start.must(*SETTINGS, f"resync_max[a]={self.fate.speed}")
         if self.world.is_new():
+            for group in self.farm.groups:
+                self.farm.start(group)
+            self.start.connect(self.farm.groups)
             self.reach("create")
             self.start.create()
             self.reach("enable")

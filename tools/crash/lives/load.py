@@ -55,8 +55,9 @@ class Load:
         dice = random.Random(f"{self.seed} {self.life} {number} {type(self).__name__}")
         try:
             self.work(number, dice)
-        except OSError as error:
-            self.notes.note(f"x {type(self).__name__} {number} {error}")
+        except Exception as error:
+            # Whatever it is, a thread that has ended writes nothing, and nothing would be found.
+            self.notes.note(f"x {type(self).__name__} {number} {error!r}")
 
     def work(self, number, dice):
         """What one thread does until `is_over`."""

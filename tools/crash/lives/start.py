@@ -30,18 +30,20 @@ class Start:
         number = self.vm.command(*lines)
         check.equal(check.name_of(number), "0", f"{lines}; the status says {self.vm.error() if number else ''!r}")
 
+    def connect(self, groups):
+        """Connects to servers that are there."""
+        for group in groups:
+            self.must(self.farm.connect(group))
+
     def create(self):
         """Makes the mirror. What a death has left of one that was being made is overwritten: nobody has used it."""
         force = " force" if any(self.farm.superblocks().values()) else ""
-        for group in self.farm.groups:
-            self.must(self.farm.connect(group))
         self.must(f"create[a]=0 equal{force}")
 
     def enable(self, fate):
         """Starts with those that are there, or brings those back that are needed."""
         there = self.farm.there()
-        for group in there:
-            self.must(self.farm.connect(group))
+        self.connect(there)
         told = newest(self.farm.superblocks(there))
         missing = in_sync(told) - set(there)
         # Of those that are there all that is in sync, and somebody has to be.
