@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """One life of the client: from the start of its VM to its death."""
 
+import dataclasses
 import threading
 
 from lib import check
@@ -166,6 +167,7 @@ class Life:
 
     def end(self):
         """The last life is not killed: all is brought in order, and compared."""
+        self.fate = dataclasses.replace(self.fate, stage="")
         self.vm = Vm(self.world.directory, self.world.seed, self.number)
         try:
             self.begin()
