@@ -6,6 +6,7 @@
 mod hex;
 
 use enbd_logic::logic::meta::{layout::intent_slot_of, IntentPage, Uuid, BLOCK};
+use enbd_oracle::intent::{check_block, seal};
 use hex::from_hex;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -77,17 +78,25 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_is_read_marks_what_is_not_there(
-        mut bytes in prop::collection::vec(any::<u8>(), BLOCK as usize),
+    fn any_bytes_mark_only_what_they_say(
+        bytes in prop::collection::vec(any::<u8>(), BLOCK as usize),
         mib in 1u64..1 << 24,
-        kind in 1u8..3,
+        (kind, shift, count) in (1u8..3, 9u8..40, 0u16..1100),
+        seq in 0u64..1 << 60,
     ) {
         // Sound but for what is in it, as a server that lies could send it.
         let device_bytes = mib << 20;
-        let page = IntentPage { mirror: Uuid::new([1, 2]), seq: 5, event: 3, device_bytes };
-        bytes[12..14].copy_from_slice(&[kind, 0]);
-        page.each_region(&bytes, |first, shift| {
-            assert!(first < device_bytes && shift < 64);
-        });
+        let mirror = Uuid::new([1, 2]);
+        let page = IntentPage { mirror, seq, event: 3, device_bytes };
+        let mut block = [0; BLOCK as usize];
+        page.encode(20, core::iter::empty(), &mut block);
+        block[64..].copy_from_slice(&bytes[64..]);
+        block[12] = kind;
+        block[14] = shift;
+        block[48..50].copy_from_slice(&count.to_le_bytes());
+        seal(&mut block);
+        let slot = intent_slot_of(seq);
+        let fits = if kind == 1 { count <= 1008 } else { (device_bytes - 1) >> shift < 32256 };
+        prop_assert_eq!(check_block(&block, slot, mirror, device_bytes), fits);
     }
 }

@@ -12,6 +12,7 @@ pub mod assemble;
 pub mod commands;
 pub mod dirty_map;
 pub mod handshake;
+pub mod intent;
 pub mod pages;
 pub mod replies;
 pub mod superblock;

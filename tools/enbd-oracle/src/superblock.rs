@@ -16,7 +16,7 @@ const CHECKSUM: usize = 16;
 pub const HEADER_LEN: usize = 1088;
 
 /// CRC-32C bit by bit.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| (crc >> 1) ^ if crc & 1 == 1 { 0x82f6_3b78 } else { 0 };
     let byte = |crc: u32, &byte: &u8| (0..8).fold(crc ^ u32::from(byte), step);
     !bytes.iter().fold(u32::MAX, byte)
