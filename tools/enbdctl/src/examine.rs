@@ -128,7 +128,15 @@ fn told_of(member: &Member) -> String {
             format!("stale since event {since}{left}{full}")
         }
     };
-    format!("{}  superblock {}  {state}", uuid(member.uuid), member.seen)
+    let page = match member.page {
+        0 => String::new(),
+        page => format!("  page {page}"),
+    };
+    format!(
+        "{}  superblock {}{page}  {state}",
+        uuid(member.uuid),
+        member.seen
+    )
 }
 
 /// A line for each place, 0 first.
