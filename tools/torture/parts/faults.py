@@ -425,6 +425,11 @@ def all_emptied(victim, group, dice):
         server.kill()
         server.store.bring_back()
     _start_all(victim, list(victim.servers), dice)
+    # One that was out of service when it showed the empty store stays so until somebody says that it is right.
+    lines = victim.status().group_lines
+    for group in range(len(victim.servers)):
+        if lines.get(group, (None, None, None))[::2] == ("faulty", DIFFERS):
+            victim.hotadd(group)
 
 
 @fault(Reach.CUT)
