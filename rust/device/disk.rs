@@ -161,8 +161,11 @@ impl Device {
                 mirror.bounces.drain();
                 mirror.set_size(0, None);
                 drop(recorder);
-                if start.is_some() {
-                    self.end();
+                match &start {
+                    // What the last client left in the servers' caches was not flushed yet.
+                    Some(start) if start.is_unclean() => mirror.stop_records(),
+                    Some(_) => self.end(),
+                    None => {}
                 }
                 mirror.core().set_last_sectors(last_sectors);
                 Err(e.into())

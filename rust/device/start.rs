@@ -34,6 +34,13 @@ pub(super) struct Start {
     pub(super) block: u32,
 }
 
+impl Start {
+    /// Somebody had the device before, and did not end in order.
+    pub(super) fn is_unclean(&self) -> bool {
+        self.what.is_unclean
+    }
+}
+
 /// A new life of the device.
 #[inline(never)]
 fn owner(mirror: &Mirror) -> Owner {
@@ -113,7 +120,7 @@ impl Device {
             (plan, has_flush) = self.plan(ask)?;
         }
         let (marked, pages) = self.find_marks(&plan, has_flush)?;
-        let (layout, block) = self.draft_start(&plan, &pages)?;
+        let (layout, block) = self.draft_start(&plan, &pages, marked)?;
         self.tell_plan(&plan, marked);
         let others = core::array::from_fn(|index| {
             let group = GroupId::new(index).filter(|&group| plan.others.has(group))?;
@@ -175,13 +182,18 @@ impl Device {
 
     /// Drafts the record of a start; gives the sizes that go with it.
     #[inline(never)] // It passes through this stack frame.
-    fn draft_start(&self, plan: &Plan, pages: &Pages) -> Result<(Layout, u32), Failure> {
+    fn draft_start(
+        &self,
+        plan: &Plan,
+        pages: &Pages,
+        marked: GroupSet,
+    ) -> Result<(Layout, u32), Failure> {
         let (fresh, owner) = (Generation::new(self.mirror.random()), owner(&self.mirror));
         let sizes = self.mirror.with_notes(|notes| {
             let base = plan.base.pick(notes.found).as_ref();
             notes.memory.draft = base.map(|superblock| superblock.record);
             let draft = notes.memory.draft.as_mut()?;
-            plan.advance(draft, notes.found, pages, fresh, owner);
+            plan.advance(draft, notes.found, (pages, marked), fresh, owner);
             draft.keep_intent(self.mirror.settings.intent.load(Relaxed));
             Some((draft.layout, draft.block))
         });
@@ -227,7 +239,7 @@ impl Device {
             return Err(Failure::new(EUCLEAN, reason));
         }
         let (layout, block) = self.draft_later(in_sync)?;
-        mirror.prepare_marks(layout.device_bytes)?;
+        mirror.keep_marks(layout.device_bytes)?;
         let what = mirror::Start {
             sources: in_sync,
             others: [None; MAX_GROUPS],

@@ -13,8 +13,9 @@ pub const COPIES_EACH: usize = 16;
 /// Transfers of all resyncs of a device at once.
 pub const COPIES: usize = COPIES_EACH * MAX_GROUPS;
 /// Slots in the table of a group: those of requests, then those of resyncs, then one for each
-/// channel of the device, for what it is asked by others that come up, and one for its metadata.
-pub const SLOTS: usize = TAGS as usize + COPIES + MAX_CHANNELS + 1;
+/// channel of the device, for what it is asked by others that come up, one for its metadata, and one for
+/// the flush behind which marks are taken back.
+pub const SLOTS: usize = TAGS as usize + COPIES + MAX_CHANNELS + 2;
 
 /// A mirror group of a device.
 // INVARIANT: the number is below MAX_GROUPS.
@@ -180,6 +181,8 @@ const FIRST_COPY: usize = TAGS as usize;
 const FIRST_QUESTION: usize = FIRST_COPY + COPIES;
 /// The slot of metadata.
 const METADATA: usize = FIRST_QUESTION + MAX_CHANNELS;
+/// The slot of the flush behind which marks are taken back.
+const FLUSH: usize = METADATA + 1;
 
 /// A slot in the table of a group.
 // INVARIANT: the number is below SLOTS.
@@ -197,6 +200,8 @@ pub enum SlotKind {
     Question(ChannelId),
     /// For the group's metadata.
     Metadata,
+    /// For a flush of the group, behind which marks are taken back.
+    Flush,
 }
 
 impl SlotId {
@@ -229,6 +234,11 @@ impl SlotId {
         Self(METADATA as u16)
     }
 
+    /// The slot of the flush of the group behind which marks are taken back.
+    pub const fn of_flush() -> Self {
+        Self(FLUSH as u16)
+    }
+
     /// All slots.
     pub const fn all() -> SlotIds {
         SlotIds {
@@ -237,7 +247,8 @@ impl SlotId {
         }
     }
 
-    /// The slots of transfers that may wait for a channel: all but those of questions and metadata.
+    /// The slots of transfers that may wait for a channel: all but those of questions, metadata
+    /// and its flush.
     pub const fn all_that_may_wait() -> SlotIds {
         SlotIds {
             next: 0,
@@ -253,8 +264,10 @@ impl SlotId {
     /// What it is for.
     pub fn kind(self) -> SlotKind {
         let index = self.index();
-        if index == METADATA {
-            return SlotKind::Metadata;
+        match index {
+            METADATA => return SlotKind::Metadata,
+            FLUSH => return SlotKind::Flush,
+            _ => {}
         }
         match (
             index.checked_sub(FIRST_COPY),
@@ -343,7 +356,7 @@ mod tests {
             .map(SlotKind::Request)
             .chain((0..COPIES).map(SlotKind::Copy))
             .chain(ChannelId::all().map(SlotKind::Question))
-            .chain([SlotKind::Metadata]);
+            .chain([SlotKind::Metadata, SlotKind::Flush]);
         assert!(kinds.iter().copied().eq(wanted));
         for (slot, kind) in SlotId::all().zip(kinds) {
             let back = match kind {
@@ -351,6 +364,7 @@ mod tests {
                 SlotKind::Copy(copy) => SlotId::of_copy(copy),
                 SlotKind::Question(channel) => SlotId::of_question(channel),
                 SlotKind::Metadata => SlotId::of_metadata(),
+                SlotKind::Flush => SlotId::of_flush(),
             };
             assert_eq!(back, slot);
             assert_eq!(SlotId::new(slot.index()), Some(slot));

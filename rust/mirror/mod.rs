@@ -336,6 +336,15 @@ impl Mirror {
         Ok(())
     }
 
+    /// Keeps the marks of the device, which is about to be enabled again, with the same size.
+    pub(crate) fn keep_marks(&self, bytes: u64) -> Result {
+        match self.marks.as_ref() {
+            Some(marks) => marks.keep(),
+            None => self.prepare_marks(bytes)?,
+        }
+        Ok(())
+    }
+
     /// Drops a group's map and export, after the group was dropped.
     pub(crate) fn forget(&self, group: GroupId) {
         let g = self.group(group);

@@ -76,23 +76,31 @@ pub struct Plan {
 impl Plan {
     /// Makes `record`, which is what the base was found with, that of the start, which is durable on
     /// all sources before anything else happens. `fresh` is its generation if it has to have a new
-    /// one, `owner` who starts the device.
+    /// one, `owner` who starts the device; `pages` are those that were found, and `marked` what
+    /// [`Plan::marked`] says of them.
     pub fn advance(
         &self,
         record: &mut Record,
         found: &Found,
-        pages: &Pages,
+        (pages, marked): (&Pages, GroupSet),
         fresh: Generation,
         owner: Owner,
     ) {
-        // One that is not there had what the others have when it was heard of last.
-        let latest = latest_page(record.in_sync(), pages);
-        record.note_pages(|group| group.pick(pages).unwrap_or(latest));
+        // One that is not there may lack the last page, which was on its way, perhaps.
+        let least = latest_page(record.in_sync(), pages).saturating_sub(1);
+        let is_here = |group| superblock(found, group).is_some();
+        record.note_pages(|group| match group.pick(pages) {
+            Some(page) => *page,
+            None if is_here(group) => 0,
+            None => least,
+        });
         record.advance(&Change {
             in_sync: self.sources,
             drawn: self.drawn.map(|cause| (fresh, cause)),
             owner: Some(owner),
         });
+        // Who gets all now is not to be believed by the next start, should this one be cut short.
+        record.forget_pages(self.others.without(marked));
         if self.drawn != Some(Cause::Forced) {
             return;
         }
@@ -117,7 +125,8 @@ impl Plan {
     /// | one that is to get all | the marks know nothing of what it holds |
     /// | a server that cannot make durable what it has | it may have lost anything |
     /// | one in sync that shows an older record, one that is not and was set back | it may lack anything |
-    /// | one whose page is older than the last but one that it had | the same. Of two pages that follow each other the older one marks what the newer one takes back, so both together are complete, whether the newer one was on its way or the member was set back |
+    /// | one in sync whose page is older than the last but one | the same. Of two pages that follow each other the older one marks what the newer one takes back, so both together are complete, whether the newer one was on its way or the member was set back |
+    /// | one that was away whose page is older than the last that it had | the same |
     pub fn marked(&self, found: &Found, pages: &Pages, has_flush: GroupSet) -> GroupSet {
         let newest = record(found, self.base).filter(|record| record.intent);
         let Some(newest) = newest.filter(|_| self.drawn != Some(Cause::Forced)) else {
@@ -128,14 +137,12 @@ impl Plan {
             let (Some(member), Some(page)) = (newest.member(group), *group.pick(pages)) else {
                 return false;
             };
-            let had = if member.is_in_sync() {
-                record(found, group)
-                    .filter(|theirs| theirs.is_same_as(newest))
-                    .map(|_| latest)
+            if member.is_in_sync() {
+                record(found, group).is_some_and(|theirs| theirs.is_same_as(newest))
+                    && latest.saturating_sub(page) <= 1
             } else {
-                Some(member.page).filter(|&had| had > 0 && !member.is_full())
-            };
-            had.is_some_and(|had| had.saturating_sub(page) <= 1)
+                member.page > 0 && !member.is_full() && page >= member.page
+            }
         };
         let all = self.others.without(self.set_back).union(self.sources);
         let all: GroupSet = all.and(has_flush).iter().filter(has_marks).collect();
@@ -498,8 +505,8 @@ mod tests {
         // However many pages later, and whatever it was told by then.
         assert_eq!(marked(&all, &[Some(90), Some(5)], 0b11), 0b10);
         assert_eq!(marked(&all, &[Some(90), Some(6)], 0b11), 0b10);
-        assert_eq!(marked(&[alone, alone], &[Some(90), Some(4)], 0b11), 0b10);
-        assert_eq!(marked(&all, &[Some(90), Some(3)], 0b11), 0);
+        assert_eq!(marked(&[alone, alone], &[Some(90), Some(5)], 0b11), 0b10);
+        assert_eq!(marked(&all, &[Some(90), Some(4)], 0b11), 0);
         assert_eq!(marked(&all, &[Some(90), None], 0b11), 0);
         assert_eq!(marked(&all, &[None, Some(5)], 0b11), 0);
         assert_eq!(marked(&all, &[Some(90), Some(5)], 0b01), 0);
@@ -513,6 +520,43 @@ mod tests {
         off.keep_intent(true);
         assert!(off.intent && off.has_away() && !started.has_away());
         assert_eq!(marked(&[off, started], &[Some(90), Some(5)], 0b11), 0);
+    }
+
+    #[test]
+    fn who_gets_all_is_not_believed_by_the_next_start() {
+        let (_, mut started) = records();
+        started.drop_member(GroupId::new(2).unwrap());
+        let pages = |pages: [Option<u64>; 2]| -> Pages {
+            core::array::from_fn(|index| pages.get(index).copied().flatten())
+        };
+        let start = |records: [Record; 2], told: [Option<u64>; 2]| {
+            let (found, pages) = (found(&records), pages(told));
+            let plan = assemble(&found, set(0b11), Ask::Certain).unwrap();
+            let marked = plan.marked(&found, &pages, set(0b11));
+            let mut record = found[0].unwrap().record;
+            plan.advance(
+                &mut record,
+                &found,
+                (&pages, marked),
+                Generation::new(300),
+                OWNER,
+            );
+            (plan.sources.bits(), marked.bits(), record)
+        };
+        // Member 1 was set back, and the copying is cut short.
+        let (sources, marked, record) = start([started; 2], [Some(9), Some(2)]);
+        assert_eq!((sources, marked), (0b01, 0));
+        let (_, marked, _) = start([record, started], [Some(12), Some(2)]);
+        assert_eq!(marked, 0);
+        // It was believed, and is so again.
+        let (_, marked, record) = start([started; 2], [Some(9), Some(9)]);
+        assert_eq!(marked, 0b10);
+        let (_, marked, _) = start([record, started], [Some(12), Some(9)]);
+        assert_eq!(marked, 0b10);
+        // One that has no page may be anything.
+        let (_, _, record) = start([started; 2], [Some(9), None]);
+        let (_, marked, _) = start([record, started], [Some(12), Some(9)]);
+        assert_eq!(marked, 0);
     }
 
     #[test]

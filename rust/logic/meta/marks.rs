@@ -254,6 +254,16 @@ impl<S: Deref<Target = [Word]>> Marks<S> {
         }
     }
 
+    /// The device ends, and may be enabled again in this life: what is marked is found then.
+    pub fn keep(&self) {
+        self.end();
+        for index in 0..self.each() {
+            let bits = self.load(Set::Durable, index);
+            self.set(Set::Wanted, index, bits);
+            self.clear(Set::Durable, index, bits);
+        }
+    }
+
     /// What was found does not count.
     pub fn forget_found(&self) {
         for index in 0..self.each() {
@@ -272,12 +282,9 @@ impl<S: Deref<Target = [Word]>> Marks<S> {
     /// The regions of a set, in ascending order. Only of one that does not change meanwhile: else it may
     /// be another one each time.
     fn bits_of(&self, set: Set) -> impl Iterator<Item = u64> + Clone + '_ {
-        (0..self.each()).flat_map(move |index| {
-            let word = self.load(set, index);
-            let base = (index as u64).saturating_mul(64);
-            (0..64u64)
-                .filter(move |bit| word >> bit & 1 != 0)
-                .map(move |bit| base.saturating_add(bit))
+        (0..self.each()).flat_map(move |index| Bits {
+            left: self.load(set, index),
+            base: (index as u64).saturating_mul(64),
         })
     }
 
@@ -380,6 +387,24 @@ impl<S: Deref<Target = [Word]>> Marks<S> {
     /// Pages that were written, and writes that had to wait for one.
     pub fn counts(&self) -> (u64, u64) {
         (self.rounds.load(), self.waits.load())
+    }
+}
+
+/// The numbers of the bits that are set in a word, of which the lowest one has number `base`.
+#[derive(Clone)]
+struct Bits {
+    left: u64,
+    base: u64,
+}
+
+impl Iterator for Bits {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let lowest = self.left.checked_sub(1)?;
+        let bit = u64::from(self.left.trailing_zeros());
+        self.left &= lowest;
+        Some(self.base.saturating_add(bit))
     }
 }
 

@@ -328,13 +328,20 @@ impl Record {
         }
     }
 
+    /// These members get all: the marks say nothing of them.
+    pub fn forget_pages(&mut self, groups: GroupSet) {
+        for group in groups.iter() {
+            if let Some(member) = group.pick_mut(&mut self.members) {
+                member.page = 0;
+            }
+        }
+    }
+
     /// Whether intent pages are kept from now on. While they are not, nobody knows afterwards where a
     /// member may differ.
     pub fn keep_intent(&mut self, keeps: bool) {
         if !(self.intent && keeps) {
-            for member in self.members.iter_mut().flatten() {
-                member.page = 0;
-            }
+            self.forget_pages(self.all());
         }
         self.intent = keeps;
     }

@@ -102,7 +102,7 @@ pub trait Adopts: World {
             Some(false) => return Err(NotAdopted::TooSmall),
             Some(true) => {}
         }
-        self.learn_page(group, ended)?;
+        let is_older = self.learn_page(group, ended)?;
         let has_one = match self.read_member(group, ended) {
             Ok(()) => true,
             Err(Failed::Bad(bad)) if bad != Bad::Version => false,
@@ -123,7 +123,8 @@ pub trait Adopts: World {
         } else {
             return Err(NotAdopted::InUse);
         };
-        if !is_known {
+        // What the administrator has copied as a whole is not to be taken for known if that is cut short.
+        if !is_known || is_older || force {
             self.mark_all(group);
             record_full(self, group, has_one, ended)?;
         }
@@ -132,23 +133,25 @@ pub trait Adopts: World {
     }
 
     /// Looks for the newest intent page of a group, so that those that are written to it later are newer,
-    /// whatever it holds of another life.
+    /// whatever it holds of another life; whether it is older than what the group had: it was set back.
     ///
     /// # Errors
     ///
     /// Why it is not known.
-    fn learn_page(&self, group: GroupId, ended: &dyn Fn() -> bool) -> Result<(), NotAdopted> {
+    fn learn_page(&self, group: GroupId, ended: &dyn Fn() -> bool) -> Result<bool, NotAdopted> {
         let of = self.with_memory(|memory| {
             let record = memory.record.as_ref()?;
             Some((record.mirror, record.layout.device_bytes))
         });
         let Some(of) = of else {
-            return Ok(());
+            return Ok(false);
         };
         let page = self.read_intent(group, of, false, ended);
         let page = page.map_err(NotAdopted::Failed)?.unwrap_or(0);
-        self.with_memory(|memory| memory.page = memory.page.max(page));
-        Ok(())
+        Ok(self.with_memory(|memory| {
+            memory.page = memory.page.max(page);
+            page < group.pick(&memory.own).page
+        }))
     }
 
     /// Whether the end of a group's export, where the metadata is to be, is all zeroes.

@@ -13,8 +13,8 @@
 //!   all that is wanted. One round is on its way at a time.
 //! - A group that is being named gets all marks before a record calls it in sync, whatever its resync
 //!   has copied: what the others hold in caches that nobody has flushed may differ from it after a crash.
-//! - A mark is taken back behind a flush on all named groups ([`super::super::meta::marks`]), and none is
-//!   while a member is away that is to get only what it missed: so the marks say where that is.
+//! - A mark is taken back behind a flush on all groups that get writes ([`super::idle`]), and none is while
+//!   a member is away that is to get only what it missed: so the marks say where that is.
 //!
 //! What would go wrong if a round that was on its way when a group was named counted for it:
 //!
@@ -30,15 +30,15 @@
 
 use super::{
     member::{carry_out_all, durable_flags, flush_refused, read, write_of, Failed, Results, FLUSH},
-    Core, Memory, Route, States, World,
+    Core, Route, States, World,
 };
 use crate::logic::{
-    barrier::{Claim, Span, CHUNK_SECTORS},
+    barrier::{Span, CHUNK_SECTORS},
     group::{GroupFault, GroupSet, Refusal},
     ids::GroupId,
     meta::{
         layout::{self, INTENT_PAGES},
-        marks::{Marks, Take},
+        marks::Marks,
         Bad, IntentPage, Record, Uuid, BLOCK,
     },
 };
@@ -233,22 +233,16 @@ pub trait Intents: World {
 impl<W: World> Intents for W {}
 
 /// The bytes of a span, of which nothing if it is empty: the first, and how many.
-fn bytes_of(span: Span) -> Option<(u64, u64)> {
+pub(super) fn bytes_of(span: Span) -> Option<(u64, u64)> {
     let (first, last) = span.chunks()?;
     let bytes = |chunks: u64| chunks.saturating_mul(CHUNK_SECTORS << 9);
     let count = last.saturating_sub(first).saturating_add(1);
     Some((bytes(first), bytes(count)))
 }
 
-/// The bytes of all writes that are on their way.
-fn busy<W: World>(w: &W) -> impl Iterator<Item = (u64, u64)> + '_ {
-    let spans = w.claims().iter().filter_map(Claim::span);
-    spans.filter_map(bytes_of)
-}
-
 /// The groups that have to have a page: those that a record may call in sync, but for those that are
 /// out of service, which no write waits for any more once that is recorded.
-fn targets(core: &Core) -> GroupSet {
+pub(super) fn targets(core: &Core) -> GroupSet {
     core.named().and(core.view().writable())
 }
 
@@ -257,7 +251,6 @@ pub(super) fn round_once<W: World>(w: &W, ended: &dyn Fn() -> bool) -> bool {
     let Some(marks) = w.marks().filter(|marks| marks.is_on()) else {
         return true;
     };
-    make_room(w, marks, ended);
     let mut refused = GroupSet::default();
     for _ in 0..PLACES {
         let groups = targets(w.core());
@@ -268,9 +261,13 @@ pub(super) fn round_once<W: World>(w: &W, ended: &dyn Fn() -> bool) -> bool {
         let results = w.write_intent(groups, seq, &buffer, ended);
         match judge(w, groups, &results) {
             Judged::Refused(groups) => refused = groups,
-            Judged::Failed => break,
+            Judged::Failed => {
+                refused = GroupSet::default();
+                break;
+            }
             Judged::Done(done) => {
-                if publish(w, marks, done, &buffer) {
+                refused = GroupSet::default();
+                if publish(w, marks, done, seq, &buffer) {
                     w.unpark();
                     w.wake();
                     return true;
@@ -290,18 +287,21 @@ pub(super) fn round_once<W: World>(w: &W, ended: &dyn Fn() -> bool) -> bool {
 fn draft<W: World>(w: &W, marks: &Marks<W::Words>) -> Option<(u64, W::Buffer)> {
     w.with_notes(|notes| {
         let record = notes.memory.record.as_ref()?;
-        let seq = notes.memory.page.saturating_add(1);
-        let page = IntentPage {
-            mirror: record.mirror,
-            seq,
-            event: record.event,
-            device_bytes: record.layout.device_bytes,
-        };
+        let mut page = page_of(record);
+        page.seq = notes.memory.next_page();
         page.encode(marks.shift(), marks.begin_round(), notes.block);
-        let buffer = w.holding(notes.block)?;
-        notes.memory.page = seq;
-        Some((seq, buffer))
+        Some((page.seq, w.holding(notes.block)?))
     })
+}
+
+/// A page of a device, without its number.
+fn page_of(record: &Record) -> IntentPage {
+    IntentPage {
+        mirror: record.mirror,
+        seq: 0,
+        event: record.event,
+        device_bytes: record.layout.device_bytes,
+    }
 }
 
 /// What came of a page.
@@ -340,7 +340,13 @@ fn judge<W: World>(w: &W, groups: GroupSet, results: &Results) -> Judged {
 }
 
 /// A page is durable on `done`: if those are all that have to have it, what it marks is durable.
-fn publish<W: World>(w: &W, marks: &Marks<W::Words>, done: GroupSet, buffer: &W::Buffer) -> bool {
+fn publish<W: World>(
+    w: &W,
+    marks: &Marks<W::Words>,
+    done: GroupSet,
+    seq: u64,
+    buffer: &W::Buffer,
+) -> bool {
     let core = w.core();
     w.with_notes(|notes| {
         let Some(record) = notes.memory.record.as_ref() else {
@@ -350,72 +356,13 @@ fn publish<W: World>(w: &W, marks: &Marks<W::Words>, done: GroupSet, buffer: &W:
         if !is_complete || !w.content(buffer, 0, notes.block) {
             return false;
         }
-        let page = IntentPage {
-            mirror: record.mirror,
-            seq: notes.memory.page,
-            event: record.event,
-            device_bytes: record.layout.device_bytes,
-        };
+        let page = page_of(record);
         page.each_region(notes.block, |first, shift| marks.is_durable(first, shift));
         marks.end_round();
-        notes.memory.has_page(done, page.seq);
+        notes.memory.has_page(done, seq);
         core.set_paged(done);
         true
     })
-}
-
-/// Takes marks back if more would be marked than the administrator wants: what is not in use first.
-fn make_room<W: World>(w: &W, marks: &Marks<W::Words>, ended: &dyn Fn() -> bool) {
-    let most = w.most_marked();
-    for take in [Take::Idle, Take::All] {
-        if most == 0 || marks.bytes() <= most {
-            return;
-        }
-        take_back(w, take, ended);
-    }
-}
-
-/// Takes marks back, behind a flush of all groups. The next round says so to the groups; until then more
-/// is marked there than has to be.
-pub(super) fn take_back<W: World>(w: &W, take: Take, ended: &dyn Fn() -> bool) {
-    let Some(marks) = w.marks().filter(|marks| marks.is_on()) else {
-        return;
-    };
-    let has_away = |memory: &mut Memory| memory.record.as_ref().is_some_and(Record::has_away);
-    if w.with_memory(has_away) || !marks.begin_taking(take, busy(w)) {
-        return;
-    }
-    let core = w.core();
-    let groups = targets(core);
-    let state = || (core.view(), core.losses.load(), targets(core));
-    let is_sound = |group: GroupId| !core.group(group).health().is_unmarked();
-    let before = state();
-    // One that is out of service and called in sync still does not flush.
-    if groups.is_empty() || !core.unrecorded().is_empty() || !groups.iter().all(is_sound) {
-        return;
-    }
-    // A transfer needs a buffer; a flush has no data.
-    let Some(buffer) = w.memory(BLOCK as u32) else {
-        return;
-    };
-    let results = w.flush_all(groups, &buffer, ended);
-    let mut is_flushed = true;
-    for group in groups.iter() {
-        match group.pick(&results) {
-            Some(Ok(())) => {}
-            Some(Err(Failed::Refused)) => {
-                is_flushed = false;
-                // Refused if it is the last one: then it is doubted.
-                let _ = w.fault(group, GroupFault::Metadata);
-            }
-            _ => is_flushed = false,
-        }
-    }
-    // What was lost meanwhile was found by then: a connection that is made anew answers for that before
-    // it carries a flush.
-    if is_flushed && state() == before && groups.iter().all(is_sound) {
-        marks.take(|| busy(w));
-    }
 }
 
 /// Lets a group count as one that a record may call in sync. It gets all marks before one does.

@@ -9,8 +9,10 @@ use crate::logic::{
     group::GroupSet,
     ids::GroupId,
     meta::{
-        assemble::Pages, bytes::Block, layout::SUPERBLOCKS, Cause, Change, Found, Generation,
-        Owner, Record, Superblock, Uuid,
+        assemble::Pages,
+        bytes::Block,
+        layout::{intent_slot_of, SUPERBLOCKS},
+        Cause, Change, Found, Generation, Owner, Record, Superblock, Uuid,
     },
     MAX_GROUPS,
 };
@@ -63,6 +65,8 @@ pub struct Memory {
     pub draft: Option<Record>,
     /// Number of the last intent page that was written, or found on any group.
     pub page: u64,
+    /// Number of the last one that is on all groups that have to have it.
+    pub(super) published: u64,
     pub(super) own: [Own; MAX_GROUPS],
 }
 
@@ -183,10 +187,22 @@ impl Memory {
             own.page = page.unwrap_or(0);
             self.page = self.page.max(own.page);
         }
+        self.published = self.page;
     }
 
-    /// An intent page is on these groups.
+    /// The number of the next intent page: none that would take the place of the last one that counts.
+    pub(super) fn next_page(&mut self) -> u64 {
+        let mut next = self.page.saturating_add(1);
+        if next != self.published && intent_slot_of(next) == intent_slot_of(self.published) {
+            next = next.saturating_add(1);
+        }
+        self.page = next;
+        next
+    }
+
+    /// An intent page is on these groups, which are all that have to have it.
     pub(super) fn has_page(&mut self, groups: GroupSet, page: u64) {
+        self.published = page;
         for group in groups.iter() {
             group.pick_mut(&mut self.own).page = page;
         }

@@ -20,6 +20,7 @@
 //! | [`member`] | the metadata of one group: reading and writing it |
 //! | [`memory`] | what is known of the metadata |
 //! | [`intent`] | where writes may be on their way, as the members know it |
+//! | [`idle`] | marks that are taken back |
 //! | [`record`] | what the members of the mirror are told, and when |
 //! | [`start`] | the start of a device with metadata |
 //! | [`adopt`] | a group that is brought back becomes a member again |
@@ -49,6 +50,7 @@ pub mod copy;
 pub mod greet;
 pub mod health;
 pub mod hear;
+mod idle;
 pub mod intent;
 pub mod loss;
 pub mod member;

@@ -3,7 +3,7 @@
 //! What the end of a transfer means.
 
 use super::{
-    copy, greet, member,
+    copy, greet, idle, member,
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
@@ -34,6 +34,7 @@ pub trait Outcomes: World {
                 return greet::answered(self, group, transfer.question, outcome);
             }
             SlotKind::Metadata => return member::answered(self, group, outcome),
+            SlotKind::Flush => return idle::flushed(self, group, outcome),
             SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
             SlotKind::Request(_) => match outcome {
                 Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),

@@ -31,6 +31,7 @@
 //! named its failure counts as that of a group in sync.
 
 use super::{
+    idle::Idle,
     intent,
     member::{Failed, Members, Which},
     memory::{Memory, Owned},
@@ -41,7 +42,7 @@ use super::{
 use crate::logic::{
     group::{GroupFault, GroupSet, Refusal},
     ids::GroupId,
-    meta::{marks::Take, Generation, Record},
+    meta::{Generation, Record},
 };
 
 /// How long the recorder sleeps after a member that it cannot do without has failed, in milliseconds.
@@ -77,23 +78,21 @@ pub trait Memories: World {
     /// The work of the recorder, until it has `ended`.
     fn keep_records(&self, ended: &dyn Fn() -> bool) {
         let mut beats = Beats::default();
-        let mut taken_ms = self.now_ms();
+        let mut idle = Idle::new(self.now_ms());
         while !ended() && !self.core().is_fenced() {
             self.wait(AGAIN_MS, &mut || {
-                ended() || self.wants_record() || self.wants_round()
+                let wants_round = self.wants_round() && !idle.holds_rounds();
+                ended() || self.wants_record() || wants_round || idle.is_over(self)
             });
             if ended() {
                 return;
             }
-            let is_marked = !self.wants_round() || intent::round_once(self, ended);
+            idle.step(self);
+            let makes_round = self.wants_round() && idle.has_room(self);
+            let is_marked = !makes_round || intent::round_once(self, ended);
             let is_recorded = !self.wants_record() || record_once(self, ended);
             if !(is_marked && is_recorded) {
                 self.wait(AGAIN_MS, &mut || ended());
-            }
-            let now_ms = self.now_ms();
-            if now_ms.saturating_sub(taken_ms) >= self.intent_idle_ms() {
-                taken_ms = now_ms;
-                intent::take_back(self, Take::Idle, ended);
             }
             if beats.is_due(self.now_ms(), self.owner_check_s()) {
                 owner::beat(self, &mut beats, ended);

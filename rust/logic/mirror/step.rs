@@ -254,7 +254,7 @@ fn unserved<W: World>(w: &W, why: Unserved, back: Numbered<W::Buffer>) -> Next<W
     let next = match number.kind() {
         SlotKind::Copy(index) => copy::unserved(w, why, index, transfer),
         // Questions do not come here: nobody waits to ask one.
-        SlotKind::Request(_) | SlotKind::Question(_) | SlotKind::Metadata => {
+        SlotKind::Request(_) | SlotKind::Question(_) | SlotKind::Metadata | SlotKind::Flush => {
             outcome::unserved(w, why, group, transfer)
         }
     };

@@ -300,6 +300,8 @@ pub struct GroupCore {
     fault: Word,
     /// What became of the last transfer of its metadata.
     pub(super) metadata: Word,
+    /// What became of the last flush behind which marks were to be taken back.
+    pub(super) idle_flush: Word,
 }
 
 impl Default for GroupCore {
@@ -324,6 +326,7 @@ impl Default for GroupCore {
             down_since: OptWord::default(),
             fault: Word::new(0),
             metadata: Word::new(0),
+            idle_flush: Word::new(0),
         }
     }
 }

@@ -32,34 +32,46 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         }
     }
 
-    /// With the barrier over the whole device raised: if the map is still empty, the group is in
-    /// sync.
-    pub(super) fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
+    /// Calls `f` with the barrier over the whole device raised, and with whether the map is empty while no
+    /// write is on its way.
+    fn at_rest<R>(&mut self, index: usize, f: impl FnOnce(bool) -> R) -> Result<R, Ended> {
         let site = self.site;
+        let whole = Span::new(0, site.core().sectors());
+        self.raise(index, whole);
+        let clear = self.wait_for(|| site.is_clear(whole));
+        let result = f(clear.is_ok() && site.dirty(self.group) == 0);
+        self.lower(index);
+        clear.map(|()| result)
+    }
+
+    /// If the map is still empty, the group is in sync.
+    pub(super) fn try_to_finish(&mut self, index: usize) -> Result<Begun, Ended> {
+        let (site, group) = (self.site, self.group);
         if core::mem::take(&mut self.disbelieves) {
             self.begin_comparing();
             return Ok(Begun::Window);
         }
         self.flush(index)?;
-        let whole = Span::new(0, site.core().sectors());
-        self.raise(index, whole);
-        let clear = self.wait_for(|| site.is_clear(whole));
-        let complete = clear.is_ok() && site.dirty(self.group) == 0;
-        // From here on it gets all writes, so it stays complete, or is taken out of service.
-        let named = complete && site.name(self.group);
-        let synced = complete && !named && site.synced(self.group).is_ok();
-        self.lower(index);
-        clear?;
+        let (named, synced) = self.at_rest(index, |complete| {
+            let named = complete && site.name(group);
+            (named, complete && !named && site.synced(group).is_ok())
+        })?;
         if synced {
             return Ok(Begun::Synced);
         }
         if !named {
             return Ok(Begun::Window);
         }
-        self.wait_for(|| site.is_recorded(self.group))?;
-        match site.synced(self.group) {
-            Ok(()) => Ok(Begun::Synced),
-            Err(_) => Err(Ended::GroupLeft),
+        self.wait_for(|| site.is_recorded(group))?;
+        // From the moment that it was named it gets all writes. One that the last group in sync has
+        // refused it may have taken, and lacks then what that one has.
+        let (complete, synced) = self.at_rest(index, |complete| {
+            (complete, complete && site.synced(group).is_ok())
+        })?;
+        match (complete, synced) {
+            (_, true) => Ok(Begun::Synced),
+            (true, false) => Err(Ended::GroupLeft),
+            (false, false) => Err(Ended::CopyFailed),
         }
     }
 

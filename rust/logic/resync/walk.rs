@@ -19,7 +19,7 @@ use crate::logic::{
     bitmap::Run,
     group::{GroupFault, GroupState},
     ids::{ChannelSet, GroupId},
-    mirror::{CopyOutcome, Copying, HealthEvent, Route, States, World, COPIES_EACH},
+    mirror::{CopyOutcome, Copying, HealthEvent, Losses, Route, States, World, COPIES_EACH},
     wire::request::Command,
 };
 
@@ -385,6 +385,9 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             (_, CopyOutcome::Going) => return false,
             (Phase::Reading, CopyOutcome::Done) if self.has_same(index, run) => {
                 self.same = self.same.saturating_add(run.len);
+                // It may hold it in a cache that nobody has flushed.
+                let sectors = |blocks: u64| blocks.saturating_mul(site.block_sectors());
+                site.note_perhaps_done(group, sectors(run.first), sectors(run.len), true);
                 self.end_clean(index, run, cursor);
                 None
             }

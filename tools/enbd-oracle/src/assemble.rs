@@ -250,7 +250,8 @@ impl World {
             Ok(plan) => {
                 let base = found[plan.base.index()].expect("a base that was found");
                 let mut record = base.record;
-                plan.advance(&mut record, &found, &[None; MAX_GROUPS], generation, owner);
+                let nobody = (&[None; MAX_GROUPS], GroupSet::default());
+                plan.advance(&mut record, &found, nobody, generation, owner);
                 judge(&found, ask, (generation, owner), &plan, &record);
                 self.store(&record, plan.sources);
                 self.store(&record, plan.others);

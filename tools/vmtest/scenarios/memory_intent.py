@@ -35,10 +35,14 @@ def run():
             joins(mirror, book)
         with case("the client ends while a group is away: that one gets what it missed"):
             away(mirror, book)
+        with case("starts in between do not forget what a group that is away misses"):
+            away_for_long(mirror, book)
         with case("a group whose pages are gone is compared as a whole"):
             without_pages(mirror, book)
         with case("a group that was set back is compared as a whole"):
             set_back(mirror, book)
+        with case("who is to get all gets all, be the copying cut short"):
+            cut_short(mirror, book)
         with case("without intent all is compared"):
             without_intent(mirror, book)
 
@@ -115,6 +119,28 @@ def away(mirror, book):
         check_same(mirror.stores, DEVICE)
 
 
+def away_for_long(mirror, book):
+    """The device is enabled again in this life of the client, and in the next one without the group."""
+    mirror.command("setfaulty=1")
+    book.write(*at(42))
+    mirror.disable()
+    mirror.command("enable=1")
+    book.write(*at(43))
+    mirror.disable()
+    mirror.forget()
+    mirror.connect(0)
+    mirror.command("enable=1")
+    book.write(*at(44))
+    check.that({42, 43, 44} <= set(intent.newest(mirror.stores[0].path)["regions"]), "what the group misses is marked")
+    mirror.disable()
+    mirror.forget()
+    crashed(mirror)
+    book.verify("after a group was away for three starts")
+    mirror.disable()
+    check_same(mirror.stores, DEVICE)
+    mirror.command("enable=1")
+
+
 def without_pages(mirror, book):
     """Nobody knows where it may differ."""
     mirror.forget()
@@ -137,6 +163,36 @@ def set_back(mirror, book):
     book.verify("after a group was set back")
     mirror.disable()
     check_same(mirror.stores, DEVICE)
+
+
+def cut_short(mirror, book):
+    """The next start does not believe what this one did not."""
+    mirror.command("enable=1")
+    wait_for_page(mirror)
+    snapshot = mirror.stores[1].snapshot()
+    for region in (14, 15, 16):
+        book.write(*at(region))
+    mirror.disable()
+    mirror.forget()
+    mirror.stores[1].write(0, snapshot)
+    begin_slowly(mirror)
+    mirror.forget()
+    nearly_all(crashed(mirror), DEVICE)
+    book.verify("after a group was set back, and the copying cut short")
+    mirror.command("setfaulty=1", "resync_max=64")
+    mirror.hotadd(1, " full")
+    mirror.forget()
+    check.between(crashed(mirror), DEVICE // BLOCK - 256, DEVICE // BLOCK, "blocks that were compared and found equal")
+    book.verify("after a full copy that was cut short")
+    mirror.disable()
+    check_same(mirror.stores, DEVICE)
+
+
+def begin_slowly(mirror):
+    """A start whose copying takes hours."""
+    mirror.command("resync_max=1")
+    mirror.connect_all()
+    mirror.command("enable=1")
 
 
 def without_intent(mirror, book):

@@ -144,7 +144,8 @@ fn planned(world: &mut World, state: &State, found: &Found, plan: Plan) -> Plann
     let fresh = Generation::new(u64::from(state.generation) + 1);
     let base = plan.base.pick(found).as_ref().expect("a base");
     let mut record = base.record;
-    plan.advance(&mut record, found, &Default::default(), fresh, owner());
+    let nobody = (&Default::default(), GroupSet::default());
+    plan.advance(&mut record, found, nobody, fresh, owner());
     let mut drawn = plan.drawn;
     let is_by_rule = matches!(drawn, Some(Cause::Degraded | Cause::Crashed));
     if world.is_off(Rule::DrawnByStart) && is_by_rule {
