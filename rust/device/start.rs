@@ -119,7 +119,8 @@ impl Device {
             // What was on its way has arrived.
             (plan, has_flush) = self.plan(ask)?;
         }
-        let (marked, pages) = self.find_marks(&plan, has_flush)?;
+        let pages = self.find_pages(&plan)?;
+        let (plan, marked) = self.plan_with(&plan, &pages, has_flush, ask)?;
         let (layout, block) = self.draft_start(&plan, &pages, marked)?;
         self.tell_plan(&plan, marked);
         let others = core::array::from_fn(|index| {
@@ -155,10 +156,9 @@ impl Device {
         plan.map(|plan| (plan, has_flush)).map_err(refused)
     }
 
-    /// Looks for the newest intent pages; gives the groups that miss nothing but what those mark, which is
-    /// wanted by the marks, and the numbers of the pages.
+    /// Looks for the newest intent pages; gives their numbers. What they mark is wanted by the marks.
     #[inline(never)] // It passes through this stack frame.
-    fn find_marks(&self, plan: &Plan, has_flush: GroupSet) -> Result<(GroupSet, Pages), Failure> {
+    fn find_pages(&self, plan: &Plan) -> Result<Pages, Failure> {
         let mirror = &self.mirror;
         let base = mirror.with_notes(|notes| {
             let record = &plan.base.pick(notes.found).as_ref()?.record;
@@ -173,11 +173,26 @@ impl Device {
             *group.pick_mut(&mut pages) =
                 self.in_time(|ended| mirror.read_intent(group, of, mark, ended))?;
         }
-        let marked = mirror.with_notes(|notes| {
-            notes.memory.found_pages(&pages);
-            plan.marked(notes.found, &pages, has_flush)
-        });
-        Ok((marked, pages))
+        mirror.with_memory(|memory| memory.found_pages(&pages));
+        Ok(pages)
+    }
+
+    /// The same as [`Device::plan`], now that the intent pages are known; and the groups that miss nothing
+    /// but what those mark.
+    #[inline(never)]
+    fn plan_with(
+        &self,
+        plan: &Plan,
+        pages: &Pages,
+        has_flush: GroupSet,
+        ask: Ask,
+    ) -> Result<(Plan, GroupSet), Failure> {
+        self.mirror.with_notes(|notes| {
+            let preferred = plan.preferred(notes.found, pages, has_flush);
+            let plan = assemble(notes.found, preferred, ask).map_err(refused)?;
+            let marked = plan.marked(notes.found, pages, has_flush);
+            Ok((plan, marked))
+        })
     }
 
     /// Drafts the record of a start; gives the sizes that go with it.

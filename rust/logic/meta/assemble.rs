@@ -117,6 +117,26 @@ impl Plan {
 pub type Pages = [Option<u64>; MAX_GROUPS];
 
 impl Plan {
+    /// Those of `has_flush` that are to be preferred as the source, now that their intent pages are known:
+    /// one that shows an older page than others was set back, and lacks what was acknowledged since. If
+    /// that leaves none, nobody knows better.
+    pub fn preferred(&self, found: &Found, pages: &Pages, has_flush: GroupSet) -> GroupSet {
+        let Some(newest) = record(found, self.base).filter(|record| record.intent) else {
+            return has_flush;
+        };
+        let latest = latest_page(newest.in_sync(), pages);
+        let is_fresh = |&group: &GroupId| {
+            let page = group.pick(pages).unwrap_or(0);
+            newest.in_sync().has(group) && latest.saturating_sub(page) <= 1
+        };
+        let fresh: GroupSet = has_flush.iter().filter(is_fresh).collect();
+        if fresh.is_empty() {
+            has_flush
+        } else {
+            fresh
+        }
+    }
+
     /// The others that miss nothing but what the intent pages of the members that are there mark. No mark
     /// is taken back while a member is away, so that holds of those, too.
     ///
@@ -490,6 +510,26 @@ mod tests {
             ..started
         };
         assert_eq!(marked(&[unkept; 3], &[Some(7), Some(7)], 0b111), 0);
+    }
+
+    #[test]
+    fn one_that_was_set_back_is_no_source_if_another_one_will_do() {
+        let (_, started) = records();
+        let found = found(&[started; 2]);
+        let source = |pages: [Option<u64>; 2], has_flush: u8| {
+            let pages = core::array::from_fn(|index| pages.get(index).copied().flatten());
+            let plan = assemble(&found, set(has_flush), Ask::Certain).unwrap();
+            let preferred = plan.preferred(&found, &pages, set(has_flush));
+            let plan = assemble(&found, preferred, Ask::Certain).unwrap();
+            plan.sources.bits()
+        };
+        assert_eq!(source([Some(9), Some(9)], 0b11), 0b01);
+        assert_eq!(source([Some(8), Some(9)], 0b11), 0b01);
+        assert_eq!(source([Some(7), Some(9)], 0b11), 0b10);
+        assert_eq!(source([None, Some(9)], 0b11), 0b10);
+        assert_eq!(source([None, None], 0b11), 0b01);
+        // What can make nothing durable is worse still.
+        assert_eq!(source([Some(7), Some(9)], 0b01), 0b01);
     }
 
     #[test]
