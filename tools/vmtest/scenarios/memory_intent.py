@@ -13,7 +13,7 @@ from lib.memory import BLOCK, Remembering
 from lib.mirror import MIB
 from lib.store import check_same
 
-LIMIT_S = 240
+LIMIT_S = 480
 DEVICE = 64 * MIB
 EQUAL = re.compile(r"(\d+) blocks were equal")
 # Nothing is taken back unless a case says so.

@@ -15,8 +15,8 @@ from lib.store import check_same
 from lib.versions import BLOCK, Moment, Versions
 from scenarios.flush_is_durable import caching_nbdkit, plain_nbd_server
 
-LIMIT_S = 300
-ROUNDS = 8
+LIMIT_S = 400
+ROUNDS = 5
 PAIR = (caching_nbdkit, plain_nbd_server)
 PER_REGION = MIB // BLOCK
 
