@@ -18,16 +18,13 @@
 use super::{
     intent::{bytes_of, targets},
     member::flush_refused,
-    Balance, Fence, Memory, Outcome, States, Transfer, World,
+    Balance, Fence, Intents, Memories, Outcome, States, Transfer, World,
 };
 use crate::logic::{
     barrier::Claim,
     group::{GroupFault, GroupSet, View},
     ids::{GroupId, SlotId},
-    meta::{
-        marks::{Marks, Take},
-        Record, BLOCK,
-    },
+    meta::{marks::Take, BLOCK},
     wire::request::{Command, CommandFlags},
 };
 
@@ -157,11 +154,10 @@ fn is_sound<W: World>(w: &W, groups: GroupSet) -> bool {
 
 /// Looks for marks that can be taken back, and has the groups flush, if there are any.
 fn begin<W: World>(w: &W, take: Take) -> Option<Taking> {
-    let marks = w.marks().filter(|marks| marks.is_on())?;
+    let marks = w.kept_marks()?;
     let core = w.core();
-    let has_away = |memory: &mut Memory| memory.record.as_ref().is_some_and(Record::has_away);
     // One that is out of service and called in sync still does not flush.
-    if w.with_memory(has_away) || !core.unrecorded().is_empty() {
+    if w.has_away() || !core.unrecorded().is_empty() {
         return None;
     }
     let groups = core.view().writable();
@@ -218,7 +214,7 @@ fn end<W: World>(w: &W, taking: &Taking) {
         }
     }
     if is_flushed && state(w) == taking.before && is_sound(w, taking.groups) {
-        if let Some(marks) = w.marks().filter(|marks| Marks::is_on(marks)) {
+        if let Some(marks) = w.kept_marks() {
             marks.take(|| busy(w));
         }
     }

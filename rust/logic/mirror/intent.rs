@@ -218,6 +218,11 @@ pub trait Intents: World {
         }
     }
 
+    /// The marks, while writes wait for them.
+    fn kept_marks(&self) -> Option<&Marks<Self::Words>> {
+        self.marks().filter(|marks| marks.is_on())
+    }
+
     /// Whether a round is to be made.
     fn wants_round(&self) -> bool {
         self.marks().is_some_and(Marks::is_asked)
@@ -225,8 +230,7 @@ pub trait Intents: World {
 
     /// Whether all of `groups` have the marks that their records rely on.
     fn has_pages(&self, groups: GroupSet) -> bool {
-        let is_on = self.marks().is_some_and(Marks::is_on);
-        !is_on || groups.without(self.core().paged()).is_empty()
+        self.kept_marks().is_none() || groups.without(self.core().paged()).is_empty()
     }
 }
 
@@ -248,7 +252,7 @@ pub(super) fn targets(core: &Core) -> GroupSet {
 
 /// Makes one round; false if it could not be made, and is to be tried again later.
 pub(super) fn round_once<W: World>(w: &W, ended: &dyn Fn() -> bool) -> bool {
-    let Some(marks) = w.marks().filter(|marks| marks.is_on()) else {
+    let Some(marks) = w.kept_marks() else {
         return true;
     };
     let mut refused = GroupSet::default();

@@ -55,6 +55,11 @@ pub trait Memories: World {
         self.with_memory(|memory| memory.record.is_some())
     }
 
+    /// Whether a member is away that is to get only what it missed.
+    fn has_away(&self) -> bool {
+        self.with_memory(|memory| memory.record.as_ref().is_some_and(Record::has_away))
+    }
+
     /// Lets a request not end while a group that lacks it is still recorded as in sync.
     fn keep_unrecorded(&self, rq: &RequestOf<Self>) {
         let core = self.core();

@@ -2,11 +2,10 @@
 
 //! The start of a device with metadata, once it is recorded: what its groups are from then on.
 
-use super::{loss::doubt_ended_connections, Memories, Memory, Route, States, World};
+use super::{loss::doubt_ended_connections, Memories, Route, States, World};
 use crate::logic::{
     group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
-    meta::Record,
     unflushed::{region_shift, REGIONS},
     MAX_GROUPS,
 };
@@ -35,8 +34,7 @@ pub trait Starts: World {
     fn begin(&self, start: &Start) {
         let core = self.core();
         // Whoever is away relies on what was found, be it not here now.
-        let has_away = |memory: &mut Memory| memory.record.as_ref().is_some_and(Record::has_away);
-        let is_needed = start.is_unclean || self.with_memory(has_away);
+        let is_needed = start.is_unclean || self.has_away();
         if let Some(marks) = self.marks().filter(|_| !is_needed) {
             marks.forget_found();
         }

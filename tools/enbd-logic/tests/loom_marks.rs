@@ -71,7 +71,7 @@ impl Device {
         claims.map(|_| (FIRST, BYTES))
     }
 
-    /// `take_back()`: whether the write was answered before the groups were flushed.
+    /// `idle::begin()` and `idle::end()`: whether the write was answered before the groups were flushed.
     fn take_back(&self, take: Take) -> bool {
         let is_idle = self.marks.begin_taking(take, self.busy());
         let is_flushed = self.answered.load(SeqCst);
