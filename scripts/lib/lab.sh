@@ -57,34 +57,31 @@ make_lab() {
 
 # ensure_docs_lab: makes the tree that draws the documentation if needed, and sets LAB to it.
 ensure_docs_lab() {
-	local key
-	open_cache
-	key=$(printf '%s\n' "$ENBD_MIRROR" "${DOCS_PACKAGES[@]}" | sha256sum | cut -c 1-12)
-	LAB=$ENBD_CACHE/docs-$key
-	export LAB
-	[[ -d $LAB ]] || need_root
-	cached "$LAB" make_docs_lab
-}
-
-make_docs_lab() {
-	need_space 600 "the documentation's tools"
-	debian_tree "$1" "the documentation's tools" "${DOCS_PACKAGES[*]}"
+	ensure_plain_lab docs "the documentation's tools" "${DOCS_PACKAGES[@]}"
 }
 
 # ensure_server_lab: makes the tree that has NBD servers if needed, and sets LAB to it.
 ensure_server_lab() {
-	local key
-	open_cache
-	key=$(printf '%s\n' "$ENBD_MIRROR" "${SERVER_PACKAGES[@]}" | sha256sum | cut -c 1-12)
-	LAB=$ENBD_CACHE/servers-$key
-	export LAB
-	[[ -d $LAB ]] || need_root
-	cached "$LAB" make_server_lab
+	ensure_plain_lab servers "the NBD servers" "${SERVER_PACKAGES[@]}"
 }
 
-make_server_lab() {
-	need_space 600 "the NBD servers"
-	debian_tree "$1" "the NBD servers" "${SERVER_PACKAGES[*]}"
+# ensure_plain_lab NAME WHAT PACKAGE...: makes a tree of Debian 13's own packages if needed, and sets LAB to it.
+ensure_plain_lab() {
+	local name=$1 what=$2 key
+	shift 2
+	open_cache
+	key=$(printf '%s\n' "$ENBD_MIRROR" "$@" | sha256sum | cut -c 1-12)
+	LAB=$ENBD_CACHE/$name-$key
+	export LAB
+	[[ -d $LAB ]] || need_root
+	cached "$LAB" make_plain_lab "$what" "$@"
+}
+
+make_plain_lab() {
+	local dir=$1 what=$2
+	shift 2
+	need_space 600 "$what"
+	debian_tree "$dir" "$what" "$*"
 }
 
 # ensure_deb_lab: makes the tree that makes packages if needed, and sets LAB to it.

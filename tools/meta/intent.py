@@ -14,7 +14,7 @@ import struct
 import sys
 import uuid
 
-from superblock import BLOCK, crc32c, to_hex
+from superblock import BLOCK, crc32c, write_hex
 
 PLACES = 48
 MAGIC = b"enbdINTE"
@@ -91,11 +91,7 @@ def newest(path):
 def main(words):
     match words:
         case ["write", _, *_]:
-            for path in words[1:]:
-                with open(path) as source:
-                    block = encode(json.load(source))
-                with open(os.path.splitext(path)[0] + ".hex", "w") as target:
-                    target.write(to_hex(block))
+            write_hex(words[1:], encode)
         case ["read", path]:
             print(json.dumps(newest(path), indent=2))
         case _:

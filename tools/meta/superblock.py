@@ -277,14 +277,19 @@ def from_hex(digits):
     return bytes(block)
 
 
+def write_hex(paths, block_of):
+    """Writes the block of each description, a file in JSON, in hex digits beside it."""
+    for path in paths:
+        with open(path) as source:
+            block = block_of(json.load(source))
+        with open(os.path.splitext(path)[0] + ".hex", "w") as target:
+            target.write(to_hex(block))
+
+
 def main(words):
     match words:
         case ["write", _, *_]:
-            for path in words[1:]:
-                with open(path) as source:
-                    block = encode(json.load(source)["superblock"])
-                with open(os.path.splitext(path)[0] + ".hex", "w") as target:
-                    target.write(to_hex(block))
+            write_hex(words[1:], lambda told: encode(told["superblock"]))
         case ["read", path]:
             print(json.dumps(read(path), indent=2))
         case _:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """/proc/nbdinfo: commands, and the status taken apart."""
 
+import errno
 import functools
 import os
 import re
@@ -19,6 +20,12 @@ def spell(name):
 def command(*lines):
     """Writes command lines at once. Fails with the OSError of the write."""
     raw("".join(line + "\n" for line in lines).encode())
+
+
+def times_out(line):
+    """Writes a command that is to fail since a server does not answer."""
+    with check.refused(errno.ETIMEDOUT, line):
+        command(line)
 
 
 def raw(data):

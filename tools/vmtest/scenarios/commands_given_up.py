@@ -12,7 +12,6 @@ from lib.mirror import Mirror
 from lib.sloth import Sloth
 
 LIMIT_S = 180
-ETIMEDOUT = 110
 # How long a connect and a disconnect wait at least, and what is much less.
 LONG_S, AT_ONCE_S = 40, 10
 SIZE = 1 << 20
@@ -46,16 +45,10 @@ class Waiting:
             self._process.wait(LONG_S * 2)
 
 
-def connect(line):
-    """A connect that is to fail."""
-    with check.refused(ETIMEDOUT, line):
-        nbdinfo.command(line)
-
-
 def behind_another():
     """A connect to a silent server is carried out meanwhile."""
     with Mirror(settings=[f"connect_timeout={LONG_S}"]) as mirror, Impostor(lambda talk: talk.hold()) as silent:
-        first = Errand("a connect to a silent server", connect, f"connect[a]=2 {silent.endpoint} name=x")
+        first = Errand("a connect to a silent server", nbdinfo.times_out, f"connect[a]=2 {silent.endpoint} name=x")
         check.until(lambda: silent.talks, 30, "the connection comes")
         for line in ("hotadd[a]=1", "disconnect[a]=1", "reset[a]=1"):
             Waiting(line).kill()

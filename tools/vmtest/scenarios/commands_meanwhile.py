@@ -8,7 +8,6 @@ from lib.errand import Errand
 from lib.impostor import Impostor
 from lib.mirror import Mirror
 
-ETIMEDOUT = 110
 # How long a connect waits, and what is much less.
 CONNECT_S, AT_ONCE_S = 30, 15
 MIB = 1 << 20
@@ -20,16 +19,10 @@ def run():
     on_a_new_device()
 
 
-def connect(line):
-    """A connect that is to fail."""
-    with check.refused(ETIMEDOUT, line):
-        nbdinfo.command(line)
-
-
 def on_a_mirror():
     """A group is taken out, and I/O goes on without it."""
     with Mirror(settings=[f"connect_timeout={CONNECT_S}"]) as mirror, Impostor(lambda talk: talk.hold()) as silent:
-        waiting = Errand("a connect to a silent server", connect, f"connect[a]=2 {silent.endpoint} name=x")
+        waiting = Errand("a connect to a silent server", nbdinfo.times_out, f"connect[a]=2 {silent.endpoint} name=x")
         check.until(lambda: silent.talks, 30, "the connection comes")
         with check.within(AT_ONCE_S, "setfaulty and settings while a connect waits"):
             mirror.command("setfaulty=1", *SETTINGS, "connect_timeout=1")
@@ -45,7 +38,7 @@ def on_a_mirror():
 def on_a_new_device():
     """A setting stays, though the connect which made the device fails."""
     with Impostor(lambda talk: talk.hold()) as silent:
-        waiting = Errand("a connect on a new device", connect, f"connect[d]=0 {silent.endpoint} name=x")
+        waiting = Errand("a connect on a new device", nbdinfo.times_out, f"connect[d]=0 {silent.endpoint} name=x")
         check.until(lambda: silent.talks, 30, "the connection comes")
         nbdinfo.command("timeout[d]=7")
         check.that(not waiting.has_ended(), "the connect waits still")
