@@ -14,7 +14,8 @@ from lib.store import differing_blocks
 LIMIT_S = 240
 SIZE = 8 * MIB
 DIFFERS = "clean blocks differ from the mirror's: not the server that was lost"
-LAUNCHED = r"\[a\] nbd_hotadd launched .* for group 1"
+# Each resync has a line for its end; not each has one for its beginning: what the keeper begins again within a minute has none.
+ENDED = r"\[a\] (nbd_resync of group 1 (refused|failed|ended)|group 1 is in sync)"
 
 
 def run():
@@ -43,7 +44,7 @@ def nothing_lost(mirror, kmsg, book):
     restart(mirror, lambda: None)
     wait_up(mirror)
     book.write(1)
-    check.equal(kmsg.lines(rf"group 1 is faulty|{LAUNCHED}"), [], "lines of the log on the right server")
+    check.equal(kmsg.lines(rf"group 1 is faulty|{ENDED}"), [], "lines of the log on the right server")
     check.equal(mirror.status().marks(), {0: "", 1: ""}, "marks after the right server came back")
 
 
@@ -59,8 +60,8 @@ def come_back(mirror, kmsg, book, how, lose):
     check.that(store.snapshot() == held(), f"{what}: nothing was copied to the server")
     book.verify(what)
     refused(mirror, kmsg, what)
-    launched = 1 if how in (at_once, while_disabled) else 2
-    check.equal(len(kmsg.lines(LAUNCHED)), launched, f"{what}: resyncs, which nobody has asked for")
+    ended = 1 if how in (at_once, while_disabled) else 2
+    check.equal(len(kmsg.lines(ENDED)), ended, f"{what}: resyncs, which nobody has asked for")
     mirror.hotadd(1, " full")
     mirror.wait_in_sync(60)
     check.equal(list(differing_blocks(mirror.stores)), [], f"{what}: blocks that differ after all was copied")
