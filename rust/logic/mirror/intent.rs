@@ -372,7 +372,8 @@ fn publish<W: World>(
 /// Lets a group count as one that a record may call in sync. It gets all marks before one does.
 pub(super) fn name<W: World>(w: &W, group: GroupId) {
     let core = w.core();
-    w.with_memory(|_| {
+    w.with_memory(|memory| {
+        memory.told = memory.told.without(GroupSet::of(group));
         core.change_named(|named| named.with(group));
         core.set_paged(core.paged().without(GroupSet::of(group)));
     });

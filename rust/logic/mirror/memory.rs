@@ -68,6 +68,9 @@ pub struct Memory {
     /// Number of the last one that is on all groups that have to have it.
     pub(super) published: u64,
     pub(super) own: [Own; MAX_GROUPS],
+    /// The groups that have had a beat of this life since they are in sync: any other one there is
+    /// another client's. What a group has that was out of service may be older than this life.
+    pub(super) told: GroupSet,
 }
 
 /// Who has the device from a record on.

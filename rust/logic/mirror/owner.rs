@@ -4,7 +4,7 @@
 //! sees another one's.
 
 use super::{member::Members, Memories, News, Route, World};
-use crate::logic::{group::GroupSet, meta::Beat};
+use crate::logic::meta::Beat;
 
 /// The beats of this life of the device.
 #[derive(Default)]
@@ -13,8 +13,6 @@ pub(super) struct Beats {
     count: u64,
     /// When the last one was, in milliseconds.
     last_ms: u64,
-    /// The groups that have one of this life.
-    told: GroupSet,
 }
 
 impl Beats {
@@ -44,9 +42,10 @@ pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool)
         name: owner.name,
     };
     for group in w.core().view().readable().iter() {
+        let is_told = || w.with_memory(|memory| memory.told.has(group));
         match w.read_beat(group, mirror, ended) {
             // The first one overwrites that of whoever had the device before.
-            Ok(Some(found)) if found.nonce != owner.nonce && beats.told.has(group) => {
+            Ok(Some(found)) if found.nonce != owner.nonce && is_told() => {
                 w.core().fence();
                 w.tell(News::Fenced { group });
                 w.drop_kept();
@@ -55,7 +54,7 @@ pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool)
             }
             Ok(_) => {
                 if w.write_beat(group, &next, ended).is_ok() {
-                    beats.told = beats.told.with(group);
+                    w.with_memory(|memory| memory.told = memory.told.with(group));
                 }
             }
             Err(_) => {}

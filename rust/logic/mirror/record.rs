@@ -148,6 +148,7 @@ pub trait Memories: World {
         self.core().set_recorded(sources);
         self.core().change_named(|_| sources);
         self.with_memory(|memory| {
+            memory.told = GroupSet::default();
             let keeps = memory.record.as_ref().is_some_and(|record| record.intent);
             self.core().set_paged(GroupSet::default());
             if let Some(marks) = self.marks().filter(|_| keeps) {

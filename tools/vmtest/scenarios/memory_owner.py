@@ -44,6 +44,8 @@ def run():
         book.write(*spread(DEVICE, 8))
         with case("a second client is refused"):
             refused(mirror, second, book)
+        with case("what a group had while it was out of service"):
+            set_back(mirror, book)
         with case("a client that is gone has nothing any more"):
             gone(mirror, second)
         with case("a client that finds another one's beat"):
@@ -62,6 +64,20 @@ def refused(mirror, second, book):
     check.that(not second.disk.exists(), "there is no second disk")
     book.write(*spread(DEVICE, 8, first=1))
     book.verify("of the first client")
+
+
+def set_back(mirror, book):
+    """A beat of an earlier client, on a store that was set back, say, is none of another one that lives."""
+    store = mirror.stores[1]
+    wait_for_beat(store)
+    mirror.command("setfaulty=1")
+    take_over(store)
+    mirror.hotadd(1)
+    mirror.wait_in_sync()
+    wait_for_beat(store)
+    wait_for_beat(mirror.stores[0])
+    book.write(*spread(DEVICE, 8, first=2))
+    book.verify("after that")
 
 
 def gone(mirror, second):
