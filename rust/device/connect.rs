@@ -8,7 +8,7 @@ use crate::logic::{
     command::Address,
     group::{GroupFault, GroupState},
     ids::{ChannelId, GroupId},
-    mirror::{States, World},
+    mirror::{Decides, States, World},
     session::{ChannelState, DownReason},
     MAX_CHANNELS,
 };

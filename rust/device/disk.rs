@@ -16,7 +16,7 @@ use crate::logic::{
     group::GroupState,
     ids::GroupId,
     meta::Ask,
-    mirror::{Memories, Route, States, World, TAGS},
+    mirror::{Decides, Memories, Route, States, World, TAGS},
     wire::handshake::Export,
 };
 use crate::mirror::{Driver, Mirror, LARGEST};
@@ -128,9 +128,9 @@ impl Device {
             mirror.bounces.fill()?;
         }
         if let Some(start) = &start {
-            if let Err(failure) = self.begin(start) {
+            if let Err(why) = self.record_start(start) {
                 mirror.bounces.drain();
-                return Err(failure);
+                return Err(why.into());
             }
         }
         mirror.set_size(sectors, Some(common.promise));
@@ -163,7 +163,7 @@ impl Device {
                 drop(recorder);
                 match &start {
                     // What the last client left in the servers' caches was not flushed yet.
-                    Some(start) if start.is_unclean() => mirror.stop_records(),
+                    Some(start) if start.is_unclean => mirror.stop_records(),
                     Some(_) => self.end(),
                     None => {}
                 }

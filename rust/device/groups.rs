@@ -7,7 +7,7 @@ use crate::logic::{
     command::HotAddMode,
     group::{GroupFault, GroupState, Refusal},
     ids::GroupId,
-    mirror::{Adopts, Asker, Memories, States, World},
+    mirror::{Adopts, Asker, Memories, Starter, States, World},
 };
 use crate::resync::Resync;
 use crate::wait::Woken;

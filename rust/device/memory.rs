@@ -15,13 +15,13 @@ use crate::logic::{
     meta::{Bad, Generation, Layout, Record, Refusal, Superblock, Uuid},
     mirror::{
         adopt::NotAdopted,
+        decide::joined,
         member::{Failed, Members, Which},
         memory::Owned,
-        Adopts, Memories, Memory, States, World,
+        Adopts, Memories, Memory, Starter, States, World,
     },
     MAX_GROUPS,
 };
-use core::cell::Cell;
 use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
 impl From<Failed> for Failure {
@@ -50,58 +50,6 @@ pub(super) fn record(device: &Device, ended: &dyn Fn() -> bool) {
 }
 
 impl Device {
-    /// Calls `f` with what says when a command has waited for metadata for too long: when nothing was
-    /// answered for `connect_timeout`.
-    pub(super) fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
-        let seconds = self.mirror.settings.connect_timeout.load(Relaxed);
-        let ms = u64::from(seconds).saturating_mul(1000);
-        let core = self.mirror.core();
-        let look = || (core.metadata_answers(), World::now_ms(&*self.mirror));
-        let last = Cell::new(look());
-        f(&|| {
-            let (now, (answers, since_ms)) = (look(), last.get());
-            if now.0 != answers {
-                last.set(now);
-            }
-            now.0 == answers && now.1.saturating_sub(since_ms) >= ms
-        })
-    }
-
-    /// Looks at the metadata of a group that was just connected, before it joins; whether it has some.
-    pub(super) fn look_at_metadata(&self, group: GroupId) -> Result<bool, Failure> {
-        let mirror = &self.mirror;
-        match self.in_time(|ended| mirror.read_member(group, ended)) {
-            Ok(()) => {}
-            Err(Failed::Bad(Bad::Blank)) => return Ok(false),
-            Err(failed) => return Err(failed.into()),
-        }
-        let (generation, event) = mirror.with_notes(|notes| {
-            let superblock = group.pick(notes.found).as_ref();
-            // It was just found.
-            let superblock = superblock.ok_or(refused(Refusal::NoMember))?;
-            let theirs = &superblock.record;
-            let ours = notes.memory.record.as_ref().map(|ours| ours.mirror);
-            if ours.is_some_and(|ours| ours != theirs.mirror) {
-                return Err(refused(Refusal::Foreign(group)));
-            }
-            if superblock.member != group {
-                return Err(refused(Refusal::Place(group)));
-            }
-            notes.memory.found(superblock);
-            if notes.memory.record.is_none() {
-                notes.memory.record = Some(*theirs);
-            }
-            Ok::<_, Failure>((theirs.generation, theirs.event))
-        })?;
-        pr_info!(
-            "[{}] group {} is a member of a mirror, generation {:016x}, event {event}\n",
-            self.id.letter(),
-            group.index(),
-            generation.bits()
-        );
-        Ok(true)
-    }
-
     /// Connects to a server, to the group that its metadata says.
     #[inline(never)] // The way to all commands would be as deep as this.
     pub(super) fn attach(
@@ -156,7 +104,7 @@ impl Device {
         if control.disk.is_some() || mirror.core().last_sectors() > 0 {
             return Err(Failure::new(EBUSY, "the device was enabled already"));
         }
-        let groups = self.groups();
+        let groups = joined(&**mirror);
         if !groups.has(source) {
             return Err(Failure::new(ENOENT, "no such group"));
         }
@@ -194,14 +142,6 @@ impl Device {
             groups.len()
         );
         Ok(())
-    }
-
-    /// The groups that there are.
-    pub(super) fn groups(&self) -> GroupSet {
-        let view = self.mirror.view();
-        GroupId::all()
-            .filter(|&group| view.state(group) != GroupState::Absent)
-            .collect()
     }
 
     /// `create` was refused: the groups are equal by the administrator's word, as before.
@@ -270,7 +210,7 @@ impl Device {
         if in_sync.is_empty() {
             return Err(Failure::new(EBUSY, "no other member is in sync"));
         }
-        if self.groups().and(in_sync) != in_sync {
+        if joined(&**mirror).and(in_sync) != in_sync {
             let reason = "not all members that are in sync are there";
             return Err(Failure::new(EUCLEAN, reason));
         }

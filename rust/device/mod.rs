@@ -29,7 +29,6 @@ mod events;
 mod groups;
 mod keeper;
 mod memory;
-mod owner;
 mod scout;
 mod start;
 mod status;

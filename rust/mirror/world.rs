@@ -13,7 +13,7 @@ use crate::logic::{
     evidence::{Evidence, Sum, CHUNK_BYTES},
     ids::{ChannelId, GroupId, SlotId},
     meta::Marks,
-    mirror::{memory::Notes, Carrier, Copies, Core, News, Transfer, Trial, World},
+    mirror::{decide, memory::Notes, Carrier, Copies, Core, News, Transfer, Trial, World},
     unflushed::Unflushed,
     wire::handshake::Export,
 };
@@ -410,6 +410,23 @@ impl World for Mirror {
                 generation.bits(),
                 in_sync.len()
             ),
+            News::Member {
+                group,
+                generation,
+                event,
+            } => pr_info!(
+                "[{letter}] group {} is a member of a mirror, generation {:016x}, event {event}\n",
+                group.index(),
+                generation.bits()
+            ),
+            News::AwaitsOwner { ms } => pr_info!(
+                "[{letter}] the mirror was not ended in order: waiting {} s to see whether somebody has it\n",
+                ms / 1000
+            ),
+            News::Starts { drawn } => pr_info!("[{letter}] {}\n", decide::why_so(drawn)),
+            News::Stands { group, standing } => {
+                pr_info!("[{letter}] group {} {}\n", group.index(), standing.as_str());
+            }
             News::Unequal { groups, offset } => pr_warn!(
                 "[{letter}] groups {} and {} do not hold the same, at {offset} for one\n",
                 groups.0.index(),

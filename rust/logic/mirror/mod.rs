@@ -22,9 +22,11 @@
 //! | [`intent`] | where writes may be on their way, as the members know it |
 //! | [`idle`] | marks that are taken back |
 //! | [`record`] | what the members of the mirror are told, and when |
-//! | [`start`] | the start of a device with metadata |
+//! | [`decide`] | what the metadata says of a device that is to be enabled |
+//! | [`settle`] | whether another client has the mirror, before a start |
+//! | [`start`] | the start of a device with metadata, once it is recorded |
 //! | [`adopt`] | a group that is brought back becomes a member again |
-//! | [`owner`] | who has the mirror |
+//! | [`owner`] | the beats of who has the mirror |
 //! | [`health`] | what a group may have lost, and whether its server is the right one |
 //! | [`state`] | changes of a group's state |
 //! | [`copy`] | the transfers of a resync |
@@ -47,6 +49,7 @@ pub mod adopt;
 pub mod arrive;
 pub mod balance;
 pub mod copy;
+pub mod decide;
 pub mod greet;
 pub mod health;
 pub mod hear;
@@ -62,6 +65,7 @@ pub mod proof;
 pub mod record;
 pub mod rescue;
 pub mod route;
+mod settle;
 pub mod start;
 pub mod state;
 pub mod step;
@@ -74,6 +78,7 @@ pub use self::adopt::Adopts;
 pub use self::arrive::{Arrival, Arrivals};
 pub use self::balance::Balance;
 pub use self::copy::{Copies, CopyOutcome, Copying};
+pub use self::decide::{Decides, NotStarted, Starter};
 pub use self::health::{Health, HealthEvent};
 pub use self::hear::Hears;
 pub use self::intent::Intents;

@@ -6,12 +6,13 @@ use super::{loss::doubt_ended_connections, Memories, Route, States, World};
 use crate::logic::{
     group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
+    meta::Layout,
     unflushed::{region_shift, REGIONS},
     MAX_GROUPS,
 };
 
 /// What a device starts with.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// The groups that are in sync.
     pub sources: GroupSet,
@@ -22,8 +23,17 @@ pub struct Start {
     /// Somebody had the device before, and did not end in order: what the sources hold may be in caches
     /// that nobody has flushed.
     pub is_unclean: bool,
+    /// Sizes that go with the metadata.
+    pub layout: Layout,
+    /// Bytes of a block.
+    pub block: u32,
+}
+
+impl Start {
     /// Sectors of the device.
-    pub sectors: u64,
+    fn sectors(&self) -> u64 {
+        self.layout.device_bytes >> 9
+    }
 }
 
 /// Starts of a device.
@@ -46,7 +56,7 @@ pub trait Starts: World {
             if let Some(fault) = fault.or(is_blank.then_some(GroupFault::Joined)) {
                 if start.marked.has(group) {
                     self.clear_all(group);
-                    each_found(self, start.sectors, |first, sectors| {
+                    each_found(self, start.sectors(), |first, sectors| {
                         self.mark(group, first, sectors);
                     });
                 } else {
@@ -65,7 +75,7 @@ pub trait Starts: World {
             }
         }
         for group in start.sources.iter() {
-            mark_unflushed(self, group, start.sectors);
+            mark_unflushed(self, group, start.sectors());
         }
         self.begin_records(start.sources);
     }
@@ -83,8 +93,8 @@ fn note_unflushed<W: World>(w: &W, group: GroupId, start: &Start) {
     if start.marked.is_empty() {
         return unflushed.note(0, REGIONS);
     }
-    let shift = region_shift(start.sectors);
-    each_found(w, start.sectors, |first, sectors| {
+    let shift = region_shift(start.sectors());
+    each_found(w, start.sectors(), |first, sectors| {
         let last = first.saturating_add(sectors.saturating_sub(1));
         unflushed.note(first >> shift, last >> shift);
     });

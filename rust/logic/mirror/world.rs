@@ -8,7 +8,7 @@ use crate::logic::{
     evidence::{Evidence, Sum},
     group::{GroupFault, GroupSet},
     ids::{ChannelId, GroupId, SlotId},
-    meta::{Generation, Marks},
+    meta::{Cause, Generation, Marks},
     session::Transfer,
     unflushed::Unflushed,
     wire::{reply::NbdError, request::Command},
@@ -147,6 +147,32 @@ pub enum News {
         /// Who is.
         in_sync: GroupSet,
     },
+    /// A group that was just connected is a member of a mirror.
+    Member {
+        /// Which.
+        group: GroupId,
+        /// The line of its record.
+        generation: Generation,
+        /// Its number.
+        event: u64,
+    },
+    /// Somebody had the mirror and did not end in order: it is waited whether that one has it still.
+    AwaitsOwner {
+        /// How long, in milliseconds.
+        ms: u64,
+    },
+    /// It is decided how the device starts.
+    Starts {
+        /// Why a generation is drawn, if one is.
+        drawn: Option<Cause>,
+    },
+    /// What a group is at a start.
+    Stands {
+        /// Which.
+        group: GroupId,
+        /// As what.
+        standing: Standing,
+    },
     /// Two groups that are in sync do not hold the same.
     Unequal {
         /// Which.
@@ -154,6 +180,34 @@ pub enum News {
         /// Where, in bytes.
         offset: u64,
     },
+}
+
+/// What a group is to a device that starts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// A member that is not there.
+    Away,
+    /// It has everything.
+    Current,
+    /// It is compared where it is marked.
+    Marked,
+    /// It gets all.
+    Behind,
+    /// No member any more.
+    Dropped,
+}
+
+impl Standing {
+    /// For a log line that begins with the group.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Away => "is not there",
+            Self::Current => "is current",
+            Self::Marked => "is compared where it is marked",
+            Self::Behind => "gets what it misses",
+            Self::Dropped => "is no member any more",
+        }
+    }
 }
 
 /// Something that a connection is asked for before it carries anything: what is in a chunk.

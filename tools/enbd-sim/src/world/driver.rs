@@ -342,6 +342,10 @@ impl mirror::World for World {
             | News::OtherData { .. }
             | News::Unproved { .. }
             | News::Recorded { .. }
+            | News::Member { .. }
+            | News::AwaitsOwner { .. }
+            | News::Starts { .. }
+            | News::Stands { .. }
             | News::Fenced { .. }
             | News::NoZeroes { .. }
             | News::Unequal { .. } => false,
