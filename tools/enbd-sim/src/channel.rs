@@ -138,7 +138,10 @@ impl Channel {
     pub fn reset(&self, world: &World) {
         let conn = self.sending.lock().unwrap().as_ref().map(Sending::conn);
         if let Some(conn) = conn {
-            world.server(self.group, self.trip().goal).reset(&conn);
+            world
+                .hosts
+                .server(self.group, self.trip().goal)
+                .reset(&conn);
         }
     }
 
@@ -195,14 +198,21 @@ impl Channel {
     pub fn run(&self, world: &World) {
         let mut retry = Retry::default();
         while !world.is_ending() {
-            let goal = world.wiring[self.group].goal(self.index());
-            let server = world.server(self.group, goal);
+            if !world.is_linked(self.group) {
+                let is_over = || world.is_ending() || world.is_linked(self.group);
+                world.clock.wait(u64::MAX, is_over);
+                continue;
+            }
+            let goal = world.hosts.wiring[self.group].goal(self.index());
+            let server = world.hosts.server(self.group, goal);
             if server.is_cut() {
                 // Nobody says that nobody is there. Long after the group has to be given up.
                 let is_over = || world.is_ending() || !server.is_cut();
                 world.clock.wait(CONNECT_MS, is_over);
             }
-            let was_up = server.connect().and_then(|conn| {
+            // No other thread goes on in between: a client that has crashed connects to nobody.
+            let conn = (!world.has_crashed()).then(|| server.connect()).flatten();
+            let was_up = conn.and_then(|conn| {
                 let mut trip = self.trip.lock().unwrap();
                 let number = trip.number + 1;
                 *trip = Trip { number, goal };
@@ -338,7 +348,9 @@ impl Served<'_> {
         let world = self.world;
         if std::mem::take(&mut self.is_reset) {
             // The time is over.
-            self.server.end_of_quarantine(self.conn);
+            if !self.world.has_crashed() {
+                self.server.end_of_quarantine(self.conn);
+            }
         }
         if let Event::Ended {
             transfer, outcome, ..
@@ -350,7 +362,7 @@ impl Served<'_> {
                 (Command::Flush, Outcome::Refused(_)) => {
                     let view = world.core().view();
                     if self.server.give_up() {
-                        world.loses(self.channel.group, view);
+                        world.hosts.loses(self.channel.group, view);
                     }
                 }
                 _ => {}
@@ -366,7 +378,7 @@ impl Around for Served<'_> {
     }
 
     fn is_stopping(&self) -> bool {
-        self.world.is_ending()
+        self.world.is_ending() || !self.world.is_linked(self.channel.group)
     }
 
     fn is_broken(&self) -> bool {

@@ -46,7 +46,7 @@
 
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
-use crate::logic::{ids::GroupId, mirror::World as _};
+use crate::logic::{group::View, ids::GroupId, mirror::World as _};
 use crate::oracle::Oracle;
 use crate::quiet::{self, Looked};
 use crate::remember;
@@ -170,14 +170,11 @@ impl Mischief {
             }
             remember::look(&self.world);
             if thread_rng().gen_ratio(1, BACKUPS) {
-                self.world.servers[group].back_up();
+                self.world.hosts.servers[group].back_up();
             }
             if thread_rng().gen_ratio(1, LOOKS) {
                 quiet::look(&self.world, &mut looked);
             }
-        }
-        for group in self.world.scale.all_groups() {
-            self.heal(group);
         }
         (counts, looked)
     }
@@ -196,7 +193,7 @@ impl Mischief {
 
     /// Makes this go wrong; whether it could.
     fn inject(&self, fault: Fault, group: GroupId) -> bool {
-        let server = &self.world.servers[group];
+        let server = &self.world.hosts.servers[group];
         match fault {
             Fault::Reset => server.reset_one(),
             Fault::Close => server.close_one(),
@@ -227,10 +224,10 @@ impl Mischief {
     /// Some blocks of the group become bad for some time, and often the other disks have trouble, too:
     /// they refuse a write, so that their groups are out of service for a while.
     fn spoil(&self, group: GroupId) {
-        self.world.servers[group].spoil_some();
+        self.world.hosts.servers[group].spoil_some();
         if thread_rng().gen() {
             for other in self.world.scale.all_groups().filter(|&g| g != group) {
-                self.world.servers[other].refuse_one();
+                self.world.hosts.servers[other].refuse_one();
             }
         }
         self.pause(6000);
@@ -245,8 +242,8 @@ impl Mischief {
 
     /// The server ends and comes back with another store, if that can be known.
     fn replace(&self, group: GroupId, other: impl FnOnce(&Server) -> Vec<Value>) -> bool {
-        let server = &self.world.servers[group];
-        if server.is_replaced() || self.world.wiring[group].is_astray() {
+        let server = &self.world.hosts.servers[group];
+        if server.is_replaced() || self.world.hosts.wiring[group].is_astray() {
             return false;
         }
         server.kill();
@@ -254,7 +251,7 @@ impl Mischief {
         let is_knowable = self.world.is_knowable(group, &content);
         if is_knowable {
             crate::trace!(self.world, "group {group} comes back with {content:?}");
-            self.world.strange[group].fetch_add(1, Relaxed);
+            self.world.hosts.strange[group].fetch_add(1, Relaxed);
             server.replace(content);
         }
         self.pause(1000);
@@ -266,8 +263,8 @@ impl Mischief {
     fn lead_astray(&self, group: GroupId) -> bool {
         let world = &self.world;
         if world.scale.serving_each() < 2
-            || world.wiring[group].is_astray()
-            || world.servers[group].is_replaced()
+            || world.hosts.wiring[group].is_astray()
+            || world.hosts.servers[group].is_replaced()
         {
             return false;
         }
@@ -281,8 +278,8 @@ impl Mischief {
             return false;
         };
         crate::trace!(world, "channel {channel} goes astray");
-        world.strange[group].fetch_add(1, Relaxed);
-        world.wiring[group].mislead(channel as u32, content);
+        world.hosts.strange[group].fetch_add(1, Relaxed);
+        world.hosts.wiring[group].mislead(channel as u32, content);
         if thread_rng().gen_ratio(3, 4) {
             world.channels[channel].reset(world);
             let is_there = || world.channels[channel].trip().goal == Goal::Stray;
@@ -293,31 +290,55 @@ impl Mischief {
     }
 
     fn lead_back(&self, group: GroupId) {
-        let wiring = &self.world.wiring[group];
+        let wiring = &self.world.hosts.wiring[group];
         if wiring.is_astray() {
             wiring.lead_back();
         }
     }
 
     fn cut_all(&self) {
-        let servers = &self.world.servers;
+        let servers = &self.world.hosts.servers;
         servers.iter().for_each(|server| server.set_cut(true));
         self.pause(6 * TIMEOUT_MS);
         servers.iter().for_each(|server| server.set_cut(false));
     }
 
-    fn crash(&self, group: GroupId) {
+    /// The host of a group's server crashes.
+    pub fn crash(&self, group: GroupId) {
         let view = self.world.core().view();
-        self.world.shaken[group].store(true, Relaxed);
-        if self.world.servers[group].crash() {
-            self.world.loses(group, view);
+        self.world.hosts.shaken[group].store(true, Relaxed);
+        if self.world.hosts.servers[group].crash() {
+            self.world.hosts.loses(group, view);
         }
-        self.world.shaken[group].store(false, Relaxed);
+        self.world.hosts.shaken[group].store(false, Relaxed);
+    }
+
+    /// Something may happen to a server while there is no client.
+    pub fn trouble_between(&self, group: GroupId) {
+        let server = &self.world.hosts.servers[group];
+        match thread_rng().gen_range(0..6) {
+            0 => server.kill(),
+            1 if server.crash() => self.world.hosts.loses(group, View::default()),
+            2 => server.set_power(Power::Stopped),
+            3 => server.set_cut(true),
+            4 => self.heal(group),
+            _ => {}
+        }
+        self.pause(1000);
+        // Nothing that the last client has sent is carried out any more, unless a start waits for that.
+        if self.world.scale.owner_check_s == 0 {
+            server.end_of_client();
+        }
+    }
+
+    /// Puts all right again.
+    pub fn heal_all(&self) {
+        self.world.scale.all_groups().for_each(|g| self.heal(g));
     }
 
     pub fn heal(&self, group: GroupId) {
         self.world.troubles.fetch_add(1, Relaxed);
-        let server = &self.world.servers[group];
+        let server = &self.world.hosts.servers[group];
         server.set_cut(false);
         self.lead_back(group);
         if server.is_replaced() {

@@ -38,7 +38,7 @@ struct Silent<'a>(&'a World);
 
 impl Overseer for Silent<'_> {
     fn is_stopped(&self) -> bool {
-        self.0.is_ending()
+        self.0.is_closing()
     }
 
     fn begins(&mut self, _: u64, _: u64, _: u64) {}
@@ -60,18 +60,18 @@ impl Control {
 
     /// The thread that looks which groups have been down for too long.
     pub fn look_at_clock(&self) {
-        while !self.world.is_ending() {
+        while !self.world.is_closing() {
             for group in self.world.scale.all_groups() {
                 self.world.expire_if_down(group);
             }
-            self.world.clock.wait(200, || self.world.is_ending());
+            self.world.clock.wait(200, || self.world.is_closing());
         }
     }
 
     /// The thread that brings back the groups which enbd itself faulted.
     pub fn keep(self: &Arc<Self>) {
         let mut next_ms = vec![0; self.world.scale.groups];
-        while !self.world.is_ending() {
+        while !self.world.is_closing() {
             for group in self.world.scale.all_groups() {
                 let now_ms = self.world.now_ms();
                 if self.wants_back(group) && now_ms >= next_ms[group] {
@@ -79,7 +79,7 @@ impl Control {
                     next_ms[group] = now_ms + thread_rng().gen_range(0..MOST_PATIENCE_MS);
                 }
             }
-            self.world.clock.wait(200, || self.world.is_ending());
+            self.world.clock.wait(200, || self.world.is_closing());
         }
     }
 
@@ -145,7 +145,7 @@ impl Control {
         };
         if full {
             // See `faults.rs`.
-            world.servers[group].adopt();
+            world.hosts.servers[group].adopt();
         }
         let ended = Arc::new(AtomicBool::new(false));
         let control = self.clone();
@@ -167,7 +167,7 @@ impl Control {
             return None;
         }
         let until_ms = world.now_ms() + COMMAND_MS;
-        let ended = || world.is_ending() || world.now_ms() >= until_ms;
+        let ended = || world.is_closing() || world.now_ms() >= until_ms;
         if let Err(why) = world.adopt(group, full, &ended) {
             crate::trace!(world, "group {group} is not adopted: {why:?}");
             return None;
@@ -178,23 +178,23 @@ impl Control {
 
     fn resync(&self, group: GroupId, epoch: u32, full: bool) {
         let world = &self.world;
-        let strange = world.strange[group].load(Relaxed);
-        let losses = world.losses[group].load(Relaxed);
+        let strange = world.hosts.strange[group].load(Relaxed);
+        let losses = world.hosts.losses[group].load(Relaxed);
         let mut pages: Vec<_> = (0..COPIES_EACH).map(|_| Pages::default()).collect();
         let walked = walk(&**world, &mut Silent(world), group, epoch, &mut pages);
         crate::trace!(world, "resync of group {group}: {walked:?}");
         match walked.result {
             Ok(()) => {
                 self.synced.fetch_add(1, Relaxed);
-                if world.losses[group].load(Relaxed) == losses {
-                    world.lossy[group].store(false, Relaxed);
+                if world.hosts.losses[group].load(Relaxed) == losses {
+                    world.hosts.lossy[group].store(false, Relaxed);
                 }
                 if full {
-                    world.accounted[group].store(strange, Relaxed);
+                    world.hosts.accounted[group].store(strange, Relaxed);
                 }
             }
-            Err(Ended::Differs) if !world.may_differ(group) => {
-                for (g, server) in world.servers.iter().enumerate() {
+            Err(Ended::Differs) if !world.hosts.may_differ(group) => {
+                for (g, server) in world.hosts.servers.iter().enumerate() {
                     crate::trace!(world, "group {g} holds {:?}", server.content());
                 }
                 panic!("group {group} differs where it missed nothing")

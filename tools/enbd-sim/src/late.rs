@@ -41,7 +41,7 @@ impl Late {
 pub fn watch(world: &World) {
     let mut sound_since = vec![None; world.scale.groups];
     let mut longest_ms = 0;
-    while !world.is_ending() {
+    while !world.is_closing() {
         let now_ms = world.clock.now_ms();
         for (group, since_ms) in world.scale.all_groups().zip(&mut sound_since) {
             *since_ms = is_sound(world, group).then(|| since_ms.unwrap_or(now_ms));
@@ -58,7 +58,7 @@ pub fn watch(world: &World) {
                 );
             }
         }
-        world.clock.wait(LOOK_MS, || world.is_ending());
+        world.clock.wait(LOOK_MS, || world.is_closing());
     }
     crate::trace!(world, "the latest request took {longest_ms} ms");
 }
@@ -67,7 +67,7 @@ pub fn watch(world: &World) {
 fn is_sound(world: &World, group: GroupId) -> bool {
     !world.core().group(group).up().is_empty()
         && world.core().view().readable().has(group)
-        && world.servers[group].is_sound()
-        && world.servers[group].knows_all()
-        && !world.wiring[group].is_astray()
+        && world.hosts.servers[group].is_sound()
+        && world.hosts.servers[group].knows_all()
+        && !world.hosts.wiring[group].is_astray()
 }

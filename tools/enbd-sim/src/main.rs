@@ -14,9 +14,11 @@ mod channel;
 mod clock;
 mod conn;
 mod faults;
+mod hosts;
 mod ids;
 mod keeper;
 mod late;
+mod life;
 mod oracle;
 mod pipe;
 mod quiet;
@@ -112,6 +114,7 @@ fn main() {
             std::process::exit(1);
         };
         total.steps += tally.steps;
+        total.lives += tally.lives;
         total.ms += tally.ms;
         total.resyncs += tally.resyncs;
         total.looked.moments += tally.looked.moments;
@@ -122,11 +125,12 @@ fn main() {
         seed += 1;
     }
     println!(
-        "PASS seeds {} to {}: {} steps, {} s of the mirror's time, {} resyncs, {} quiet moments, \
+        "PASS seeds {} to {}: {} steps, {} lives, {} s of the mirror's time, {} resyncs, {} quiet moments, \
          {} of them with several groups in sync",
         options.seed,
         seed - 1,
         total.steps,
+        total.lives,
         total.ms / 1000,
         total.resyncs,
         total.looked.moments,

@@ -125,7 +125,7 @@ fn find(world: &World) -> Option<Found> {
     // where it may, and here is none.
     let goals = [Goal::Right, Goal::Stray];
     let is_quiet =
-        |group: GroupId| (goals.iter()).all(|&goal| world.server(group, goal).is_quiet());
+        |group: GroupId| (goals.iter()).all(|&goal| world.hosts.server(group, goal).is_quiet());
     if !is_still() || !view.readable().iter().all(is_quiet) {
         return None;
     }
@@ -133,7 +133,7 @@ fn find(world: &World) -> Option<Found> {
         goals.map(|goal| Held {
             group,
             goal,
-            content: world.server(group, goal).content(),
+            content: world.hosts.server(group, goal).content(),
         })
     };
     let mut stores: Vec<_> = view.readable().iter().flat_map(of_group).collect();

@@ -68,9 +68,9 @@ pub fn create(world: &World) {
         let mut block = [0; BLOCK as usize];
         encode(&record, member, superblock.seq, LEAST_EXPORT, &mut block);
         let offset = slot_at(LEAST_EXPORT, slot_of(superblock.seq)).expect("large enough");
-        let value = world.blocks.number(&block);
-        world.servers[member].put((offset / BLOCK) as usize, value);
-        world.servers[member].back_up();
+        let value = world.hosts.blocks.number(&block);
+        world.hosts.servers[member].put((offset / BLOCK) as usize, value);
+        world.hosts.servers[member].back_up();
         world.with_memory(|memory| memory.found(&superblock));
     }
     for member in all.iter() {
@@ -91,13 +91,13 @@ fn set_of(groups: impl Iterator<Item = GroupId>) -> GroupSet {
 
 /// The newest superblock that a server holds now.
 fn newest_of(world: &World, group: GroupId) -> Option<Superblock> {
-    let ring = world.servers[group].ring();
+    let ring = world.hosts.servers[group].ring();
     let mut scan = Scan::new(LEAST_EXPORT);
     let mut best = None;
     let mut block = Box::new([0; BLOCK as usize]);
     // The last slot comes first.
     for (slot, value) in ring.iter().rev().enumerate() {
-        world.blocks.bytes(*value, &mut block);
+        world.hosts.blocks.bytes(*value, &mut block);
         scan.see(&*block, slot as u64, &mut best);
     }
     best
@@ -109,8 +109,8 @@ fn newest_page(world: &World, group: GroupId, record: &Record) -> Option<(u64, V
     let bytes = record.layout.device_bytes;
     let mut newest: Option<(u64, Vec<bool>)> = None;
     // The last slot comes first.
-    for (slot, value) in world.servers[group].pages().iter().rev().enumerate() {
-        world.blocks.bytes(*value, &mut block);
+    for (slot, value) in world.hosts.servers[group].pages().iter().rev().enumerate() {
+        world.hosts.blocks.bytes(*value, &mut block);
         let page = IntentPage::decode(&*block, slot as u64, record.mirror, bytes);
         let is_newer = |page: &IntentPage| newest.as_ref().is_none_or(|(seq, _)| page.seq > *seq);
         if let Some(page) = page.filter(is_newer) {
@@ -141,14 +141,15 @@ pub fn look(world: &World) {
         return;
     }
     let groups: Vec<_> = world.scale.all_groups().collect();
-    let sound = |&group: &GroupId| !world.may_differ(group);
+    let sound = |&group: &GroupId| !world.hosts.may_differ(group);
     let sound = set_of(groups.iter().copied().filter(sound));
     let superblocks: Vec<_> = groups.iter().map(|&g| newest_of(world, g)).collect();
     let held: Vec<_> = (groups.iter())
         .map(|&group| Held {
-            content: world.servers[group].content(),
-            durable: world.servers[group].durable(),
-            may_lack: world.lossy[group].load(Relaxed) || world.shaken[group].load(Relaxed),
+            content: world.hosts.servers[group].content(),
+            durable: world.hosts.servers[group].durable(),
+            may_lack: world.hosts.lossy[group].load(Relaxed)
+                || world.hosts.shaken[group].load(Relaxed),
         })
         .collect();
     for bits in 1..1u8 << groups.len() {

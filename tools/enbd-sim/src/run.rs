@@ -3,28 +3,32 @@
 //! One run: users and faults at the same time, then everything is healed, and the mirrors have to
 //! become equal and hold what they should.
 
-use crate::faults::{Mischief, FAULTS};
+use crate::faults::FAULTS;
+use crate::hosts::Hosts;
 use crate::keeper::Control;
+use crate::life::Life;
 use crate::logic::{
     group::GroupState,
-    mirror::{scout, Intents, Memories, World as _},
+    ids::GroupId,
+    mirror::{Intents, Memories, World as _},
     resync::Site,
 };
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
+use crate::remember::REGION_SHIFT;
 use crate::scale::{Scale, Trouble};
-use crate::user::{User, USERS};
+use crate::user::User;
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
-
-use crate::remember::REGION_SHIFT;
 
 /// Milliseconds that the mirror has to become whole, after all is healed.
 const CONVERGE_MS: u64 = 600_000;
 
+/// How often a start may end before it has succeeded.
+const MOST_STARTS: usize = 50;
 /// One of so many runs is calm.
 const CALM: u32 = 4;
 
@@ -32,6 +36,7 @@ const CALM: u32 = 4;
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub steps: u64,
+    pub lives: u64,
     pub ms: u64,
     pub resyncs: u64,
     pub looked: Looked,
@@ -41,49 +46,110 @@ pub struct Tally {
 /// One run, in the schedule that shuttle chooses.
 pub fn run(trouble: Trouble) -> Tally {
     let scale = some_scale(trouble);
-    let world = World::new(scale);
-    let oracle = world.oracle.clone();
-    let control = Control::new(world.clone());
-    crate::trace!(world, "{scale:?}");
-    let service = start_service(&world, &control);
-    let over = Arc::new(AtomicBool::new(false));
-    let users: Vec<_> = start_users(&world, &oracle, &over);
-    let mischief = Mischief {
-        world: world.clone(),
-        control: control.clone(),
-        oracle: oracle.clone(),
-    };
-    let (faults, looked) = mischief.run(thread_rng().gen_range(4..16));
-    over.store(true, Relaxed);
-    world.clock.happened();
-    for user in users {
-        user.join().expect("no panic");
+    let hosts = Hosts::new(&scale);
+    let servers = start_servers(&scale, &hosts);
+    let mut tally = Tally::default();
+    let mut life = Life::first(scale, &hosts);
+    crate::trace!(life.world, "{scale:?}");
+    for number in 1..=scale.lives {
+        tally.lives += 1;
+        trouble_once(&life, &mut tally);
+        if number < scale.lives {
+            life = next(life, scale, &hosts, &mut tally);
+        }
     }
-    converge(&world, &control);
-    check(&world, &oracle);
-    if world.scale.memory {
-        crate::remember::check_whole(&world);
-    }
-    world.ending.store(true, Relaxed);
-    world.clock.happened();
-    for thread in service {
+    life.mischief().heal_all();
+    life.end_users();
+    finish(&life);
+    tally.resyncs += life.control.synced.load(Relaxed);
+    tally.ms = hosts.clock.now_ms();
+    tally.steps = shuttle::current::context_switches() as u64;
+    life.world.ending.store(true, Relaxed);
+    life.join();
+    hosts.over.store(true, Relaxed);
+    hosts.clock.happened();
+    for thread in servers {
         thread.join().expect("no panic");
     }
-    control.join();
-    let tally = Tally {
-        steps: shuttle::current::context_switches() as u64,
-        ms: world.clock.now_ms(),
-        resyncs: control.synced.load(Relaxed),
-        looked,
-        faults,
-    };
-    world.clock.stop();
+    hosts.clock.stop();
     tally
+}
+
+/// Makes some things go wrong.
+fn trouble_once(life: &Life, tally: &mut Tally) {
+    let (faults, looked) = life.mischief().run(thread_rng().gen_range(4..16));
+    tally.looked.moments += looked.moments;
+    tally.looked.compared += looked.compared;
+    for (sum, n) in tally.faults.iter_mut().zip(faults) {
+        *sum += n;
+    }
+}
+
+/// The next life of the client, after the end of this one; it may take several until one lasts.
+fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life {
+    let world = life.world.clone();
+    let mischief = life.mischief();
+    let is_other = |g: GroupId| {
+        hosts.servers[g].is_replaced() || hosts.wiring[g].is_astray() || hosts.may_differ(g)
+    };
+    if world.scale.all_groups().any(is_other) {
+        // What such a server has, a client that starts cannot know.
+        mischief.heal_all();
+        life.connect_all();
+        assert!(
+            make_whole(&world, &life.control, CONVERGE_MS),
+            "no convergence before the end of a life: {:?}",
+            describe(&world)
+        );
+    }
+    tally.resyncs += life.control.synced.load(Relaxed);
+    let is_disabled = thread_rng().gen_ratio(1, 3);
+    if is_disabled {
+        mischief.heal_all();
+        if let Some(life) = life.disable() {
+            return life;
+        }
+    } else {
+        life.crash();
+    }
+    for _ in 0..MOST_STARTS {
+        for group in scale.all_groups() {
+            mischief.trouble_between(group);
+        }
+        crate::remember::look(&world);
+        if let Some(life) = Life::again(scale, hosts) {
+            return life;
+        }
+    }
+    panic!("no start of {MOST_STARTS} has succeeded");
+}
+
+/// All becomes whole, and is as it should be.
+fn finish(life: &Life) {
+    let world = &life.world;
+    life.connect_all();
+    converge(world, &life.control);
+    check(world, &world.oracle);
+    if world.scale.memory {
+        crate::remember::check_whole(world);
+    }
+}
+
+fn start_servers(scale: &Scale, hosts: &Arc<Hosts>) -> Vec<thread::JoinHandle<()>> {
+    let clock = hosts.clock.clone();
+    // Not waited for: it ends last.
+    thread::spawn(move || clock.run());
+    let serve = |group| {
+        let hosts = hosts.clone();
+        thread::spawn(move || hosts.serve(group))
+    };
+    scale.all_groups().map(serve).collect()
 }
 
 fn some_scale(trouble: Trouble) -> Scale {
     let mut rng = thread_rng();
     let calm = rng.gen_ratio(1, CALM);
+    let memory = rng.gen();
     Scale {
         groups: rng.gen_range(2..=3),
         channels_each: rng.gen_range(1..=2),
@@ -96,79 +162,14 @@ fn some_scale(trouble: Trouble) -> Scale {
             [0, 300][rng.gen_range(0..2)]
         },
         calm,
-        memory: rng.gen(),
+        memory,
         intent: rng.gen_ratio(3, 4),
         intent_idle_ms: rng.gen_range(200..4000),
         most_marked: [0, 4 << REGION_SHIFT][rng.gen_range(0..2)],
+        owner_check_s: [0, 5][rng.gen_range(0..2)],
+        lives: if memory { rng.gen_range(1..=4) } else { 1 },
         trouble,
     }
-}
-
-fn start_service(world: &Arc<World>, control: &Arc<Control>) -> Vec<thread::JoinHandle<()>> {
-    let mut threads = Vec::new();
-    let clock = world.clock.clone();
-    // Not waited for: it ends last.
-    thread::spawn(move || clock.run());
-    for channel in 0..world.channels.len() {
-        let (again, world) = (world.clone(), world.clone());
-        threads.push(thread::spawn(move || world.channels[channel].run(&world)));
-        let world = again.clone();
-        threads.push(thread::spawn(move || {
-            world.channels[channel].run_sender(&world);
-        }));
-    }
-    for server in world.scale.all_groups() {
-        let world = world.clone();
-        threads.push(thread::spawn(move || {
-            while !world.is_ending() {
-                let server = &world.servers[server];
-                if !server.work() {
-                    world
-                        .clock
-                        .wait(1000, || server.has_work() || world.is_ending());
-                }
-            }
-        }));
-    }
-    let again = world.clone();
-    threads.push(thread::spawn(move || again.ask_again()));
-    let looked_at = world.clone();
-    threads.push(thread::spawn(move || {
-        scout(&*looked_at, &|| looked_at.is_ending());
-    }));
-    if world.scale.memory {
-        let recorder = world.clone();
-        threads.push(thread::spawn(move || {
-            recorder.keep_records(&|| recorder.is_ending());
-        }));
-    }
-    let watched = world.clone();
-    threads.push(thread::spawn(move || crate::late::watch(&watched)));
-    let clock = control.clone();
-    threads.push(thread::spawn(move || clock.look_at_clock()));
-    let control = control.clone();
-    threads.push(thread::spawn(move || control.keep()));
-    threads
-}
-
-fn start_users(
-    world: &Arc<World>,
-    oracle: &Arc<Oracle>,
-    over: &Arc<AtomicBool>,
-) -> Vec<thread::JoinHandle<()>> {
-    let share = world.scale.blocks / USERS;
-    (0..USERS)
-        .map(|number| {
-            let user = User {
-                world: world.clone(),
-                oracle: oracle.clone(),
-                own: number * share..(number + 1) * share,
-                may_fail: true,
-            };
-            let over = over.clone();
-            thread::spawn(move || user.run(&over))
-        })
-        .collect()
 }
 
 /// Waits until all is whole, after all is healed.
@@ -208,8 +209,8 @@ fn is_whole(world: &World) -> bool {
                 && world.dirty(g) == 0
                 && !group.health().is_doubted()
                 && up as usize == world.scale.serving_each()
-                && world.servers[g].knows_all()
-                && world.wiring[g].stray().knows_all()
+                && world.hosts.servers[g].knows_all()
+                && world.hosts.wiring[g].stray().knows_all()
         })
 }
 
@@ -236,8 +237,8 @@ fn check(world: &Arc<World>, oracle: &Arc<Oracle>) {
         user.read(block, 1);
     }
     let since = oracle.snapshot();
-    let first = world.servers[0].content();
-    for (group, server) in world.servers.iter().enumerate() {
+    let first = world.hosts.servers[0].content();
+    for (group, server) in world.hosts.servers.iter().enumerate() {
         for (block, value) in server.content().into_iter().enumerate() {
             assert_eq!(
                 value, first[block],
@@ -249,7 +250,7 @@ fn check(world: &Arc<World>, oracle: &Arc<Oracle>) {
         }
     }
     user.flush();
-    for (group, server) in world.servers.iter().enumerate() {
+    for (group, server) in world.hosts.servers.iter().enumerate() {
         assert_eq!(
             server.durable(),
             first,

@@ -60,6 +60,10 @@ pub struct Scale {
     pub intent_idle_ms: u64,
     /// Bytes that are marked at most; 0 for no bound.
     pub most_marked: u64,
+    /// Seconds between two beats; 0 for none.
+    pub owner_check_s: u64,
+    /// How many clients there are, one after the other.
+    pub lives: usize,
     pub trouble: Trouble,
 }
 

@@ -409,6 +409,40 @@ impl Server {
         });
     }
 
+    /// The client's host is gone. Of what it has sent a part is on its way, as with [`Server::abort`], but
+    /// nothing says so to the server. No other thread goes on meanwhile.
+    pub fn lose_client(&self) {
+        let s = self.state.lock().unwrap();
+        for conn in s.held.iter().filter_map(Weak::upgrade) {
+            let mut c = conn.lock().unwrap();
+            if !c.aborted && c.line == Line::Open && !s.cut {
+                let arrive = thread_rng().gen_range(0..=c.wire.len());
+                c.wire.truncate(arrive);
+            } else if !c.aborted {
+                c.wire.clear();
+            }
+            c.aborted = true;
+            c.half_closed = true;
+            c.replies.clear();
+            c.line = Line::Reset;
+        }
+    }
+
+    /// So much time has passed since the last client was gone that nothing of its is carried out any more.
+    pub fn end_of_client(&self) {
+        let held: Vec<_> = {
+            let s = self.state.lock().unwrap();
+            s.held.iter().filter_map(Weak::upgrade).collect()
+        };
+        let is_gone = |conn: &&SharedConn| {
+            let c = conn.lock().unwrap();
+            c.aborted && c.line == Line::Reset
+        };
+        held.iter()
+            .filter(is_gone)
+            .for_each(|conn| self.end_of_quarantine(conn));
+    }
+
     /// Time has passed since the client reset a connection: from now on the server carries out
     /// nothing more of it. This is what enbd assumes after its time limit.
     pub fn end_of_quarantine(&self, conn: &SharedConn) {

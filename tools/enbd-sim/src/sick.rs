@@ -30,7 +30,7 @@ impl Mischief {
     /// All is well; whether it came to that.
     fn settle(&self) -> bool {
         let world = &self.world;
-        world.scale.all_groups().for_each(|g| self.heal(g));
+        self.heal_all();
         // What was wrong before has been noticed then.
         world.clock.wait(2 * TIMEOUT_MS, || false);
         make_whole(world, &self.control, SICK_MS)
@@ -56,7 +56,7 @@ impl Mischief {
         world.gate.close(true, &world.clock);
         world.clock.wait(u64::MAX, || world.gate.has_all());
         user.flush();
-        let server = &world.servers[group];
+        let server = &world.hosts.servers[group];
         server.poison(block);
         world.patient.store(true, Relaxed);
         user.write(Op::Write);
@@ -87,7 +87,7 @@ impl Mischief {
             up.iter().map(|c| world.channels[c].trip()).collect()
         };
         let before = trips();
-        world.servers[group].slow_down();
+        world.hosts.servers[group].slow_down();
         world.clock.wait(SLOW_MS, || false);
         assert!(
             world.core().view().readable().has(group) && trips() == before,

@@ -52,7 +52,7 @@ impl User {
                 8 | 9 => self.write_twice(),
                 10 if thread_rng().gen() => self.write(Op::Discard),
                 10 => self.write(Op::WriteZeroes),
-                11 | 12 => self.flush(),
+                11 | 12 => _ = self.flush(),
                 _ => {
                     let (first, len) = some(0..self.world.scale.blocks);
                     self.read(first, len);
@@ -174,6 +174,7 @@ impl User {
         }
         let values = match ending {
             Ok(values) => values,
+            Err(_) if self.world.has_crashed() => return,
             Err(EIO) if self.may_fail => {
                 let after = self.world.who_serves(first, len);
                 if let Some(group) = before.all_the_time(&after) {
@@ -191,12 +192,11 @@ impl User {
         }
     }
 
-    /// Makes durable what was acknowledged. The block layer never sends two at once.
-    pub fn flush(&self) {
+    /// Makes durable what was acknowledged; whether that succeeded. The block layer never sends two at once.
+    pub fn flush(&self) -> bool {
         let world = &self.world;
-        world
-            .clock
-            .wait(u64::MAX, || !world.flushing.swap(true, Relaxed));
+        let is_next = || world.has_crashed() || !world.flushing.swap(true, Relaxed);
+        world.clock.wait(u64::MAX, is_next);
         let covers = self.oracle.snapshot();
         let wish = Wish {
             op: Op::Flush,
@@ -204,21 +204,24 @@ impl User {
             len: 0,
             fua: false,
         };
-        match self.ask(wish, Vec::new()) {
+        let ending = self.ask(wish, Vec::new());
+        match &ending {
             Ok(_) => {
                 self.oracle.flushed(&covers);
                 remember::look(&self.world);
             }
-            Err(errno) if self.may_see(errno) => {}
+            Err(errno) if self.may_see(*errno) => {}
             Err(errno) => panic!("a flush failed: errno {errno}"),
         }
         world.flushing.store(false, Relaxed);
         world.clock.happened();
+        ending.is_ok()
     }
 
     /// Whether a request may fail so: the last server in sync has no space, or all are gone.
     fn may_see(&self, errno: i32) -> bool {
-        self.may_fail && (errno == ENOSPC || errno == EIO && self.world.scale.show_errs)
+        self.world.has_crashed()
+            || self.may_fail && (errno == ENOSPC || errno == EIO && self.world.scale.show_errs)
     }
 
     fn ask(&self, wish: Wish, data: Vec<u64>) -> Ending {
@@ -228,8 +231,10 @@ impl User {
 
     fn send(&self, wish: Wish, data: Memory) -> Slip {
         let world = &self.world;
-        let tag = world.take_tag();
         let slip = Slip::default();
+        let Some(tag) = world.take_tag() else {
+            return slip;
+        };
         crate::trace!(
             world,
             "asks with tag {tag}: {wish:?} {:?}",
@@ -249,10 +254,10 @@ impl User {
         let mut ending = None;
         self.world.clock.wait(u64::MAX, || {
             ending = slip.lock().unwrap().take();
-            ending.is_some()
+            ending.is_some() || self.world.has_crashed()
         });
         crate::trace!(self.world, "ends: {ending:?}");
-        ending.expect("waited for")
+        ending.unwrap_or(Err(EIO))
     }
 }
 

@@ -5,9 +5,9 @@
 mod driver;
 mod site;
 
-use crate::blocks::Blocks;
 use crate::channel::{Channel, Trip};
 use crate::clock::Clock;
+use crate::hosts::Hosts;
 use crate::late::Late;
 use crate::logic::{
     barrier::{Claim, Span},
@@ -37,7 +37,7 @@ use crate::server::{Power, Server};
 use crate::store::{Value, TAIL};
 use crate::sync::Word;
 use crate::table::{table, Table};
-use crate::wiring::{Goal, Wiring};
+use crate::wiring::Wiring;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::sync::Mutex;
 use std::collections::VecDeque;
@@ -128,26 +128,15 @@ impl Serving {
 pub struct World {
     pub scale: Scale,
     pub clock: Arc<Clock>,
-    pub servers: Vec<Server>,
-    /// One for each group.
-    pub wiring: Vec<Wiring>,
+    /// What stays when this client is gone.
+    pub hosts: Arc<Hosts>,
     pub channels: Vec<Channel>,
     pub tables: Vec<Table>,
     pub oracle: Arc<Oracle>,
     /// Where users stop, so that it gets quiet.
     pub gate: Gate,
-    /// Which servers lost something that was not copied back since.
-    pub lossy: Vec<AtomicBool>,
     /// How often something went wrong, or was healed.
     pub troubles: AtomicU64,
-    /// Which servers' hosts are crashing at this moment.
-    pub shaken: Vec<AtomicBool>,
-    /// How often each server has lost something.
-    pub losses: Vec<AtomicU64>,
-    /// How often each group was led to another store than it had, and how often it had been when
-    /// it was last copied as a whole.
-    pub strange: Vec<AtomicU64>,
-    pub accounted: Vec<AtomicU64>,
     core: Core,
     claims: Vec<Claim>,
     unflushed: Vec<Unflushed<Vec<Word>>>,
@@ -161,8 +150,6 @@ pub struct World {
     notes: Mutex<Notebook>,
     /// Where writes may be on their way.
     marks: Marks<Vec<Word>>,
-    /// The bytes of the metadata that is on the servers.
-    pub blocks: Blocks,
     /// Requests that were given back, and those of them that may be asked for again.
     postponed: Mutex<VecDeque<Handle>>,
     kicked: Mutex<VecDeque<Handle>>,
@@ -178,13 +165,20 @@ pub struct World {
     pub flushing: AtomicBool,
     /// Requests of users on their way.
     pub load: AtomicUsize,
-    /// The time of faults is over: all threads that serve end.
+    /// The client ends: all of its threads do.
     pub ending: AtomicBool,
+    /// Its host has crashed.
+    crashed: AtomicBool,
+    /// The device is being disabled: what looks after it ends.
+    closing: AtomicBool,
+    /// There is memory for everything.
+    pub roomy: AtomicBool,
+    /// Which groups have a server.
+    linked: Vec<AtomicBool>,
 }
 
 impl World {
-    pub fn new(scale: Scale) -> Arc<Self> {
-        let clock = Arc::new(Clock::new());
+    pub fn new(scale: Scale, hosts: Arc<Hosts>) -> Arc<Self> {
         let words = || (0..WORDS).map(|_| Word::new(0)).collect::<Vec<_>>();
         let map = || {
             let slots = (0..slots_for(scale.blocks as u64)).map(|_| Slot::Clean);
@@ -192,24 +186,13 @@ impl World {
         };
         let world = Arc::new(Self {
             scale,
-            servers: (0..scale.groups)
-                .map(|_| Server::new(scale.blocks, scale.multi_conn, clock.clone()))
-                .collect(),
-            wiring: (0..scale.groups)
-                .map(|_| Wiring::new(scale.blocks, scale.multi_conn, clock.clone()))
-                .collect(),
             channels: (0..scale.groups * scale.channels_each)
                 .map(|i| Channel::new(i, i / scale.channels_each))
                 .collect(),
             tables: (0..scale.groups).map(|_| table()).collect(),
-            oracle: Arc::new(Oracle::new(scale.blocks)),
+            oracle: hosts.oracle.clone(),
             gate: Gate::default(),
-            lossy: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
             troubles: AtomicU64::new(0),
-            shaken: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
-            losses: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
-            strange: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
-            accounted: (0..scale.groups).map(|_| AtomicU64::new(0)).collect(),
             core: Core::default(),
             claims: (0..QUEUE_DEPTH).map(|_| Claim::default()).collect(),
             unflushed: (0..scale.groups)
@@ -223,7 +206,6 @@ impl World {
             kept: Mutex::new(Vec::new()),
             notes: Mutex::new(Notebook::default()),
             marks: Marks::new((0..words_for(MOST_REGIONS)).map(|_| Word::new(0)).collect()),
-            blocks: Blocks::default(),
             postponed: Mutex::new(VecDeque::new()),
             kicked: Mutex::new(VecDeque::new()),
             maps: (0..scale.groups)
@@ -237,7 +219,12 @@ impl World {
             flushing: AtomicBool::new(false),
             load: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
-            clock,
+            crashed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+            roomy: AtomicBool::new(false),
+            linked: (0..scale.groups).map(|_| AtomicBool::new(false)).collect(),
+            clock: hosts.clock.clone(),
+            hosts,
         });
         assert!(scale.groups <= MAX_GROUPS);
         for group in scale.all_groups() {
@@ -246,26 +233,85 @@ impl World {
             for channel in ChannelId::all().take(scale.groups * scale.channels_each) {
                 g.set_apart(channel, !scale.multi_conn);
             }
+        }
+        world
+    }
+
+    /// The world of the first client: all groups hold the same, and the device is enabled.
+    pub fn first(scale: Scale, hosts: Arc<Hosts>) -> Arc<Self> {
+        let world = Self::new(scale, hosts);
+        for group in scale.all_groups() {
+            world.set_linked(group, true);
             world.join(group).expect("the first time");
         }
-        world.set_sectors(scale.blocks as u64 * BLOCK_SECTORS);
+        world.enabled();
         if scale.memory {
             crate::remember::create(&world);
         }
         world
     }
 
-    /// A number for a request, when one is free.
-    pub fn take_tag(&self) -> u32 {
+    /// The device is enabled.
+    pub fn enabled(&self) {
+        self.set_sectors(self.scale.blocks as u64 * BLOCK_SECTORS);
+    }
+
+    /// Whether a group has a server, where its channels connect to.
+    pub fn is_linked(&self, group: GroupId) -> bool {
+        self.linked[group].load(Relaxed)
+    }
+
+    pub fn set_linked(&self, group: GroupId, linked: bool) {
+        self.linked[group].store(linked, Relaxed);
+        self.clock.happened();
+    }
+
+    /// The client's host crashes: its threads go on until they notice, but nothing of what they do leaves it.
+    pub fn crash(&self) {
+        self.crashed.store(true, Relaxed);
+        self.ending.store(true, Relaxed);
+        let servers = self.hosts.servers.iter();
+        let strays = self.hosts.wiring.iter().map(Wiring::stray);
+        // No other thread goes on before all connections are lost: there is no word of shuttle's here.
+        servers.chain(strays).for_each(Server::lose_client);
+        self.clock.happened();
+    }
+
+    /// Whether the device is being disabled, or the client ends.
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Relaxed) || self.is_ending()
+    }
+
+    pub fn set_closing(&self, closing: bool) {
+        self.closing.store(closing, Relaxed);
+        self.clock.happened();
+    }
+
+    pub fn has_crashed(&self) -> bool {
+        self.crashed.load(Relaxed)
+    }
+
+    /// Drops what was held when the client's threads ended.
+    pub fn drop_held(&self) {
+        let queues = [&self.parked, &self.postponed, &self.kicked];
+        let held: Vec<_> = (queues.iter())
+            .flat_map(|queue| std::mem::take(&mut *queue.lock().unwrap()))
+            .chain(std::mem::take(&mut *self.kept.lock().unwrap()))
+            .collect();
+        drop(held);
+    }
+
+    /// A number for a request, when one is free; nothing if the client has crashed.
+    pub fn take_tag(&self) -> Option<u32> {
         let mut tag = None;
         self.clock.wait(u64::MAX, || {
             tag = self.free_tags.lock().unwrap().pop();
-            tag.is_some()
+            tag.is_some() || self.has_crashed()
         });
+        let tag = tag?;
         self.load.fetch_add(1, Relaxed);
-        let tag = tag.expect("waited for");
         self.late.begins(tag, self.clock.now_ms());
-        tag
+        Some(tag)
     }
 
     pub fn tag_is_free(&self, tag: u32) {
@@ -284,11 +330,11 @@ impl World {
 
     /// The thread of the block layer that asks again.
     pub fn ask_again(&self) {
-        while !self.is_ending() {
+        while !self.is_closing() {
             let mut request = None;
             self.clock.wait(1000, || {
                 request = self.kicked.lock().unwrap().pop_front();
-                request.is_some() || self.is_ending()
+                request.is_some() || self.is_closing()
             });
             if let Some(request) = request {
                 self.kick_all(self.route(request));
@@ -298,22 +344,6 @@ impl World {
 
     pub fn is_ending(&self) -> bool {
         self.ending.load(Relaxed)
-    }
-
-    /// The server of `group` has lost something, or will lose it in the next crash, when the groups
-    /// stood as in `view`.
-    pub fn loses(&self, group: GroupId, view: View) {
-        let has_everything = |g: GroupId| view.readable().has(g) && !self.lossy[g].load(Relaxed);
-        let others = self
-            .scale
-            .all_groups()
-            .any(|g| g != group && has_everything(g));
-        self.losses[group].fetch_add(1, Relaxed);
-        self.lossy[group].store(true, Relaxed);
-        if view.readable().has(group) && !others {
-            crate::trace!(self, "group {group} alone had data that it has lost");
-            self.oracle.lose();
-        }
     }
 
     /// Which groups can serve a read of these blocks, now.
@@ -338,7 +368,7 @@ impl World {
                 }
                 GroupState::Absent | GroupState::Resyncing => false,
             };
-            let server = &self.servers[group];
+            let server = &self.hosts.servers[group];
             let is_there = server.power() == Power::On && !server.is_cut();
             is_good && is_there && !g.up().is_empty() && server.can_read(first, len)
         };
@@ -358,18 +388,10 @@ impl World {
             let (state, fault) = (core.view().state(group), g.fault());
             let (health, up) = (g.health(), g.up().bits());
             let is_marked = mirror::World::is_marked(self, group, first as u64, len as u64);
-            let can_read = self.servers[group].can_read(first, len);
+            let can_read = self.hosts.servers[group].can_read(first, len);
             format!("[{group}: {state:?} {fault:?} {health:x?} up {up} marked {is_marked} readable {can_read}]")
         };
         self.scale.all_groups().map(tell).collect()
-    }
-
-    /// Where a connection of `group` leads.
-    pub fn server(&self, group: GroupId, goal: Goal) -> &Server {
-        match goal {
-            Goal::Right => &self.servers[group],
-            Goal::Stray => self.wiring[group].stray(),
-        }
     }
 
     /// Whether enbd can know that the server of `group`, whose store it knows, is another one if it
@@ -397,13 +419,8 @@ impl World {
         differing >= KNOWABLE && alike < PLACES - others
     }
 
-    /// Whether a store that is not the one that `group` had may have been written to, or compared,
-    /// since the group was last copied as a whole.
-    pub fn may_differ(&self, group: GroupId) -> bool {
-        self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
-    }
-
     fn lacks_page(&self) -> bool {
-        thread_rng().gen_ratio(self.scale.no_page, 1000)
+        // Who calls for that has time to try again.
+        !self.roomy.load(Relaxed) && thread_rng().gen_ratio(self.scale.no_page, 1000)
     }
 }

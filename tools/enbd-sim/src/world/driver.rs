@@ -245,7 +245,7 @@ impl mirror::World for World {
     }
 
     fn owner_check_s(&self) -> u64 {
-        0
+        self.scale.owner_check_s
     }
 
     fn random(&self) -> u64 {
@@ -267,7 +267,7 @@ impl mirror::World for World {
     }
 
     fn holding(&self, bytes: &[u8]) -> Option<Buffer> {
-        let value = self.blocks.number(bytes);
+        let value = self.hosts.blocks.number(bytes);
         (!self.lacks_page()).then(|| Buffer::Pages(Pages::new(StdMutex::new(vec![value]))))
     }
 
@@ -277,7 +277,7 @@ impl mirror::World for World {
         let (Some(value), Ok(to)) = (value, to.try_into()) else {
             return false;
         };
-        self.blocks.bytes(value, to);
+        self.hosts.blocks.bytes(value, to);
         true
     }
 
@@ -316,9 +316,12 @@ impl mirror::World for World {
 
     fn tell(&self, news: News) {
         crate::trace!(self, "{news:?}");
+        if self.has_crashed() {
+            return;
+        }
         // Two failures at once: what was taken out of service had everything, and what is left has
         // crashed. In the first case enbd cannot know yet, in the second one it says so.
-        let is_lossy = |g: GroupId| self.lossy[g].load(Relaxed);
+        let is_lossy = |g: GroupId| self.hosts.lossy[g].load(Relaxed);
         if let News::Faulty {
             group,
             fault: GroupFault::Refused(EINVAL | EOPNOTSUPP),

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What stays when a client is gone: the servers, what went wrong with them, and what is known of their
+//! data apart from the mirror.
+
+use crate::blocks::Blocks;
+use crate::clock::Clock;
+use crate::logic::{group::View, ids::GroupId};
+use crate::oracle::Oracle;
+use crate::scale::Scale;
+use crate::server::Server;
+use crate::wiring::{Goal, Wiring};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+/// The servers of a run, which several clients may have one after the other.
+pub struct Hosts {
+    pub clock: Arc<Clock>,
+    pub oracle: Arc<Oracle>,
+    pub servers: Vec<Server>,
+    /// One for each group.
+    pub wiring: Vec<Wiring>,
+    /// Which servers lost something that was not copied back since.
+    pub lossy: Vec<AtomicBool>,
+    /// Which servers' hosts are crashing at this moment.
+    pub shaken: Vec<AtomicBool>,
+    /// How often each server has lost something.
+    pub losses: Vec<AtomicU64>,
+    /// How often each group was led to another store than it had, and how often it had been when
+    /// it was last copied as a whole.
+    pub strange: Vec<AtomicU64>,
+    pub accounted: Vec<AtomicU64>,
+    /// The bytes of the metadata that is on the servers.
+    pub blocks: Blocks,
+    /// The run is over: the servers end.
+    pub over: AtomicBool,
+}
+
+impl Hosts {
+    pub fn new(scale: &Scale) -> Arc<Self> {
+        let clock = Arc::new(Clock::new());
+        let flags = || (0..scale.groups).map(|_| AtomicBool::new(false)).collect();
+        let counts = || (0..scale.groups).map(|_| AtomicU64::new(0)).collect();
+        Arc::new(Self {
+            servers: (0..scale.groups)
+                .map(|_| Server::new(scale.blocks, scale.multi_conn, clock.clone()))
+                .collect(),
+            wiring: (0..scale.groups)
+                .map(|_| Wiring::new(scale.blocks, scale.multi_conn, clock.clone()))
+                .collect(),
+            oracle: Arc::new(Oracle::new(scale.blocks)),
+            lossy: flags(),
+            shaken: flags(),
+            losses: counts(),
+            strange: counts(),
+            accounted: counts(),
+            blocks: Blocks::default(),
+            over: AtomicBool::new(false),
+            clock,
+        })
+    }
+
+    /// Where a connection of `group` leads.
+    pub fn server(&self, group: GroupId, goal: Goal) -> &Server {
+        match goal {
+            Goal::Right => &self.servers[group],
+            Goal::Stray => self.wiring[group].stray(),
+        }
+    }
+
+    /// The server of `group` has lost something, or will lose it in the next crash, when the groups
+    /// stood as in `view`.
+    pub fn loses(&self, group: GroupId, view: View) {
+        let has_everything = |&g: &GroupId| g != group && !self.lossy[g].load(Relaxed);
+        let others = view.readable().iter().any(|g| has_everything(&g));
+        self.losses[group].fetch_add(1, Relaxed);
+        self.lossy[group].store(true, Relaxed);
+        if view.readable().has(group) && !others {
+            self.oracle.lose();
+        }
+    }
+
+    /// Whether a store that is not the one that `group` had may have been written to, or compared,
+    /// since the group was last copied as a whole.
+    pub fn may_differ(&self, group: GroupId) -> bool {
+        self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
+    }
+
+    /// The work of a server, until the run is over.
+    pub fn serve(&self, group: GroupId) {
+        let is_over = || self.over.load(Relaxed);
+        while !is_over() {
+            let server = &self.servers[group];
+            if !server.work() {
+                self.clock.wait(1000, || server.has_work() || is_over());
+            }
+        }
+    }
+}

@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The life of a client: it finds its mirror on the servers, enables the device, has users, and ends, in
+//! order or not. What it finds is read over connections, and decided, by what the driver runs.
+
+use crate::faults::Mischief;
+use crate::hosts::Hosts;
+use crate::keeper::Control;
+use crate::logic::{
+    ids::GroupId,
+    meta::{Ask, Name, Owner},
+    mirror::{
+        decide::joined, scout, Decides, Memories, NotStarted, Start, Starter, States, World as _,
+    },
+};
+use crate::remember::REGION_SHIFT;
+use crate::scale::Scale;
+use crate::server::Server;
+use crate::user::{User, USERS};
+use crate::world::World;
+use shuttle::rand::{thread_rng, Rng};
+use shuttle::thread::{self, JoinHandle};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+
+/// Milliseconds in which a server that can be reached has a channel, and a command gets an answer.
+const COMMAND_MS: u64 = 4 * crate::channel::TIMEOUT_MS;
+/// How often a start is tried, at most, before all servers are there and well.
+const MOST_TRIES: usize = 4;
+/// Milliseconds of a start in which the client may crash.
+const MOST_START_MS: u64 = 20_000;
+
+/// The life of a client.
+pub struct Life {
+    pub world: Arc<World>,
+    pub control: Arc<Control>,
+    /// What carries requests.
+    channels: Vec<JoinHandle<()>>,
+    /// What looks after a device that is enabled.
+    companions: Vec<JoinHandle<()>>,
+    users: Vec<JoinHandle<()>>,
+    /// The users' time is over.
+    over: Arc<AtomicBool>,
+}
+
+impl Life {
+    fn new(world: Arc<World>) -> Self {
+        Self {
+            control: Control::new(world.clone()),
+            world,
+            channels: Vec::new(),
+            companions: Vec::new(),
+            users: Vec::new(),
+            over: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// The first one, whose device is enabled.
+    pub fn first(scale: Scale, hosts: &Arc<Hosts>) -> Self {
+        let mut life = Self::new(World::first(scale, hosts.clone()));
+        life.connect_channels();
+        life.look_after();
+        life.start_users();
+        life
+    }
+
+    /// A later one, which finds what its forerunners have left. Nothing if it has ended before its device
+    /// was enabled.
+    pub fn again(scale: Scale, hosts: &Arc<Hosts>) -> Option<Self> {
+        let mut life = Self::new(World::new(scale, hosts.clone()));
+        life.connect_channels();
+        let crash = thread_rng().gen_ratio(1, 3).then(|| {
+            let (world, over) = (life.world.clone(), life.over.clone());
+            thread::spawn(move || {
+                let ms = thread_rng().gen_range(0..MOST_START_MS);
+                if !world.clock.wait(ms, || over.load(Relaxed)) {
+                    crate::trace!(world, "the client crashes while it starts");
+                    world.crash();
+                }
+            })
+        });
+        let has_started = life.start();
+        life.over.store(true, Relaxed);
+        life.world.clock.happened();
+        if let Some(crash) = crash {
+            crash.join().expect("no panic");
+        }
+        if !has_started || life.world.has_crashed() {
+            life.join();
+            return None;
+        }
+        life.over.store(false, Relaxed);
+        life.start_users();
+        Some(life)
+    }
+
+    fn connect_channels(&mut self) {
+        for channel in 0..self.world.channels.len() {
+            let world = self.world.clone();
+            let run = move || world.channels[channel].run(&world);
+            self.channels.push(thread::spawn(run));
+            let world = self.world.clone();
+            let send = move || world.channels[channel].run_sender(&world);
+            self.channels.push(thread::spawn(send));
+        }
+    }
+
+    /// The threads of a device that is enabled.
+    fn look_after(&mut self) {
+        let world = &self.world;
+        let mut start = |f: Box<dyn FnOnce() + Send>| self.companions.push(thread::spawn(f));
+        let again = world.clone();
+        start(Box::new(move || again.ask_again()));
+        let looked_at = world.clone();
+        start(Box::new(move || {
+            scout(&*looked_at, &|| looked_at.is_closing());
+        }));
+        if world.scale.memory {
+            let recorder = world.clone();
+            start(Box::new(move || {
+                recorder.keep_records(&|| recorder.is_closing());
+            }));
+        }
+        let watched = world.clone();
+        start(Box::new(move || crate::late::watch(&watched)));
+        let clock = self.control.clone();
+        start(Box::new(move || clock.look_at_clock()));
+        let control = self.control.clone();
+        start(Box::new(move || control.keep()));
+    }
+
+    fn start_users(&mut self) {
+        let share = self.world.scale.blocks / USERS;
+        for number in 0..USERS {
+            let user = User {
+                world: self.world.clone(),
+                oracle: self.world.oracle.clone(),
+                own: number * share..(number + 1) * share,
+                may_fail: true,
+            };
+            let over = self.over.clone();
+            self.users.push(thread::spawn(move || user.run(&over)));
+        }
+    }
+
+    /// Enables the device by what is found; false if the client has ended before.
+    fn start(&mut self) -> bool {
+        for tries in 1.. {
+            self.connect_some(tries >= MOST_TRIES);
+            if self.world.has_crashed() {
+                return false;
+            }
+            match self.try_to_start() {
+                Ok(()) => return true,
+                Err(why) => self.judge_refusal(tries, why),
+            }
+            self.world.clock.wait(500, || self.world.is_ending());
+        }
+        false
+    }
+
+    /// Connects groups that are not there yet, but for some, whose servers may be gone; or all.
+    fn connect_some(&self, all: bool) {
+        let (world, mischief) = (&self.world, self.mischief());
+        for group in world.scale.all_groups() {
+            if all || thread_rng().gen_ratio(3, 4) {
+                mischief.heal(group);
+                self.connect(group);
+            }
+        }
+    }
+
+    /// Has all groups join, whose servers are well. It is tried again where a connection is lost.
+    pub fn connect_all(&self) {
+        let all = || joined(&*self.world).len() as usize == self.world.scale.groups;
+        for _ in 0..MOST_TRIES {
+            for group in self.world.scale.all_groups() {
+                self.connect(group);
+            }
+            if all() {
+                return;
+            }
+        }
+        panic!("not all groups can be connected");
+    }
+
+    /// Has a group join, if its server can be reached.
+    fn connect(&self, group: GroupId) {
+        let world = &self.world;
+        if joined(&**world).has(group) || world.is_ending() {
+            return;
+        }
+        world.set_linked(group, true);
+        let is_up = || !world.core().group(group).up().is_empty();
+        world
+            .clock
+            .wait(COMMAND_MS, || is_up() || world.is_ending());
+        world.roomy.store(true, Relaxed);
+        let found = is_up().then(|| self.look_at_metadata(group));
+        world.roomy.store(false, Relaxed);
+        crate::trace!(world, "group {group} is connected: {found:?}");
+        if found == Some(Ok(true)) {
+            world.join(group).expect("it was absent");
+            if world.core().last_sectors() == 0 {
+                world.wait_for_start(group);
+            }
+            return;
+        }
+        world.set_linked(group, false);
+        world.clock.wait(u64::MAX, || !is_up() || world.is_ending());
+    }
+
+    fn try_to_start(&mut self) -> Result<(), NotStarted> {
+        self.world.roomy.store(true, Relaxed);
+        let decided = self.decide(Ask::Certain).and_then(|start| {
+            let start = start.ok_or(NotStarted::NoMetadata)?;
+            crate::trace!(self.world, "the device starts: {start:?}");
+            self.note_losses(&start);
+            self.record_start(&start)
+        });
+        self.world.roomy.store(false, Relaxed);
+        decided?;
+        self.look_after();
+        self.world.enabled();
+        Ok(())
+    }
+
+    /// What a source has lost is lost from now on, and what its server has not flushed on connections of
+    /// another client may be beyond any flush.
+    fn note_losses(&self, start: &Start) {
+        let (hosts, oracle) = (&self.world.hosts, &self.world.oracle);
+        if start.sources.iter().any(|g| hosts.lossy[g].load(Relaxed)) {
+            crate::trace!(self.world, "a source had lost data");
+            oracle.lose();
+        }
+        if start.is_unclean && !self.world.scale.multi_conn {
+            oracle.doubt();
+        }
+    }
+
+    /// Where all servers are there and well, nothing but a lost answer keeps a device from starting.
+    fn judge_refusal(&self, tries: usize, why: NotStarted) {
+        let world = &self.world;
+        crate::trace!(world, "the device does not start: {why:?}");
+        let is_last = tries > MOST_TRIES && !world.has_crashed();
+        let are_all = joined(&**world).len() as usize == world.scale.groups;
+        let is_fault = matches!(why, NotStarted::Refused(_)) && are_all;
+        assert!(
+            !(is_last && is_fault) && tries < 10 * MOST_TRIES,
+            "all servers are there, but the device does not start: {why:?}"
+        );
+    }
+
+    pub fn mischief(&self) -> Mischief {
+        Mischief {
+            world: self.world.clone(),
+            control: self.control.clone(),
+            oracle: self.world.oracle.clone(),
+        }
+    }
+
+    /// The users' time is over.
+    pub fn end_users(&mut self) {
+        self.over.store(true, Relaxed);
+        self.world.clock.happened();
+        for user in self.users.drain(..) {
+            user.join().expect("no panic");
+        }
+    }
+
+    /// The client's host crashes.
+    pub fn crash(self) {
+        crate::trace!(self.world, "the client crashes");
+        self.world.crash();
+        self.join();
+    }
+
+    /// The device is disabled in order; then it is enabled again, or the client's host goes.
+    pub fn disable(mut self) -> Option<Self> {
+        let world = self.world.clone();
+        self.end_users();
+        let user = User {
+            world: world.clone(),
+            oracle: world.oracle.clone(),
+            own: 0..world.scale.blocks,
+            may_fail: true,
+        };
+        let is_flushed = user.flush();
+        world.set_closing(true);
+        self.control.join();
+        for thread in self.companions.drain(..) {
+            thread.join().expect("no panic");
+        }
+        let is_recorded = if is_flushed {
+            self.in_time(|ended| world.end_records(ended))
+        } else {
+            world.stop_records();
+            false
+        };
+        crate::trace!(world, "disabled: {is_flushed} {is_recorded}");
+        world.set_sectors(0);
+        if thread_rng().gen() && self.enable_again() {
+            return Some(self);
+        }
+        self.crash();
+        None
+    }
+
+    /// Enables the device once more.
+    fn enable_again(&mut self) -> bool {
+        self.world.set_closing(false);
+        let result = self.try_to_start();
+        crate::trace!(self.world, "enabled again: {result:?}");
+        if result.is_ok() {
+            self.over.store(false, Relaxed);
+            self.start_users();
+        }
+        result.is_ok()
+    }
+
+    /// Waits for the end of all threads, after the end of the client.
+    pub fn join(mut self) {
+        self.world.ending.store(true, Relaxed);
+        self.end_users();
+        for thread in self.channels.drain(..).chain(self.companions.drain(..)) {
+            thread.join().expect("no panic");
+        }
+        self.control.join();
+        self.world.drop_held();
+    }
+}
+
+impl Starter for Life {
+    type Mirror = World;
+
+    fn mirror(&self) -> &World {
+        &self.world
+    }
+
+    fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        let world = &self.world;
+        let look = || (world.core().metadata_answers(), world.now_ms());
+        let last = Cell::new(look());
+        f(&|| {
+            let (now, (answers, since_ms)) = (look(), last.get());
+            if now.0 != answers {
+                last.set(now);
+            }
+            world.is_ending() || now.0 == answers && now.1 - since_ms >= COMMAND_MS
+        })
+    }
+
+    fn pause(&self, ms: u32) -> bool {
+        let world = &self.world;
+        world.clock.wait(u64::from(ms), || world.is_ending());
+        if u64::from(ms) >= world.scale.owner_check_s * 2000 {
+            // What was on its way when the last client ended has arrived, or never will.
+            world.hosts.servers.iter().for_each(Server::end_of_client);
+        }
+        !world.is_ending()
+    }
+
+    fn is_unread(&self, _group: GroupId) -> bool {
+        false
+    }
+
+    fn prepare_marks(&self, bytes: u64) -> bool {
+        let marks = self.world.marks();
+        marks.is_some_and(|marks| {
+            marks.prepare(bytes, REGION_SHIFT);
+            true
+        })
+    }
+
+    fn keep_marks(&self, _bytes: u64) -> bool {
+        self.world.marks().is_some_and(|marks| {
+            marks.keep();
+            true
+        })
+    }
+
+    fn owner(&self) -> Owner {
+        let mut rng = thread_rng();
+        Owner {
+            nonce: [rng.gen(), rng.gen()],
+            name: Name::new(b"simulator"),
+            since: 0,
+        }
+    }
+
+    fn keeps_intent(&self) -> bool {
+        self.world.scale.intent
+    }
+}
