@@ -91,8 +91,11 @@ pub enum Verb {
     },
     /// Brings devices up from their configurations
     ///
-    /// Only groups that are known to be in sync are connected before the disk is enabled; the
-    /// others are connected afterwards and copied. What was in sync is known from the last `down`.
+    /// A mirror that remembers (`create`) is started with what is current, or it is said which
+    /// server is missing: the exports know it, and the module decides.
+    ///
+    /// Of others only groups that are known to be in sync are connected before the disk is enabled;
+    /// the rest is connected afterwards and copied. What was in sync is known from the last `down`.
     /// If it is not known, say it: --source or --assume-equal. What is up already gets what it
     /// lacks.
     Up {
@@ -105,12 +108,15 @@ pub enum Verb {
         /// How long to wait for servers that are not there
         #[arg(long, value_name = "SECONDS", default_value_t = 30)]
         wait: u64,
-        /// This group is current: all others are overwritten
-        #[arg(long, value_name = "GROUP", value_parser = group, conflicts_with_all = ["assume_equal", "all"])]
+        /// This group is current: all others are overwritten, or, if the mirror remembers, wait for resync
+        #[arg(long, value_name = "GROUP", value_parser = group, conflicts_with_all = ["assume_equal", "degraded", "all"])]
         source: Option<u8>,
-        /// All groups hold the same
-        #[arg(long, conflicts_with = "all")]
+        /// All groups hold the same; of a mirror without metadata
+        #[arg(long, conflicts_with_all = ["degraded", "all"])]
         assume_equal: bool,
+        /// Goes on without members that may be newer; of a mirror that remembers
+        #[arg(long, conflicts_with = "all")]
+        degraded: bool,
     },
     /// Takes devices down, and remembers which groups are in sync
     Down {
@@ -190,6 +196,34 @@ pub enum Verb {
     },
     /// Drops a group
     Remove {
+        /// The device
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+    },
+    /// Connects a member of a mirror that remembers
+    ///
+    /// The export must have the metadata of that member. If the device is enabled, what it misses
+    /// is copied.
+    Attach {
+        /// The device, which need not exist
+        device: String,
+        /// The group
+        #[arg(value_parser = group)]
+        group: u8,
+        /// The server; that of the configuration if left out
+        #[arg(value_parser = Uri::parse)]
+        uri: Option<Uri>,
+        /// How many channels
+        #[arg(long, value_name = "N", value_parser = parse_channels)]
+        channels: Option<u8>,
+    },
+    /// Takes a member out of a mirror that remembers, for good
+    ///
+    /// The device must be there and disabled, with all other members that are in sync. The metadata
+    /// of the member is overwritten if it is connected.
+    Forget {
         /// The device
         device: String,
         /// The group

@@ -8,6 +8,7 @@
 use crate::problem::{Exit, Problem};
 use crate::spelling::spell;
 use enbd_logic::logic::command::{parse_line, Verb};
+use enbd_logic::logic::meta::Ask;
 use std::fmt::Display;
 
 /// One command.
@@ -47,15 +48,61 @@ impl Line {
         export: &str,
         channels: u8,
     ) -> Result<Self, &'static str> {
-        let name = match export {
-            "" => String::new(),
-            export => format!(" name={}", spell(export)),
-        };
+        let name = option_of(export);
         Self::new(
             letter,
             "connect",
             format!("{group} {address}{name} channels={channels}"),
         )
+    }
+
+    /// Adds channels to the group that the metadata of the export says.
+    ///
+    /// # Errors
+    ///
+    /// Why the module would refuse it.
+    pub fn attach(
+        letter: char,
+        address: &str,
+        export: &str,
+        channels: u8,
+    ) -> Result<Self, &'static str> {
+        let name = option_of(export);
+        Self::new(
+            letter,
+            "attach",
+            format!("{address}{name} channels={channels}"),
+        )
+    }
+
+    /// Makes a mirror that remembers of the groups that are connected.
+    ///
+    /// # Errors
+    ///
+    /// Why the module would refuse it.
+    pub fn create(
+        letter: char,
+        source: u8,
+        equal: bool,
+        force: bool,
+    ) -> Result<Self, &'static str> {
+        let equal = if equal { " equal" } else { "" };
+        let force = if force { " force" } else { "" };
+        Self::new(letter, "create", format!("{source}{equal}{force}"))
+    }
+
+    /// Publishes the disk, as far as what is asked for allows it.
+    ///
+    /// # Errors
+    ///
+    /// Why the module would refuse it.
+    pub fn enable(letter: char, ask: Ask) -> Result<Self, &'static str> {
+        let words = match ask {
+            Ask::Certain => String::new(),
+            Ask::Degraded => " degraded".to_owned(),
+            Ask::Source(group) => format!(" source={}", group.index()),
+        };
+        Self::new(letter, "enable", format!("1{words}"))
     }
 
     /// Removes the channels of a group, or those to one address.
@@ -74,7 +121,7 @@ impl Line {
         }
     }
 
-    /// A verb whose value is a number: `enable`, `setfaulty`, `hotremove`, `reset`.
+    /// A verb whose value is a number: `enable`, `setfaulty`, `hotremove`, `forget`, `reset`.
     ///
     /// # Errors
     ///
@@ -104,6 +151,14 @@ impl Line {
     }
 }
 
+/// The option that names an export.
+fn option_of(export: &str) -> String {
+    match export {
+        "" => String::new(),
+        export => format!(" name={}", spell(export)),
+    }
+}
+
 /// What the status shows of an address that is written so: its transport and its text. None for
 /// what is no address.
 pub fn shown_address(word: &str) -> Option<(&'static str, String)> {
@@ -122,6 +177,8 @@ pub fn usable(line: Result<Line, &'static str>) -> Result<Line, Problem> {
 #[cfg(test)]
 mod tests {
     use super::{shown_address, Line};
+    use enbd_logic::logic::ids::GroupId;
+    use enbd_logic::logic::meta::Ask;
 
     #[test]
     fn lines_as_the_module_takes_them() {
@@ -146,6 +203,28 @@ mod tests {
             text(Line::number('z', "enable", 1)),
             Ok("enable[z]=1".to_owned())
         );
+        assert_eq!(
+            text(Line::attach('a', "192.0.2.1:10809", "disk", 2)),
+            Ok("attach[a]=192.0.2.1:10809 name=disk channels=2".to_owned())
+        );
+        for (equal, force, line) in [
+            (false, false, "create[a]=1"),
+            (true, false, "create[a]=1 equal"),
+            (true, true, "create[a]=1 equal force"),
+        ] {
+            assert_eq!(
+                text(Line::create('a', 1, equal, force)),
+                Ok(line.to_owned())
+            );
+        }
+        let one = GroupId::new(1).map_or(Ask::Certain, Ask::Source);
+        for (ask, line) in [
+            (Ask::Certain, "enable[a]=1"),
+            (Ask::Degraded, "enable[a]=1 degraded"),
+            (one, "enable[a]=1 source=1"),
+        ] {
+            assert_eq!(text(Line::enable('a', ask)), Ok(line.to_owned()));
+        }
         assert!(Line::number('a', "enable", 2).is_err());
         assert!(Line::number('a', "setfaulty", 8).is_err());
         assert!(Line::connect('a', 0, "localhost", "", 1).is_err());

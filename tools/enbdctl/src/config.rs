@@ -20,10 +20,11 @@ use toml::Spanned;
 pub const DEFAULT_CHANNELS: u8 = 1;
 
 /// All keys that there are, for the nearest one.
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 18] = [
     "device",
     "blocksize",
     "auto",
+    "mirror",
     "settings",
     "group",
     "uri",
@@ -34,6 +35,10 @@ const KEYS: [&str; 13] = [
     "autoadd",
     "resync_min",
     "resync_max",
+    "owner_check",
+    "intent",
+    "intent_max",
+    "intent_idle",
 ];
 
 /// One group of the file. Its number is its place.
@@ -56,6 +61,8 @@ pub struct Config {
     pub letter: char,
     /// To be brought up at boot.
     pub auto: bool,
+    /// The identity of the mirror, where it is one that remembers.
+    pub mirror: Option<String>,
     /// The commands of its settings, the block size first.
     pub settings: Vec<Line>,
     /// Its groups, by number.
@@ -69,6 +76,7 @@ struct File {
     blocksize: Option<Spanned<i64>>,
     #[serde(default)]
     auto: bool,
+    mirror: Option<Spanned<String>>,
     #[serde(default)]
     settings: Settings,
     #[serde(default)]
@@ -84,6 +92,10 @@ struct Settings {
     autoadd: Option<Spanned<bool>>,
     resync_min: Option<Spanned<Speed>>,
     resync_max: Option<Spanned<Speed>>,
+    owner_check: Option<Spanned<i64>>,
+    intent: Option<Spanned<bool>>,
+    intent_max: Option<Spanned<i64>>,
+    intent_idle: Option<Spanned<i64>>,
 }
 
 /// KiB/s, or a text with a unit.
@@ -124,6 +136,9 @@ impl Config {
             ("blocksize", file.blocksize),
             ("timeout", file.settings.timeout),
             ("connect_timeout", file.settings.connect_timeout),
+            ("owner_check", file.settings.owner_check),
+            ("intent_max", file.settings.intent_max),
+            ("intent_idle", file.settings.intent_idle),
         ] {
             if let Some(value) = value {
                 set(key, value.get_ref().to_string(), value.span())?;
@@ -132,6 +147,7 @@ impl Config {
         for (key, value) in [
             ("show_errs", file.settings.show_errs),
             ("autoadd", file.settings.autoadd),
+            ("intent", file.settings.intent),
         ] {
             if let Some(value) = value {
                 set(key, u8::from(*value.get_ref()).to_string(), value.span())?;
@@ -156,6 +172,7 @@ impl Config {
             path: path.to_owned(),
             letter,
             auto: file.auto,
+            mirror: source.mirror(file.mirror.as_ref())?,
             settings,
             groups: source.groups(&file.group)?,
         })
@@ -242,6 +259,21 @@ impl Source<'_> {
                 None,
             )),
         }
+    }
+
+    fn mirror(&self, mirror: Option<&Spanned<String>>) -> Result<Option<String>, Problem> {
+        let Some(mirror) = mirror else {
+            return Ok(None);
+        };
+        let text = mirror.get_ref().to_ascii_lowercase();
+        let lengths = text.split('-').map(str::len);
+        let digits = |byte: u8| byte == b'-' || byte.is_ascii_hexdigit();
+        if lengths.eq([8, 4, 4, 4, 12]) && text.bytes().all(digits) {
+            return Ok(Some(text));
+        }
+        let why = format!("{text:?} is no identity of a mirror");
+        let hint = "enbdctl status shows it, and enbdctl examine on the server".to_owned();
+        Err(self.wrong(mirror.span(), &why, Some(hint)))
     }
 
     fn groups(&self, groups: &[Spanned<Group>]) -> Result<Vec<Member>, Problem> {
@@ -441,6 +473,11 @@ uri = \"nbd://[2001:db8::2]:10810/disk?x-channels=3\"
                 "nbd://[2001:db8::2]:10810/disk?x-channels=3",
                 "nbd://alpha.example.org:10809/disk",
                 "data.toml:14:7: nbd://alpha.example.org/disk is the server of another",
+            ),
+            (
+                "auto = true",
+                "mirror = \"3a0e6b1c\"",
+                "data.toml:4:10: \"3a0e6b1c\" is no identity of a mirror",
             ),
             ("[[group]]", "[group]", "data.toml:"),
         ] {

@@ -37,7 +37,8 @@ pub fn down(session: &mut Session<'_>, target: &Target, then: Then) -> Result<Ex
     if device.enabled {
         unflushed = disable(session, target)?;
     }
-    if !session.module.is_dry() {
+    // A mirror that remembers has written it to its exports.
+    if !session.module.is_dry() && device.mirror.is_none() {
         record(session, target, device.enabled, unflushed.as_ref())?;
     }
     if then == Then::Forget {

@@ -12,18 +12,25 @@
 //! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
+//! | [`client`], [`found`] | what a server shows of an export |
 //! | [`up`], [`down`], [`verbs`] | what changes something |
+//! | [`assembly`] | `up` of a mirror that remembers |
+//! | [`membership`] | one member comes, or is none any more |
 //! | [`record`], [`sources`] | who is in sync while a mirror is down |
 //! | [`problem`] | errors and exit statuses |
 //!
 //! Unsafe code is in [`sys`] alone.
 
+pub mod assembly;
 pub mod cli;
+pub mod client;
 pub mod command;
 pub mod config;
 pub mod down;
 pub mod examine;
+pub mod found;
 pub mod json;
+pub mod membership;
 pub mod module;
 pub mod places;
 pub mod problem;

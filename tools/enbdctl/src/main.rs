@@ -6,6 +6,7 @@ use clap::Parser;
 use enbdctl::cli::{Cli, ConfigVerb, Verb};
 use enbdctl::config::Config;
 use enbdctl::down::{down, Then};
+use enbdctl::membership::{attach, forget};
 use enbdctl::module::{Dry, Module, Proc};
 use enbdctl::places::{target, Configs, Places};
 use enbdctl::problem::{Exit, Problem};
@@ -53,11 +54,13 @@ fn change(verb: &Verb, places: &Places, module: &mut dyn Module) -> Result<Exit,
             wait,
             source,
             assume_equal,
+            degraded,
             ..
         } => {
             let claim = match source {
                 Some(group) => Claim::Source(*group),
                 None if *assume_equal => Claim::AllEqual,
+                None if *degraded => Claim::Degraded,
                 None => Claim::None,
             };
             let wait = Duration::from_secs(*wait);
@@ -108,6 +111,19 @@ fn change(verb: &Verb, places: &Places, module: &mut dyn Module) -> Result<Exit,
         Verb::Remove { device, group } => {
             let target = session.target(device)?;
             verbs::remove(session, &target, *group)
+        }
+        Verb::Attach {
+            device,
+            group,
+            uri,
+            channels,
+        } => {
+            let target = session.target(device)?;
+            attach(session, &target, *group, uri.as_ref(), *channels)
+        }
+        Verb::Forget { device, group } => {
+            let target = session.target(device)?;
+            forget(session, &target, *group)
         }
         Verb::Set { device, settings } => {
             let target = session.target(device)?;

@@ -160,7 +160,7 @@ impl Module for Proc {
 }
 
 /// The system's words, without Rust's own addition of the number.
-fn system_words(errno: i32) -> String {
+pub(crate) fn system_words(errno: i32) -> String {
     let text = io::Error::from_raw_os_error(errno).to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
     words.to_owned()

@@ -2,8 +2,8 @@
 
 //! What is remembered of a mirror while it is down: `/var/lib/enbd/NAME.state`.
 //!
-//! The servers hold no metadata yet, and the module takes all groups that are connected before
-//! `enable` to be equal. So who was in sync is written down when a mirror is stopped, and that
+//! That is of mirrors without metadata alone: of those the module takes all groups that are connected
+//! before `enable` to be equal. So who was in sync is written down when a mirror is stopped, and that
 //! nobody knows is written down before it is started. A mirror that was not stopped in order leaves
 //! a record that says so, and is not started by it.
 //!
@@ -180,6 +180,22 @@ impl Store {
         save().map_err(|error| Problem::file("write", &path, &error))
     }
 
+    /// Removes the record, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be removed for good.
+    pub fn forget(&self, name: &str) -> Result<(), Problem> {
+        let path = self.path(name);
+        let remove = || fs::remove_file(&path).and_then(|()| sync_dir(&self.dir));
+        match remove() {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Problem::file("remove", &path, &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Writes back what was there before, which may be nothing.
     ///
     /// # Errors
@@ -189,9 +205,7 @@ impl Store {
         if let Some(record) = record {
             return self.save(name, record);
         }
-        let path = self.path(name);
-        let remove = || fs::remove_file(&path).and_then(|()| sync_dir(&self.dir));
-        remove().map_err(|error| Problem::file("remove", &path, &error))
+        self.forget(name)
     }
 }
 

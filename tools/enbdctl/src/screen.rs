@@ -131,6 +131,7 @@ fn write_groups(out: &mut String, subject: &Subject<'_>) {
             let _ = writeln!(out, "            {more}");
         }
     }
+    write_memory(out, device);
     let hidden = |channel: &Channel| channel.peer.is_some() && view::uri(channel).is_none();
     if device.channels.iter().any(hidden) {
         out.push_str("  (root is shown the servers)\n");
@@ -139,7 +140,10 @@ fn write_groups(out: &mut String, subject: &Subject<'_>) {
     if quiet > 0 {
         let _ = writeln!(out, "  and {quiet} without channels");
     }
-    let missing = subject.groups().saturating_sub(device.group_count);
+    let known = device
+        .group_count
+        .saturating_add(view::away(device).count());
+    let missing = subject.groups().saturating_sub(known);
     if missing > 0 {
         let noun = if missing == 1 { "group" } else { "groups" };
         let name = subject.label();
@@ -148,6 +152,30 @@ fn write_groups(out: &mut String, subject: &Subject<'_>) {
             "  {missing} {noun} of the configuration not connected: enbdctl up {name}"
         );
     }
+}
+
+/// What a mirror remembers: the members that are not there, and its identity.
+fn write_memory(out: &mut String, device: &Device) {
+    let Some(mirror) = &device.mirror else {
+        return;
+    };
+    for member in view::away(device) {
+        let _ = write!(out, "  group {}   {:<9}  ", member.number, "not there");
+        let _ = match member.stale {
+            None => writeln!(out, "in sync by the last record: a start needs it"),
+            Some((event, _)) => writeln!(out, "stale since event {event}"),
+        };
+    }
+    let owner = match (&mirror.owner, device.enabled) {
+        (None, _) => "clean".to_owned(),
+        (Some(owner), true) => format!("in use by {owner}"),
+        (Some(owner), false) => format!("in use by {owner}, or not ended in order"),
+    };
+    let _ = writeln!(
+        out,
+        "  mirror {}, event {}, {owner}",
+        mirror.uuid, mirror.event
+    );
 }
 
 struct Row {

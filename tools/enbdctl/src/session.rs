@@ -12,7 +12,7 @@ use crate::resolve::{addresses, leads_to, Resolver};
 use crate::show::not_up;
 use crate::uri::Uri;
 use crate::usage;
-use enbd_status::{Device, Status};
+use enbd_status::{Channel, Device, Status};
 
 /// Why a group could not be connected.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -21,6 +21,19 @@ pub struct Unreached {
     pub why: String,
     /// It may go better a moment later.
     pub passes: bool,
+    /// The errno of the last refusal, if the module was asked.
+    pub errno: Option<i32>,
+}
+
+impl Unreached {
+    /// Without the module.
+    fn unasked(why: String, passes: bool) -> Self {
+        Self {
+            why,
+            passes,
+            errno: None,
+        }
+    }
 }
 
 /// The module, the files, and how names are resolved.
@@ -143,7 +156,7 @@ impl<'a> Session<'a> {
     }
 
     fn addresses(&self, uri: &Uri) -> Result<Vec<String>, Unreached> {
-        addresses(uri, self.resolver).map_err(|why| Unreached { why, passes: true })
+        addresses(uri, self.resolver).map_err(|why| Unreached::unasked(why, true))
     }
 
     /// Connects a group over the first address that works. A group that has channels gets more to
@@ -170,27 +183,76 @@ impl<'a> Session<'a> {
         if words.iter().any(is_used) {
             words.retain(is_used);
         }
+        let (export, channels) = (&member.uri.export, member.channels);
+        self.first_of(&words, |word| {
+            Line::connect(letter, group, word, export, channels)
+        })
+    }
+
+    /// Connects to a server, to the group that the metadata of its export says, over the first address
+    /// that works.
+    ///
+    /// # Errors
+    ///
+    /// None did, or there is no metadata.
+    pub fn attach(&mut self, letter: char, member: &Member) -> Result<(), Unreached> {
+        let words = self.addresses(&member.uri)?;
+        let (export, channels) = (&member.uri.export, member.channels);
+        self.first_of(&words, |word| Line::attach(letter, word, export, channels))
+    }
+
+    /// Has the line of one address after the other carried out, until one is.
+    fn first_of(
+        &mut self,
+        words: &[String],
+        line: impl Fn(&str) -> Result<Line, &'static str>,
+    ) -> Result<(), Unreached> {
         let mut tried = Vec::new();
         let mut passes = false;
+        let mut errno = None;
         for word in words {
-            let line = Line::connect(letter, group, &word, &member.uri.export, member.channels);
-            let line = line.map_err(|why| Unreached {
-                why: why.to_owned(),
-                passes: false,
-            })?;
+            let line = line(word).map_err(|why| Unreached::unasked(why.to_owned(), false))?;
             match self.module.command(&line) {
                 Ok(()) => return Ok(()),
                 Err(refusal) => {
-                    let errno = crate::module::errno_name(refusal.errno);
-                    tried.push(format!("{word}: {} ({errno})", refusal.why));
-                    passes |= is_passing(refusal.errno);
+                    let name = crate::module::errno_name(refusal.errno);
+                    tried.push(format!("{word}: {} ({name})", refusal.why));
+                    passes |= is_passing(&refusal);
+                    errno = Some(refusal.errno);
                 }
             }
         }
         Err(Unreached {
             why: tried.join("; "),
             passes,
+            errno,
         })
+    }
+
+    /// How many channels of a device lead to a server.
+    ///
+    /// # Errors
+    ///
+    /// The server's name cannot be resolved.
+    pub fn count(&self, device: &Device, uri: &Uri) -> Result<usize, Unreached> {
+        let words = self.addresses(uri)?;
+        let leads = |channel: &&Channel| leads_to(channel, &words, &uri.export) == Some(true);
+        Ok(device.channels.iter().filter(leads).count())
+    }
+
+    /// The group whose channels lead to a server, and how many do.
+    ///
+    /// # Errors
+    ///
+    /// The server's name cannot be resolved.
+    pub fn group_at(&self, device: &Device, uri: &Uri) -> Result<Option<(u8, usize)>, Unreached> {
+        let words = self.addresses(uri)?;
+        let leads = |channel: &&Channel| leads_to(channel, &words, &uri.export) == Some(true);
+        let found = device.channels.iter().find(leads);
+        Ok(found.map(|first| {
+            let all = device.channels_of(first.group).filter(leads);
+            (first.group, all.count())
+        }))
     }
 
     /// The configuration of a device, if it has one.
@@ -200,10 +262,14 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a server that is not there yet answers.
-fn is_passing(errno: i32) -> bool {
+/// What a server that is not there yet answers. Of a path that is not there the errno alone does not
+/// tell: an export without metadata has it, too.
+fn is_passing(refusal: &Refusal) -> bool {
+    if refusal.line.text().starts_with("attach") && refusal.errno == libc::ENOENT {
+        return refusal.why.contains("socket");
+    }
     matches!(
-        errno,
+        refusal.errno,
         libc::ECONNREFUSED
             | libc::ECONNRESET
             | libc::EHOSTUNREACH

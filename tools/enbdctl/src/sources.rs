@@ -17,6 +17,8 @@ pub enum Claim {
     AllEqual,
     /// This group is current, and all others are to be overwritten.
     Source(u8),
+    /// To go on without members that may be newer; of a mirror that remembers.
+    Degraded,
 }
 
 /// The groups that are current, by number.
@@ -60,6 +62,11 @@ pub fn decide(
                 )),
             }
         }
+        Claim::Degraded => Err(refusal(
+            config,
+            "no group that was reached has metadata, so nobody knows who may be newer",
+            "--source GROUP if you know which one is current",
+        )),
         Claim::None => known(config, &all, record),
     }
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `enbdctl up`.
+//! `enbdctl up`. What mirrors that remember do is in [`assembly`]; the rest of this is of the others.
 //!
 //! Before the disk is enabled the module takes all groups for equal, so only groups that are known
 //! to be are connected until then; that the mirror runs, and nobody can know any more, is written
 //! down before `enable`; the rest joins afterwards and is copied. Each step may be the last: `up`
 //! goes on from wherever an earlier one was interrupted.
 
+use crate::assembly;
 use crate::command::Line;
 use crate::config::Config;
 use crate::problem::{Exit, Problem};
@@ -20,7 +21,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long to wait before a server that is not there is tried again.
-const AGAIN: Duration = Duration::from_millis(500);
+pub const AGAIN: Duration = Duration::from_millis(500);
 
 /// How it is wished.
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +42,9 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
     let status = session.status()?;
     let device = status.device(config.letter);
     if let Some(device) = device.filter(|device| device.enabled) {
+        if device.mirror.is_some() {
+            return assembly::join(session, config, device);
+        }
         check_ours(session, config, device)?;
         let all: BTreeSet<u8> = (0u8..)
             .zip(&config.groups)
@@ -51,15 +55,17 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
         report(config, "is up already", &lost);
         return Ok(Exit::Ok);
     }
-    let sources = sources(session, config, device, wish.claim)?;
-    for line in &config.settings {
-        // The module refuses another block size, or the same, where blocks are marked.
-        let same = device.is_some_and(|one| line.text().ends_with(&format!("={}", one.blocksize)));
-        if !(same && line.text().starts_with("blocksize[")) {
-            session.command(&config.name, line)?;
-        }
+    if assembly::remembers(session, config, device, wish.wait) {
+        return assembly::up(session, config, device, wish);
     }
+    let sources = sources(session, config, device, wish.claim)?;
+    send_settings(session, config, device)?;
     let (good, mut lost) = connect_sources(session, config, device, &sources, wish.wait);
+    let now = session.status()?.device(config.letter).cloned();
+    if now.as_ref().is_some_and(|now| now.mirror.is_some()) {
+        // A server that did not answer before has told it.
+        return assembly::up(session, config, now.as_ref(), wish);
+    }
     if good.is_empty() {
         if device.is_none() && !session.module.is_dry() {
             forget_new(session, config)?;
@@ -82,8 +88,32 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
     Ok(Exit::Ok)
 }
 
-/// Has the module forget a device that only the settings have made.
-fn forget_new(session: &mut Session<'_>, config: &Config) -> Result<(), Problem> {
+/// Sends the settings of a configuration.
+///
+/// # Errors
+///
+/// The module refuses one.
+pub fn send_settings(
+    session: &mut Session<'_>,
+    config: &Config,
+    device: Option<&Device>,
+) -> Result<(), Problem> {
+    for line in &config.settings {
+        // The module refuses another block size, or the same, where blocks are marked.
+        let same = device.is_some_and(|one| line.text().ends_with(&format!("={}", one.blocksize)));
+        if !(same && line.text().starts_with("blocksize[")) {
+            session.command(&config.name, line)?;
+        }
+    }
+    Ok(())
+}
+
+/// Has the module forget a device that was made for this start.
+///
+/// # Errors
+///
+/// The module refuses.
+pub fn forget_new(session: &mut Session<'_>, config: &Config) -> Result<(), Problem> {
     if session.status()?.device(config.letter).is_none() {
         return Ok(());
     }

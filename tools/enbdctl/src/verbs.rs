@@ -18,7 +18,7 @@ use enbd_status::{Device, Group, GroupState};
 use std::time::{Duration, Instant};
 
 /// The settings that there are.
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 11] = [
     "blocksize",
     "timeout",
     "connect_timeout",
@@ -26,6 +26,10 @@ const SETTINGS: [&str; 7] = [
     "autoadd",
     "resync_min",
     "resync_max",
+    "owner_check",
+    "intent",
+    "intent_max",
+    "intent_idle",
 ];
 
 /// What to wait for.
@@ -53,7 +57,7 @@ pub fn enable(session: &mut Session<'_>, target: &Target) -> Result<Exit, Proble
     let line = Line::number(target.letter, "enable", 1);
     let Some(config) = session
         .config_of(target)
-        .filter(|_| !session.module.is_dry())
+        .filter(|_| !session.module.is_dry() && device.mirror.is_none())
     else {
         session.make(&target.name, line)?;
         return Ok(Exit::Ok);
@@ -376,8 +380,8 @@ fn setting(letter: char, word: &str) -> Result<Line, Problem> {
         });
     }
     let value = match (key, value) {
-        ("show_errs" | "autoadd", "true" | "on" | "yes") => "1".to_owned(),
-        ("show_errs" | "autoadd", "false" | "off" | "no") => "0".to_owned(),
+        ("show_errs" | "autoadd" | "intent", "true" | "on" | "yes") => "1".to_owned(),
+        ("show_errs" | "autoadd" | "intent", "false" | "off" | "no") => "0".to_owned(),
         ("resync_min" | "resync_max", text) => parse_speed(text)
             .map_err(|why| wrong(format!("{key}: {why}")))?
             .to_string(),
@@ -396,7 +400,8 @@ pub fn reset(session: &mut Session<'_>, target: &Target) -> Result<Exit, Problem
     let device = session.device(target)?;
     session.make(&target.name, Line::number(target.letter, "reset", 1))?;
     let name = &target.name;
-    if device.enabled && !session.module.is_dry() && session.config_of(target).is_some() {
+    let told = device.mirror.is_some() || session.module.is_dry();
+    if device.enabled && !told && session.config_of(target).is_some() {
         eprintln!("{name} was not stopped in order: the next enbdctl up {name} must be told which group is current");
     }
     Ok(Exit::Ok)

@@ -4,7 +4,7 @@
 
 use crate::problem::Exit;
 use crate::uri::Uri;
-use enbd_status::{Channel, Device, Figure, Group, GroupState};
+use enbd_status::{Channel, Device, Figure, Group, GroupState, Member};
 
 /// How a device fares, in a word.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -38,9 +38,13 @@ impl Subject<'_> {
     }
 
     /// How many groups it has or should have: one of the configuration that was never connected is
-    /// none to the module.
+    /// none to the module, nor is a member that is not there.
     pub fn groups(&self) -> usize {
-        self.device.group_count.max(self.wanted)
+        let known = self
+            .device
+            .group_count
+            .saturating_add(away(self.device).count());
+        known.max(self.wanted)
     }
 
     /// Whether all groups are in sync, those that should be there included.
@@ -104,6 +108,12 @@ impl Verdict {
             Self::Disabled => Exit::NotThere,
         }
     }
+}
+
+/// The members that are not there.
+pub fn away(device: &Device) -> impl Iterator<Item = &Member> {
+    let is_away = |member: &&Member| device.group(member.number).is_none();
+    device.members.iter().filter(is_away)
 }
 
 /// A group that is not known to miss anything. One of which the text does not tell is either in

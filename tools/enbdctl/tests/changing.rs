@@ -133,6 +133,117 @@ fn up_by_a_record() {
     site.refused("up --all", 5, "is no record of a mirror");
 }
 
+/// A mirror that remembers: its configuration says so.
+fn remembering(nbdinfo: &str) -> Site {
+    let site = Site::new(nbdinfo);
+    let mirror = "mirror = \"3a0e6b1c-25c0-4f36-9a0e-1f7d2b1f4c55\"\n[settings]\nowner_check = 0\n";
+    site.write("etc/data.toml", &TWO.replace("[settings]\n", mirror));
+    site
+}
+
+#[test]
+fn up_by_metadata() {
+    let site = remembering("none.nbdinfo");
+    let begin = [
+        "blocksize[a]=1024",
+        "timeout[a]=60",
+        "owner_check[a]=0",
+        "name[a]=data",
+        "attach[a]=192.0.2.1:10809 name=disk channels=2",
+        "attach[a]=unix:/run/nbd.sock channels=1",
+    ];
+    for (line, end) in [
+        ("up data", "enable[a]=1"),
+        ("up data --degraded", "enable[a]=1 degraded"),
+        ("up data --source 1", "enable[a]=1 source=1"),
+        ("up --all", "enable[a]=1"),
+    ] {
+        let wanted: Vec<&str> = begin.iter().copied().chain([end]).collect();
+        assert_eq!(site.lines(line), wanted);
+    }
+    site.refused("up data --assume-equal", 5, "leave --assume-equal out");
+    site.refused("up data --degraded --source 1", 4, "cannot be used with");
+    // What was recorded before it was a mirror that remembers has nothing to say.
+    site.write("var/data.state", "x");
+    assert_eq!(
+        site.lines("up data").last().map(String::as_str),
+        Some("enable[a]=1")
+    );
+    let site = Site::new("none.nbdinfo");
+    site.refused(
+        "up data --degraded",
+        5,
+        "no group that was reached has metadata",
+    );
+}
+
+#[test]
+fn up_of_what_is_half_connected() {
+    let site = remembering("members.nbdinfo");
+    site.refused(
+        "up data",
+        5,
+        "has channels to others than the configuration",
+    );
+    let member = "uri = \"nbd://192.0.2.2/disk\"\n[[group]]\nuri = \"nbd://192.0.2.1/disk\"\n";
+    let config = format!("device = \"a\"\n[[group]]\nchannels = 3\n{member}");
+    site.write("etc/data.toml", &config);
+    assert_eq!(
+        site.lines("up data"),
+        [
+            "connect[a]=1 192.0.2.2:10809 name=disk channels=1",
+            "attach[a]=192.0.2.1:10809 name=disk channels=1",
+            "enable[a]=1",
+        ]
+    );
+    site.write("etc/data.toml", &config.replace("\"a\"", "\"b\""));
+    site.refused(
+        "up data",
+        5,
+        "has channels to others than the configuration",
+    );
+    site.write("etc/other.toml", &config);
+    site.refused("up other", 5, "is called data");
+}
+
+#[test]
+fn members_come_and_go() {
+    let site = remembering("members.nbdinfo");
+    assert_eq!(
+        site.lines("attach data 0"),
+        ["attach[a]=192.0.2.1:10809 name=disk channels=2"]
+    );
+    assert_eq!(
+        site.lines("attach a 0 nbd://192.0.2.9/x --channels 4"),
+        ["attach[a]=192.0.2.9:10809 name=x channels=4"]
+    );
+    site.refused("attach data 5", 3, "no configuration says which server");
+    assert_eq!(site.lines("forget data 2"), ["forget[a]=2"]);
+    site.refused(
+        "forget data 5",
+        3,
+        "no member of data\n  hint: there are: 0, 1, 2",
+    );
+    site.refused("forget b 1", 5, "enbdctl disable b && enbdctl forget b 1");
+    // Its exports have it written, so no record is needed.
+    assert_eq!(site.lines("enable a"), ["enable[a]=1"]);
+    assert_eq!(site.lines("down b"), ["enable[b]=0", "reset[b]=1"]);
+    assert_eq!(
+        site.lines("set b owner_check=2 intent=off intent_max=64 intent_idle=9"),
+        [
+            "owner_check[b]=2",
+            "intent[b]=0",
+            "intent_max[b]=64",
+            "intent_idle[b]=9"
+        ]
+    );
+    let site = remembering("none.nbdinfo");
+    assert_eq!(
+        site.lines("attach data 1")[3..],
+        ["name[a]=data", "attach[a]=unix:/run/nbd.sock channels=1"]
+    );
+}
+
 #[test]
 fn one_group_needs_no_record() {
     let site = Site::new("none.nbdinfo");

@@ -35,15 +35,19 @@ fn texts(output: &Output) -> (String, String, Option<i32>) {
     )
 }
 
-/// Checks the output against a file, and the exit status.
+/// Checks what it says of `devices.nbdinfo` against a file, and the exit status.
 fn check(file: &str, words: &[&str], status: i32) {
-    let (out, err, code) = texts(&run("devices.nbdinfo", words));
-    assert_eq!((err.as_str(), code), ("", Some(status)), "{words:?}");
+    check_output(file, &run("devices.nbdinfo", words), status);
+}
+
+fn check_output(file: &str, output: &Output, status: i32) {
+    let (out, err, code) = texts(output);
+    assert_eq!((err.as_str(), code), ("", Some(status)), "{file}");
     if std::env::var_os("GOLDEN").is_some_and(|value| value == "write") {
         fs::write(golden(file), &out).expect("the file can be written");
     }
     let wanted = fs::read_to_string(golden(file)).expect("there is such a file");
-    assert_eq!(out, wanted, "{words:?}");
+    assert_eq!(out, wanted, "{file}");
 }
 
 #[test]
@@ -55,6 +59,17 @@ fn screens() {
     check("status-d.txt", &["status", "d"], 3);
     check("list.txt", &["list"], 0);
     check("names.txt", &["list", "--names"], 0);
+}
+
+#[test]
+fn members() {
+    for (letter, file, status) in [
+        ("a", "status-members.txt", 3),
+        ("b", "status-resynced.txt", 1),
+    ] {
+        let output = run("members.nbdinfo", &["status", letter]);
+        check_output(file, &output, status);
+    }
 }
 
 #[test]

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is on an export, as a server shows it: its size and what the server can do, what is at its
+//! beginning, and what is at its end, where a mirror keeps its metadata.
+
+use crate::client::Client;
+use crate::resolve::Resolver;
+use crate::size::bytes;
+use crate::uri::Uri;
+use enbd_logic::logic::meta::layout::{end_of, ring_at, RING_BYTES};
+use enbd_logic::logic::meta::{newest, Bad, Cause, Layout, Superblock};
+use enbd_logic::logic::wire::handshake::Export;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
+
+/// How much of the beginning is looked at.
+const HEAD_BYTES: u64 = 1 << 20;
+/// How much of the end is read at once.
+const PIECE: u64 = 1 << 20;
+
+/// What is at the end of an export.
+#[derive(Clone, Debug)]
+pub enum End {
+    /// Nothing.
+    Blank,
+    /// Something that is no metadata.
+    Used,
+    /// It is a member of a mirror.
+    Member(Box<Superblock>),
+    /// There is metadata that cannot be used.
+    Damaged(Bad),
+    /// It has no room for metadata.
+    TooSmall,
+}
+
+impl End {
+    /// The superblock of a member.
+    pub fn superblock(&self) -> Option<&Superblock> {
+        match self {
+            Self::Member(superblock) => Some(superblock),
+            _ => None,
+        }
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// What the server says.
+    pub export: Export,
+    /// What its beginning looks like, in words; none if that is all zeroes.
+    pub content: Option<String>,
+    /// What is at its end.
+    pub end: End,
+}
+
+/// Looks at all of it. `block` is that of the device which it is to be a part of.
+///
+/// # Errors
+///
+/// Why it cannot be seen, in words.
+pub fn look(uri: &Uri, resolver: &dyn Resolver, block: u64) -> Result<Found, String> {
+    let mut client = Client::open(uri, resolver)?;
+    let export = *client.export();
+    let head = client.read(0, HEAD_BYTES)?;
+    let content = (!is_blank(&head)).then(|| content(&head, export.size));
+    let end = match ring_of(&mut client)? {
+        End::Blank if !has_blank_end(&mut client, block)? => End::Used,
+        end => end,
+    };
+    Ok(Found {
+        export,
+        content,
+        end,
+    })
+}
+
+/// The superblock of an export, if it has one.
+///
+/// # Errors
+///
+/// Why that is not known, in words.
+pub fn member(uri: &Uri, resolver: &dyn Resolver) -> Result<End, String> {
+    ring_of(&mut Client::open(uri, resolver)?)
+}
+
+/// What the places of superblocks hold; not whether the rest of the end is blank.
+fn ring_of(client: &mut Client) -> Result<End, String> {
+    let size = client.export().size;
+    let Some(at) = ring_at(size) else {
+        return Ok(End::TooSmall);
+    };
+    let read = client.read(at, RING_BYTES as u64)?;
+    let ring: [u8; RING_BYTES] = read
+        .try_into()
+        .map_err(|_| "it ends before its end".to_owned())?;
+    Ok(match newest(&ring, size) {
+        Ok(superblock) => End::Member(Box::new(superblock)),
+        Err(Bad::Blank) => End::Blank,
+        Err(bad) => End::Damaged(bad),
+    })
+}
+
+/// Whether the place of the metadata is all zeroes.
+fn has_blank_end(client: &mut Client, block: u64) -> Result<bool, String> {
+    let size = client.export().size;
+    let Some(layout) = Layout::of_export(size, block) else {
+        return Ok(true);
+    };
+    let end = end_of(size);
+    let mut at = layout.area_at(size);
+    while at < end {
+        if !is_blank(&client.read(at, PIECE.min(end.saturating_sub(at)))?) {
+            return Ok(false);
+        }
+        at = at.saturating_add(PIECE);
+    }
+    Ok(true)
+}
+
+fn is_blank(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
+}
+
+/// Whether a mirror was made of it and never started, so that nothing was acknowledged by it.
+pub fn was_never_started(superblock: &Superblock) -> bool {
+    let record = &superblock.record;
+    record.event == 1 && record.cause == Cause::Created && record.owner.is_none()
+}
+
+/// The identity of the mirror, as the status shows it.
+pub fn mirror_of(superblock: &Superblock) -> String {
+    let mut text = String::new();
+    // Strings take all that is written.
+    let _ = superblock.record.mirror.write(&mut text);
+    text
+}
+
+/// What blkid makes of a beginning: `ext4 "srv" (b1946ac9-...)`.
+fn content(head: &[u8], size: u64) -> String {
+    let unknown = || "something".to_owned();
+    let Some(told) = blkid(head, size) else {
+        return unknown();
+    };
+    let value = |key: &str| {
+        let line = told.lines().find_map(|line| line.strip_prefix(key));
+        line.map(|text| text.replace("\\ ", " "))
+    };
+    let Some(kind) =
+        value("TYPE=").or_else(|| value("PTTYPE=").map(|kind| format!("a {kind} table")))
+    else {
+        return unknown();
+    };
+    let label = value("LABEL=").map_or(String::new(), |label| format!(" {label:?}"));
+    let uuid = value("UUID=").or_else(|| value("PTUUID="));
+    let uuid = uuid.map_or(String::new(), |uuid| format!(" ({uuid})"));
+    format!("{kind}{label}{uuid}")
+}
+
+/// What blkid says of a file with this beginning; nothing where there is none, or it knows nothing.
+fn blkid(head: &[u8], size: u64) -> Option<String> {
+    let path = std::env::temp_dir().join(format!("enbdctl.{}", std::process::id()));
+    let mut options = File::options();
+    let file = options.write(true).create_new(true).mode(0o600).open(&path);
+    let mut file = file.ok()?;
+    let written = file.write_all(head).and_then(|()| file.set_len(size));
+    let told = written.ok().and_then(|()| {
+        let mut command = Command::new("blkid");
+        command.args(["-p", "-o", "export"]).arg(&path);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        command.output().ok()
+    });
+    // One that stays has another name the next time.
+    let _ = std::fs::remove_file(&path);
+    let told = told.filter(|told| told.status.success())?;
+    String::from_utf8(told.stdout).ok()
+}
+
+/// `64.0 GiB, FLUSH FUA TRIM MULTI_CONN`.
+pub fn export_words(export: &Export) -> String {
+    let flags = export.flags;
+    let all = [
+        ("READ_ONLY", flags.read_only()),
+        ("FLUSH", flags.flush()),
+        ("FUA", flags.fua()),
+        ("TRIM", flags.trim()),
+        ("ZEROES", flags.write_zeroes()),
+        ("MULTI_CONN", flags.can_multi_conn()),
+    ];
+    let has = all.iter().filter(|(_, has)| *has);
+    let words: Vec<&str> = has.map(|(word, _)| *word).collect();
+    format!("{}, {}", bytes(export.size), words.join(" "))
+}
