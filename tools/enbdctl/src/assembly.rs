@@ -372,7 +372,7 @@ fn not_brought_back(target: &Target, group: u8, refusal: &Refusal) -> Unreached 
         "group {group} is not brought back: {} ({errno})",
         refusal.why
     );
-    if refusal.errno == libc::EUCLEAN {
+    if refusal.why.contains("'full'") {
         why.push_str(&format!(
             "; enbdctl resync {name} {group} --full overwrites it"
         ));

@@ -2,6 +2,8 @@
 
 //! The command line. The manual and the completions are made from it.
 
+use crate::choice::{Consent, Data};
+use crate::create::Wanted;
 use crate::places::Places;
 use crate::uri::{parse_channels, Uri};
 use crate::verbs::Goal;
@@ -89,6 +91,13 @@ pub enum Verb {
         /// The device; all if left out
         device: Option<String>,
     },
+    /// Makes a mirror that remembers, and brings it up
+    ///
+    /// Its exports get metadata in their last mebibytes, which must be blank, and the mirror is
+    /// smaller than them by that. What one group has is copied to all others: which one that is is
+    /// said by an option, or asked on a terminal. Its configuration is written, never over one that
+    /// is there, and what fstab needs is shown. Interrupted it can be called again.
+    Create(CreateArgs),
     /// Brings devices up from their configurations
     ///
     /// A mirror that remembers (`create`) is started with what is current, or it is said which
@@ -273,6 +282,15 @@ pub enum Verb {
         #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         export: PathBuf,
     },
+    /// Shows what a server has: the export's size, what it can do, what is on it
+    ///
+    /// Nothing is written, and the module need not be loaded. A server that takes one connection at
+    /// a time does not answer while a device has it.
+    Probe {
+        /// nbd://HOST[:PORT]/EXPORT or nbd+unix:///EXPORT?socket=/PATH
+        #[arg(value_parser = Uri::parse)]
+        uri: Uri,
+    },
     /// Writes the manual pages into a directory
     #[command(hide = true)]
     Man {
@@ -287,6 +305,64 @@ pub enum Verb {
     },
 }
 
+/// What is to be made of which exports.
+#[derive(Args, Debug)]
+pub struct CreateArgs {
+    /// The name: that of its configuration, and of /dev/enbd/NAME
+    name: String,
+    /// The exports, group 0 first
+    #[arg(required = true, value_name = "URI", value_parser = Uri::parse)]
+    uris: Vec<Uri>,
+    /// The letter of the device; the first one that is free if left out
+    #[arg(long, value_name = "LETTER", value_parser = letter)]
+    device: Option<char>,
+    /// How many channels each group has
+    #[arg(long, value_name = "N", value_parser = parse_channels)]
+    channels: Option<u8>,
+    /// Bytes of a block
+    #[arg(long, value_name = "BYTES")]
+    blocksize: Option<u32>,
+    /// This group has the data: the others are overwritten with it
+    #[arg(long, value_name = "GROUP", value_parser = group, conflicts_with_all = ["equal", "empty"])]
+    source: Option<u8>,
+    /// All groups hold the same: nothing is copied
+    #[arg(long, conflicts_with = "empty")]
+    equal: bool,
+    /// Nothing that any group has is to be kept
+    #[arg(long)]
+    empty: bool,
+    /// Overwrites metadata, and what is in its place
+    #[arg(long)]
+    force: bool,
+    /// Asks nothing
+    #[arg(long, short = 'y')]
+    yes: bool,
+}
+
+impl CreateArgs {
+    /// What is wanted.
+    pub fn wanted(&self) -> Wanted {
+        let data = match self.source {
+            Some(group) => Some(Data::Of(group)),
+            None if self.equal => Some(Data::Equal),
+            None if self.empty => Some(Data::Nobody),
+            None => None,
+        };
+        Wanted {
+            name: self.name.clone(),
+            letter: self.device,
+            uris: self.uris.clone(),
+            channels: self.channels,
+            block: self.blocksize,
+            data,
+            consent: Consent {
+                yes: self.yes,
+                force: self.force,
+            },
+        }
+    }
+}
+
 /// What to do with configuration files.
 #[derive(Debug, Subcommand)]
 pub enum ConfigVerb {
@@ -295,6 +371,15 @@ pub enum ConfigVerb {
         /// The name of the device; all if left out
         device: Option<String>,
     },
+}
+
+/// A device's letter.
+fn letter(text: &str) -> Result<char, String> {
+    let mut letters = text.chars();
+    match (letters.next(), letters.next()) {
+        (Some(letter @ 'a'..='z'), None) => Ok(letter),
+        _ => Err("a device is one letter from a to z".to_owned()),
+    }
 }
 
 /// A group's number.

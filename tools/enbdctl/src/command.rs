@@ -56,6 +56,24 @@ impl Line {
         )
     }
 
+    /// Adds channels to a new group, whatever metadata it has.
+    ///
+    /// # Errors
+    ///
+    /// Why the module would refuse it.
+    pub fn connect_unread(
+        letter: char,
+        group: u8,
+        address: &str,
+        export: &str,
+        channels: u8,
+    ) -> Result<Self, &'static str> {
+        let line = Self::connect(letter, group, address, export, channels)?;
+        let text = format!("{} meta=none", line.text);
+        parse_line(text.as_bytes()).map_err(enbd_logic::logic::command::Reason::as_str)?;
+        Ok(Self { letter, text })
+    }
+
     /// Adds channels to the group that the metadata of the export says.
     ///
     /// # Errors

@@ -29,7 +29,13 @@ pub fn examine(path: &Path) -> Result<Exit, Problem> {
     let found = newest(&ring, export_bytes);
     let mut out = String::new();
     if let Ok(superblock) = &found {
-        write_superblock(&mut out, path, superblock);
+        let (number, mirror) = (superblock.member.index(), uuid(superblock.record.mirror));
+        let _ = writeln!(
+            out,
+            "{}: member {number} of mirror {mirror}",
+            path.display()
+        );
+        write_superblock(&mut out, superblock);
     }
     if found != Err(Bad::Blank) {
         write_places(&mut out, &ring, export_bytes, found.as_ref().ok());
@@ -62,15 +68,9 @@ fn read(path: &Path) -> Result<(Ring, u64), Problem> {
     Ok((ring, export_bytes))
 }
 
-fn write_superblock(out: &mut String, path: &Path, superblock: &Superblock) {
+/// What a superblock says, a line each.
+pub fn write_superblock(out: &mut String, superblock: &Superblock) {
     let record = &superblock.record;
-    let number = superblock.member.index();
-    let mirror = uuid(record.mirror);
-    let _ = writeln!(
-        out,
-        "{}: member {number} of mirror {mirror}",
-        path.display()
-    );
     let mut line = |label: &str, text: String| {
         let _ = writeln!(out, "  {label:<12}{text}");
     };

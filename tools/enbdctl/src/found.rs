@@ -50,8 +50,14 @@ impl End {
 pub struct Found {
     /// What the server says.
     pub export: Export,
-    /// What its beginning looks like, in words; none if that is all zeroes.
+    /// Its beginning.
+    pub head: Vec<u8>,
+    /// What that looks like, in words; none if it is all zeroes.
     pub content: Option<String>,
+    /// The kind of the file system there, if it is one.
+    pub kind: Option<String>,
+    /// Bytes that this takes, if that is known.
+    pub filled: Option<u64>,
     /// What is at its end.
     pub end: End,
 }
@@ -65,14 +71,20 @@ pub fn look(uri: &Uri, resolver: &dyn Resolver, block: u64) -> Result<Found, Str
     let mut client = Client::open(uri, resolver)?;
     let export = *client.export();
     let head = client.read(0, HEAD_BYTES)?;
-    let content = (!is_blank(&head)).then(|| content(&head, export.size));
+    let told = match is_blank(&head) {
+        true => None,
+        false => Some(blkid(&head, export.size).unwrap_or_default()),
+    };
     let end = match ring_of(&mut client)? {
         End::Blank if !has_blank_end(&mut client, block)? => End::Used,
         end => end,
     };
     Ok(Found {
         export,
-        content,
+        head,
+        content: told.as_deref().map(content),
+        kind: told.as_deref().and_then(|told| value(told, "TYPE")),
+        filled: told.as_deref().and_then(filled),
         end,
     })
 }
@@ -138,25 +150,29 @@ pub fn mirror_of(superblock: &Superblock) -> String {
     text
 }
 
-/// What blkid makes of a beginning: `ext4 "srv" (b1946ac9-...)`.
-fn content(head: &[u8], size: u64) -> String {
-    let unknown = || "something".to_owned();
-    let Some(told) = blkid(head, size) else {
-        return unknown();
+/// What blkid tells, in words: `ext4 "srv" (b1946ac9-...)`.
+fn content(told: &str) -> String {
+    let table = || value(told, "PTTYPE").map(|kind| format!("a {kind} table"));
+    let Some(kind) = value(told, "TYPE").or_else(table) else {
+        return "something".to_owned();
     };
-    let value = |key: &str| {
-        let line = told.lines().find_map(|line| line.strip_prefix(key));
-        line.map(|text| text.replace("\\ ", " "))
-    };
-    let Some(kind) =
-        value("TYPE=").or_else(|| value("PTTYPE=").map(|kind| format!("a {kind} table")))
-    else {
-        return unknown();
-    };
-    let label = value("LABEL=").map_or(String::new(), |label| format!(" {label:?}"));
-    let uuid = value("UUID=").or_else(|| value("PTUUID="));
+    let label = value(told, "LABEL").map_or(String::new(), |label| format!(" {label:?}"));
+    let uuid = value(told, "UUID").or_else(|| value(told, "PTUUID"));
     let uuid = uuid.map_or(String::new(), |uuid| format!(" ({uuid})"));
     format!("{kind}{label}{uuid}")
+}
+
+/// Bytes of the file system that blkid tells of.
+fn filled(told: &str) -> Option<u64> {
+    let number = |key| value(told, key)?.parse::<u64>().ok();
+    number("FSLASTBLOCK")?.checked_mul(number("FSBLOCKSIZE")?)
+}
+
+/// A value of what blkid tells.
+fn value(told: &str, key: &str) -> Option<String> {
+    let mut pairs = told.lines().filter_map(|line| line.split_once('='));
+    let (_, text) = pairs.find(|(known, _)| *known == key)?;
+    Some(text.replace("\\ ", " "))
 }
 
 /// What blkid says of a file with this beginning; nothing where there is none, or it knows nothing.

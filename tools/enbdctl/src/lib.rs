@@ -12,9 +12,10 @@
 //! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
-//! | [`client`], [`found`] | what a server shows of an export |
+//! | [`client`], [`found`], [`probe`] | what a server shows of an export |
 //! | [`up`], [`down`], [`verbs`] | what changes something |
 //! | [`assembly`] | `up` of a mirror that remembers |
+//! | [`create`], [`choice`] | a new mirror, and whose data counts |
 //! | [`membership`] | one member comes, or is none any more |
 //! | [`record`], [`sources`] | who is in sync while a mirror is down |
 //! | [`problem`] | errors and exit statuses |
@@ -22,10 +23,12 @@
 //! Unsafe code is in [`sys`] alone.
 
 pub mod assembly;
+pub mod choice;
 pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod create;
 pub mod down;
 pub mod examine;
 pub mod found;
@@ -33,6 +36,7 @@ pub mod json;
 pub mod membership;
 pub mod module;
 pub mod places;
+pub mod probe;
 pub mod problem;
 pub mod record;
 pub mod resolve;

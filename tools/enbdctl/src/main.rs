@@ -5,10 +5,12 @@
 use clap::Parser;
 use enbdctl::cli::{Cli, ConfigVerb, Verb};
 use enbdctl::config::Config;
+use enbdctl::create::create;
 use enbdctl::down::{down, Then};
 use enbdctl::membership::{attach, forget};
 use enbdctl::module::{Dry, Module, Proc};
 use enbdctl::places::{target, Configs, Places};
+use enbdctl::probe::probe;
 use enbdctl::problem::{Exit, Problem};
 use enbdctl::resolve::System;
 use enbdctl::session::Session;
@@ -38,6 +40,7 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             verbs::wait(&places, &configs, &target, *goal, limit)
         }
         Verb::Examine { export } => examine::examine(export),
+        Verb::Probe { uri } => probe(uri, &System),
         Verb::Man { dir } => show::man(dir),
         Verb::Completion { shell } => Ok(show::completion(*shell)),
         verb if cli.dry_run => change(verb, &places, &mut Dry::new(&places.nbdinfo)),
@@ -75,6 +78,22 @@ fn change(verb: &Verb, places: &Places, module: &mut dyn Module) -> Result<Exit,
             let target = session.target(device)?;
             down(session, &target, Then::Keep)
         }
+        Verb::Create(args) => create(session, &args.wanted()),
+        Verb::Set { device, settings } => {
+            let target = session.target(device)?;
+            verbs::set(session, &target, settings)
+        }
+        Verb::Reset { device } => {
+            let target = session.target(device)?;
+            verbs::reset(session, &target)
+        }
+        verb => change_group(verb, session),
+    }
+}
+
+/// Those of one group.
+fn change_group(verb: &Verb, session: &mut Session<'_>) -> Result<Exit, Problem> {
+    match verb {
         Verb::Connect {
             device,
             group,
@@ -125,15 +144,7 @@ fn change(verb: &Verb, places: &Places, module: &mut dyn Module) -> Result<Exit,
             let target = session.target(device)?;
             forget(session, &target, *group)
         }
-        Verb::Set { device, settings } => {
-            let target = session.target(device)?;
-            verbs::set(session, &target, settings)
-        }
-        Verb::Reset { device } => {
-            let target = session.target(device)?;
-            verbs::reset(session, &target)
-        }
-        // The others were taken by the caller.
+        // The others were taken by the callers.
         _ => Ok(Exit::Ok),
     }
 }

@@ -76,6 +76,7 @@ pub fn errno_name(errno: i32) -> String {
         libc::ENOMEM => "ENOMEM",
         libc::EACCES => "EACCES",
         libc::EBUSY => "EBUSY",
+        libc::EEXIST => "EEXIST",
         libc::ENODEV => "ENODEV",
         libc::EINVAL => "EINVAL",
         libc::EFBIG => "EFBIG",
@@ -95,6 +96,8 @@ pub fn errno_name(errno: i32) -> String {
         libc::ECONNREFUSED => "ECONNREFUSED",
         libc::EHOSTUNREACH => "EHOSTUNREACH",
         libc::EUCLEAN => "EUCLEAN",
+        libc::ESTALE => "ESTALE",
+        libc::EPROTONOSUPPORT => "EPROTONOSUPPORT",
         other => return format!("errno {other}"),
     };
     name.to_owned()

@@ -209,7 +209,12 @@ impl Store {
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+/// Makes durable which names a directory has.
+///
+/// # Errors
+///
+/// Those of fsync(2).
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 

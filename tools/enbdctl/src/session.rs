@@ -189,6 +189,24 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// Connects a new group over the first address that works, whatever metadata it has.
+    ///
+    /// # Errors
+    ///
+    /// None did.
+    pub fn connect_unread(
+        &mut self,
+        letter: char,
+        group: u8,
+        member: &Member,
+    ) -> Result<(), Unreached> {
+        let words = self.addresses(&member.uri)?;
+        let (export, channels) = (&member.uri.export, member.channels);
+        self.first_of(&words, |word| {
+            Line::connect_unread(letter, group, word, export, channels)
+        })
+    }
+
     /// Connects to a server, to the group that the metadata of its export says, over the first address
     /// that works.
     ///
@@ -288,6 +306,16 @@ fn is_passing(refusal: &Refusal) -> bool {
 pub fn explained(name: &str, refusal: &Refusal) -> Problem {
     let problem = refusal.problem(name);
     let letter = refusal.line.letter();
+    let copied = refusal.line.text().strip_prefix("hotadd[");
+    if let Some(group) = copied.and_then(|rest| rest.get(3..)) {
+        // What it has is not to be overwritten unseen.
+        return match refusal.why.contains("'full'") {
+            true => problem.hint(format!(
+                "enbdctl resync {name} {group} --full overwrites it"
+            )),
+            false => problem,
+        };
+    }
     if refusal.errno != libc::EBUSY || !refusal.why.contains("open") {
         return problem;
     }

@@ -55,7 +55,13 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
         report(config, "is up already", &lost);
         return Ok(Exit::Ok);
     }
-    if assembly::remembers(session, config, device, wish.wait) {
+    let began = Instant::now();
+    let remembers = assembly::remembers(session, config, device, wish.wait);
+    let wish = Wish {
+        wait: wish.wait.saturating_sub(began.elapsed()),
+        ..wish
+    };
+    if remembers {
         return assembly::up(session, config, device, wish);
     }
     let sources = sources(session, config, device, wish.claim)?;

@@ -9,6 +9,7 @@ import subprocess
 
 from lib import check, module, nbdinfo
 from lib.cases import case
+from lib.ctl import DEGRADED, ETC, NOT_THERE, OK, REFUSED, USAGE, ctl, forget
 from lib.mirror import Mirror
 from lib.program import attempt
 from lib.program import run as run_program
@@ -16,8 +17,6 @@ from lib.refusal import snapshot
 
 LIMIT_S = 400
 
-ETC, VAR, RUN = "/etc/enbd", "/var/lib/enbd", "/run/enbd"
-OK, DEGRADED, HELD, NOT_THERE, USAGE, REFUSED = range(6)
 # Every verb that changes something, on a device that is not there.
 ABSENT = (
     "disable {}", "enable {}", "fail {} 0", "resync {} 0", "add {} nbd://127.0.0.1:9/x", "remove {} 0", "set {} timeout=60",
@@ -50,22 +49,6 @@ def run():
             ctl("down", "data")
     finally:
         forget()
-
-
-def forget():
-    """Removes what enbdctl keeps."""
-    for directory in (ETC, VAR, RUN):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def ctl(*words, status=OK, says=""):
-    """Runs it; checks how it ends, and that it says something."""
-    words = words[0].split() if len(words) == 1 else words
-    result = attempt("enbdctl", *words)
-    said = result.stdout + result.stderr
-    check.equal(result.returncode, status, f"exit status of enbdctl {' '.join(words)} ({said.strip()})")
-    check.that(says in said, f"enbdctl {' '.join(words)} says {says!r}, not {said!r}")
-    return result.stdout
 
 
 def write_config(mirror, name="data", more="", letter="a"):
