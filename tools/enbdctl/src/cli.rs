@@ -91,6 +91,21 @@ pub enum Verb {
         /// The device; all if left out
         device: Option<String>,
     },
+    /// Tells what happens to devices, a line each, until interrupted
+    ///
+    /// As the kernel tells it to udev: groups that are faulty, in sync or gone, resyncs that begin and
+    /// end, devices that are enabled, disabled, held, released and renamed. `missed` says that there
+    /// was more than could be told.
+    Events {
+        /// The device; all if left out
+        device: Option<String>,
+        /// For programs: an object a line
+        #[arg(long)]
+        json: bool,
+        /// Tells first what is there, as `exists`
+        #[arg(long)]
+        now: bool,
+    },
     /// Makes a mirror that remembers, and brings it up
     ///
     /// Its exports get metadata in their last mebibytes, which must be blank, and the mirror is

@@ -9,7 +9,7 @@
 //! | [`uri`], [`size`], [`time`] | NBD URIs, sizes and times |
 //! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
-//! | [`view`], [`screen`], [`json`], [`watch`], [`usage`] | what is shown |
+//! | [`view`], [`screen`], [`json`], [`watch`], [`events`], [`usage`] | what is shown |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
 //! | [`client`], [`found`], [`probe`] | what a server shows of an export |
@@ -30,6 +30,7 @@ pub mod command;
 pub mod config;
 pub mod create;
 pub mod down;
+pub mod events;
 pub mod examine;
 pub mod found;
 pub mod json;

@@ -16,7 +16,7 @@ use enbdctl::resolve::System;
 use enbdctl::session::Session;
 use enbdctl::sources::Claim;
 use enbdctl::up::{up, Wish};
-use enbdctl::{examine, show, verbs, watch};
+use enbdctl::{events, examine, show, verbs, watch};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +26,13 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
         Verb::Status { device, json } => show::status(&places, device.as_deref(), *json),
         Verb::List { names } => show::list(&places, *names),
         Verb::Watch { device } => watch::watch(&places, device.as_deref()),
+        Verb::Events { device, json, now } => {
+            let wish = events::Wish {
+                json: *json,
+                now: *now,
+            };
+            events::events(&places, device.as_deref(), wish)
+        }
         Verb::Config {
             what: ConfigVerb::Check { device },
         } => show::check(&places, device.as_deref()),
