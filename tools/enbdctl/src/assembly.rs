@@ -129,7 +129,9 @@ fn assemble(
     }
     let line = usable(Line::enable(config.letter, ask))?;
     if let Err(refusal) = session.module.command(&line) {
-        return Err(refused(config, &refusal, &lost));
+        let mut problem = refused(name, &refusal);
+        problem.what.push_str(&list(&lost));
+        return Err(problem);
     }
     report(config, "is up", &lost);
     Ok(Exit::Ok)
@@ -259,10 +261,8 @@ fn check_members(session: &Session<'_>, config: &Config, lost: &[Lost]) -> Resul
 }
 
 /// A start that was refused, with what to do about it.
-fn refused(config: &Config, refusal: &Refusal, lost: &[Lost]) -> Problem {
-    let name = &config.name;
-    let mut problem = explained(name, refusal);
-    problem.what.push_str(&list(lost));
+pub fn refused(name: &str, refusal: &Refusal) -> Problem {
+    let problem = explained(name, refusal);
     let hint = match reason(&refusal.why) {
         Some(meta::Refusal::Missing(_)) => format!(
             "start its server, then again; enbdctl up {name} --degraded goes on without it, and what only it has is lost"
@@ -274,10 +274,11 @@ fn refused(config: &Config, refusal: &Refusal, lost: &[Lost]) -> Problem {
             "start the server of one that is in sync, then again; enbdctl up {name} --source GROUP takes what that one has all the same"
         ),
         Some(meta::Refusal::Foreign(_) | meta::Refusal::Place(_) | meta::Refusal::Odd(_)) => {
-            let path = config.path.display();
-            format!("enbdctl probe URI shows what an export is; the URIs are in {path}")
+            "enbdctl probe URI shows what an export is".to_owned()
         }
-        Some(meta::Refusal::NoSource(_)) => format!("enbdctl up {name} --source with another one"),
+        Some(meta::Refusal::NoSource(_)) => {
+            format!("enbdctl up {name} --source with another one")
+        }
         _ if refusal.errno == libc::EBUSY && refusal.why.contains("another client") => format!(
             "enbdctl down {name} there; if that host is gone, then again: its beats are waited for"
         ),

@@ -2,7 +2,8 @@
 
 //! The verbs that have one command carried out, or few: what is so already is no error.
 
-use crate::command::Line;
+use crate::assembly::refused;
+use crate::command::{usable, Line};
 use crate::config::{near, Member, DEFAULT_CHANNELS};
 use crate::module::Watcher;
 use crate::places::{Configs, Places, Target};
@@ -54,13 +55,13 @@ pub fn enable(session: &mut Session<'_>, target: &Target) -> Result<Exit, Proble
     if device.enabled {
         return Ok(Exit::Ok);
     }
-    let line = Line::number(target.letter, "enable", 1);
-    let Some(config) = session
-        .config_of(target)
-        .filter(|_| !session.module.is_dry() && device.mirror.is_none())
+    let line = usable(Line::number(target.letter, "enable", 1))?;
+    let config = session.config_of(target);
+    let Some(config) = config.filter(|_| !session.module.is_dry() && device.mirror.is_none())
     else {
-        session.make(&target.name, line)?;
-        return Ok(Exit::Ok);
+        let result = session.module.command(&line);
+        let result = result.map_err(|refusal| refused(&target.name, &refusal));
+        return result.map(|()| Exit::Ok);
     };
     // From now on nobody can know who is in sync: that must be written down before.
     let before = session.store.load(&config.name)?;
@@ -70,7 +71,7 @@ pub fn enable(session: &mut Session<'_>, target: &Target) -> Result<Exit, Proble
     };
     let record = Record::new(target.letter, false, members(&config, &device, in_sync));
     session.store.save(&config.name, &record)?;
-    let result = session.make(&target.name, line);
+    let result = session.command(&target.name, &line);
     if result.is_err() {
         session.store.restore(&config.name, before.as_ref())?;
     }

@@ -371,6 +371,7 @@ def members(mirror):
     ctl("attach", "data", "0", mirror.uri(1), status=REFUSED, says="is group 1, not 0")
     ctl("status data", status=NOT_THERE, says="group 1   not there  in sync by the last record: a start needs it")
     ctl("enable data", status=REFUSED, says=MISSING.format(1))
+    ctl("enable data", status=REFUSED, says="enbdctl up data --degraded goes on without it")
     for _ in range(2):
         ctl("attach data 1")
     ctl("enable data")
