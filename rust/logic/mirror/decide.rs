@@ -48,6 +48,8 @@ pub enum NotStarted {
     Overtaken,
     /// Another client had the mirror since this one last had it.
     Meanwhile,
+    /// The device was enabled before, so it is known who has everything, but another source is asked for.
+    Known,
     /// Whoever asked for it does not wait any more.
     Interrupted,
     /// There is no memory for the marks.
@@ -65,6 +67,9 @@ impl NotStarted {
             Self::InUse => "another client has the mirror: it is in use",
             Self::Overtaken => "another client has just started the mirror",
             Self::Meanwhile => "another client had the mirror meanwhile: reset the device",
+            Self::Known => {
+                "the device was enabled before, and other groups have everything: to take this one, reset it"
+            }
             Self::Interrupted => "interrupted",
             Self::NoMemory => "no memory for the marks of the device",
         }
@@ -76,11 +81,11 @@ impl NotStarted {
             Self::NoMetadata => 22, // EINVAL
             Self::Refused(refusal) => refusal.errno(),
             Self::Failed(failed) => failed.errno(),
-            Self::TooSmall => 27,                // EFBIG
-            Self::InUse | Self::Overtaken => 16, // EBUSY
-            Self::Meanwhile => 117,              // EUCLEAN
-            Self::Interrupted => 4,              // EINTR
-            Self::NoMemory => 12,                // ENOMEM
+            Self::TooSmall => 27,                              // EFBIG
+            Self::InUse | Self::Overtaken | Self::Known => 16, // EBUSY
+            Self::Meanwhile => 117,                            // EUCLEAN
+            Self::Interrupted => 4,                            // EINTR
+            Self::NoMemory => 12,                              // ENOMEM
         }
     }
 }
@@ -174,11 +179,13 @@ pub trait Decides: Starter {
             };
         }
         let start = if mirror.core().last_sectors() > 0 {
-            go_on(self)?
+            go_on(self, ask)?
         } else {
             first(self, ask)?
         };
-        for group in joined(mirror).iter() {
+        // One that has no server now is looked at when it is brought back.
+        let has_server = |group: &GroupId| !mirror.core().group(*group).up().is_empty();
+        for group in joined(mirror).iter().filter(has_server) {
             if !start.layout.fits(mirror.export_sectors(group) << 9) {
                 return Err(NotStarted::TooSmall);
             }
@@ -379,8 +386,11 @@ fn tell<W: World>(mirror: &W, plan: &Plan, marked: GroupSet) {
 }
 
 /// A later start in this life: what is known holds, if nobody else had the mirror meanwhile.
-fn go_on<S: Starter + ?Sized>(s: &S) -> Result<Start, NotStarted> {
+fn go_on<S: Starter + ?Sized>(s: &S, ask: Ask) -> Result<Start, NotStarted> {
     let in_sync = s.mirror().core().view().readable();
+    if matches!(ask, Ask::Source(source) if in_sync != GroupSet::of(source)) {
+        return Err(NotStarted::Known);
+    }
     if !shows_last(s, in_sync)? {
         return Err(NotStarted::Meanwhile);
     }
