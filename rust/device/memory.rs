@@ -10,7 +10,7 @@ use crate::channel::Spec;
 use crate::kapi::scope::noreclaim;
 use crate::logic::{
     command::{Address, Name},
-    group::{GroupSet, GroupState},
+    group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
     meta::{Bad, Generation, Layout, Record, Refusal, Superblock, Uuid},
     mirror::{
@@ -215,6 +215,9 @@ impl Device {
             return Err(Failure::new(EUCLEAN, reason));
         }
         self.in_time(|ended| mirror.record_draft(in_sync, ended))?;
+        // As one that has just joined: it is in sync with nobody.
+        mirror.wait_for_start_as(group, GroupFault::Joined);
+        mirror.mark_all(group);
         if !mirror.core().group(group).up().is_empty() {
             self.in_time(|ended| mirror.wipe_member(group, ended))?;
         }

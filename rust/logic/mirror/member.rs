@@ -15,7 +15,7 @@ use crate::logic::{
     ids::{GroupId, SlotId},
     meta::{
         encode,
-        layout::{self, SUPERBLOCKS},
+        layout::{self, INTENT_PAGES, SUPERBLOCKS},
         Bad, Beat, Scan, Uuid, BLOCK,
     },
     wire::request::{Command, CommandFlags},
@@ -401,15 +401,19 @@ pub trait Members: World {
         carry_out(self, group, write, &buffer, ended)
     }
 
-    /// Overwrites all superblocks of a group with zeroes.
+    /// Overwrites with zeroes what a member has at its end: first what makes it one, then its intent pages
+    /// and its beat, which nobody looks at any more.
     ///
     /// # Errors
     ///
     /// Why some may be there still.
     fn wipe_member(&self, group: GroupId, ended: &dyn Fn() -> bool) -> Result<(), Failed> {
-        let export_bytes = self.export_sectors(group) << 9;
-        for slot in 0..SUPERBLOCKS {
-            let offset = layout::slot_at(export_bytes, slot).ok_or(Failed::Bad(Bad::Blank))?;
+        let bytes = self.export_sectors(group) << 9;
+        let superblocks = (0..SUPERBLOCKS).map(|slot| layout::slot_at(bytes, slot));
+        let pages = (0..INTENT_PAGES).map(|slot| layout::intent_at(bytes, slot));
+        let beat = core::iter::once(layout::beat_at(bytes));
+        for offset in superblocks.chain(pages).chain(beat) {
+            let offset = offset.ok_or(Failed::Bad(Bad::Blank))?;
             let buffer = self.with_notes(|notes| {
                 notes.block.fill(0);
                 self.holding(notes.block)

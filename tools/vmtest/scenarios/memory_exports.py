@@ -167,7 +167,13 @@ def new_member(mirror, book):
 
 
 def forgotten(mirror, book):
-    """It is no member any more, and the others do not wait for it."""
+    """It is no member any more, and the others do not wait for it. Nothing is left, so it may become one again."""
+    mirror.command("forget=2")
+    check.that(not any(mirror.stores[2].read(EXPORT - MIB, MIB)), "nothing is left of the metadata")
+    mirror.command("enable=1")
+    mirror.hotadd(2)
+    mirror.wait_in_sync()
+    mirror.disable()
     mirror.command("forget=2")
     mirror.forget()
     mirror.connect_all(0, 1)
