@@ -17,12 +17,11 @@
 
 use super::{
     intent::{bytes_of, targets},
-    member::flush_refused,
     Balance, Fence, Intents, Memories, Outcome, States, Transfer, World,
 };
 use crate::logic::{
     barrier::Claim,
-    group::{GroupFault, GroupSet, View},
+    group::{GroupSet, View},
     ids::{GroupId, SlotId},
     meta::{marks::Take, BLOCK},
     wire::request::{Command, CommandFlags},
@@ -32,15 +31,13 @@ use crate::logic::{
 const NONE: u64 = 0;
 const GOING: u64 = 1;
 const DONE: u64 = 2;
-const REFUSED: u64 = 3;
-const LOST: u64 = 4;
+const FAILED: u64 = 3;
 
 /// A flush of a group has ended.
 pub(super) fn flushed<W: World>(w: &W, group: GroupId, outcome: Outcome) {
     let state = match outcome {
         Outcome::Done => DONE,
-        Outcome::Refused(_) => REFUSED,
-        Outcome::Lost(Fence::Fenced | Fence::Open) => LOST,
+        Outcome::Refused(_) | Outcome::Lost(Fence::Fenced | Fence::Open) => FAILED,
     };
     w.core().group(group).idle_flush.swap(state);
     w.wake();
@@ -204,12 +201,6 @@ fn end<W: World>(w: &W, taking: &Taking) {
     for group in taking.groups.iter().filter(|&group| !w.is_volatile(group)) {
         match w.core().group(group).idle_flush.load() {
             DONE => {}
-            REFUSED => {
-                is_flushed = false;
-                flush_refused(w, group);
-                // Refused if it is the last one: then it is doubted.
-                let _ = w.fault(group, GroupFault::Metadata);
-            }
             _ => is_flushed = false,
         }
     }

@@ -29,7 +29,7 @@
 //! round that lacks a named group is made once more.
 
 use super::{
-    member::{carry_out_all, durable_flags, flush_refused, read, write_of, Failed, Results, FLUSH},
+    member::{carry_out_all, durable_flags, read, write_of, Failed, Results, FLUSH},
     Core, Route, States, World,
 };
 use crate::logic::{
@@ -185,10 +185,7 @@ pub trait Intents: World {
         let can: GroupSet = groups.iter().filter(can).collect();
         let mut results = carry_out_all(self, can, |_| Ok(FLUSH), buffer, ended);
         for group in groups.iter() {
-            let result = group.pick_mut(&mut results).get_or_insert(Ok(()));
-            if *result == Err(Failed::Refused) {
-                flush_refused(self, group);
-            }
+            group.pick_mut(&mut results).get_or_insert(Ok(()));
         }
         results
     }

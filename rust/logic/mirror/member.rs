@@ -461,11 +461,7 @@ fn write_durably<W: World>(
     if w.has_fua(group) || w.is_volatile(group) {
         return Ok(());
     }
-    let flushed = carry_out(w, group, FLUSH, buffer, ended);
-    if flushed == Err(Failed::Refused) {
-        flush_refused(w, group);
-    }
-    flushed
+    carry_out(w, group, FLUSH, buffer, ended)
 }
 
 /// The flags of a write that has to be durable: a server without FUA is asked to flush afterwards.
@@ -475,11 +471,4 @@ pub(super) fn durable_flags<W: World>(w: &W, group: GroupId) -> CommandFlags {
     } else {
         CommandFlags::NONE
     }
-}
-
-/// What a server could not make durable it may drop. Whoever faults the group for it marks that.
-pub(super) fn flush_refused<W: World>(w: &W, group: GroupId) {
-    let g = w.core().group(group);
-    g.happened(HealthEvent::FlushVoid);
-    g.happened(HealthEvent::ServerLost);
 }

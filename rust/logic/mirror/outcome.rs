@@ -7,8 +7,8 @@ use super::{
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
-    zeroes, Carrier, Fence, Losses, Memories, News, Op, Outcome, Request, Route, States, Transfer,
-    World,
+    zeroes, Carrier, Fence, HealthEvent, Losses, Memories, News, Op, Outcome, Request, Route,
+    States, Transfer, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
@@ -33,8 +33,14 @@ pub trait Outcomes: World {
             SlotKind::Question(_) => {
                 return greet::answered(self, group, transfer.question, outcome);
             }
-            SlotKind::Metadata => return member::answered(self, group, outcome),
-            SlotKind::Flush => return idle::flushed(self, group, outcome),
+            SlotKind::Metadata => {
+                look_at_own(self, group, &transfer, outcome);
+                return member::answered(self, group, outcome);
+            }
+            SlotKind::Flush => {
+                look_at_own(self, group, &transfer, outcome);
+                return idle::flushed(self, group, outcome);
+            }
             SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
             SlotKind::Request(_) => match outcome {
                 Outcome::Done if self.may_be_stale(group, &transfer) => read_again(transfer),
@@ -185,6 +191,19 @@ fn refused<W: World>(
     let next = write_failed(w, group, rq, GroupFault::Refused(error.errno()));
     w.mark_unflushed_of_faulty(group);
     next
+}
+
+/// A flush that the mirror itself has asked for counts at once if it was refused: a user's, which the
+/// server gets next, may succeed without what this one was to make durable.
+fn look_at_own<W: World>(w: &W, group: GroupId, transfer: &Transfer<W::Buffer>, outcome: Outcome) {
+    if transfer.command == Command::Flush && matches!(outcome, Outcome::Refused(_)) {
+        let g = w.core().group(group);
+        g.happened(HealthEvent::FlushVoid);
+        g.happened(HealthEvent::ServerLost);
+        // Refused if it is the last one: then it is doubted.
+        let _ = w.fault(group, GroupFault::Metadata);
+        w.mark_unflushed_of_faulty(group);
+    }
 }
 
 /// A group did not carry out a write or a flush, and is not asked again.
