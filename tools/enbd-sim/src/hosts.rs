@@ -11,7 +11,7 @@ use crate::scale::Scale;
 use crate::server::Server;
 use crate::wiring::{Goal, Wiring};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The servers of a run, which several clients may have one after the other.
 pub struct Hosts {
@@ -30,6 +30,10 @@ pub struct Hosts {
     /// it was last copied as a whole.
     pub strange: Vec<AtomicU64>,
     pub accounted: Vec<AtomicU64>,
+    /// Which groups may know of more than what counts: a client has started without them, or by force.
+    pub parted: Vec<AtomicBool>,
+    /// The group that counts, while there are such.
+    pub holder: Mutex<Option<GroupId>>,
     /// The bytes of the metadata that is on the servers.
     pub blocks: Blocks,
     /// The run is over: the servers end.
@@ -54,6 +58,8 @@ impl Hosts {
             losses: counts(),
             strange: counts(),
             accounted: counts(),
+            parted: flags(),
+            holder: Mutex::new(None),
             blocks: Blocks::default(),
             over: AtomicBool::new(false),
             clock,
@@ -84,6 +90,27 @@ impl Hosts {
     /// since the group was last copied as a whole.
     pub fn may_differ(&self, group: GroupId) -> bool {
         self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
+    }
+
+    /// Whether a group may know of more than what counts.
+    pub fn has_parted(&self, group: GroupId) -> bool {
+        self.parted[group].load(Relaxed)
+    }
+
+    /// From now on it counts what `holder` has, whatever the others know.
+    pub fn part_from(&self, holder: GroupId) {
+        for (group, parted) in GroupId::all().zip(&self.parted) {
+            parted.store(group != holder, Relaxed);
+        }
+        *self.holder.lock().unwrap() = Some(holder);
+        let server = &self.servers[holder];
+        self.oracle.go_back(&server.content(), &server.durable());
+    }
+
+    /// The group that a client must have, if it is not to start with what does not count any more.
+    pub fn holder(&self) -> Option<GroupId> {
+        let any = self.parted.iter().any(|parted| parted.load(Relaxed));
+        self.holder.lock().unwrap().filter(|_| any)
     }
 
     /// The work of a server, until the run is over.

@@ -6,7 +6,7 @@
 use crate::logic::{
     group::{GroupFault, GroupState},
     ids::GroupId,
-    mirror::{Adopts, Asker, Losses, Memory, States, World as _, COPIES_EACH},
+    mirror::{adopt::NotAdopted, Adopts, Asker, Losses, Memory, States, World as _, COPIES_EACH},
     resync::{walk, Ended, Line, Overseer},
 };
 use crate::request::Pages;
@@ -31,6 +31,8 @@ struct Running {
 pub struct Control {
     world: Arc<World>,
     resyncs: Mutex<Vec<Option<Running>>>,
+    /// Which groups are no members, or not of this line: what they hold has to be given up.
+    estranged: Vec<AtomicBool>,
     pub synced: AtomicU64,
 }
 
@@ -54,6 +56,7 @@ impl Control {
         Arc::new(Self {
             world,
             resyncs: Mutex::new((0..groups).map(|_| None).collect()),
+            estranged: (0..groups).map(|_| AtomicBool::new(false)).collect(),
             synced: AtomicU64::new(0),
         })
     }
@@ -98,8 +101,9 @@ impl Control {
     /// has it copied as a whole.
     pub fn is_refused(&self, group: GroupId) -> bool {
         let core = self.world.core();
+        let differs = core.group(group).fault() == Some(GroupFault::Differs);
         core.view().state(group) == GroupState::Faulty
-            && core.group(group).fault() == Some(GroupFault::Differs)
+            && (differs || self.estranged[group].load(Relaxed))
     }
 
     pub fn set_faulty(&self, group: GroupId) {
@@ -170,8 +174,11 @@ impl Control {
         let ended = || world.is_closing() || world.now_ms() >= until_ms;
         if let Err(why) = world.adopt(group, full, &ended) {
             crate::trace!(world, "group {group} is not adopted: {why:?}");
+            let is_estranged = matches!(why, NotAdopted::Split | NotAdopted::Lost);
+            self.estranged[group].store(is_estranged, Relaxed);
             return None;
         }
+        self.estranged[group].store(false, Relaxed);
         let is_full = |memory: &mut Memory| memory.record.is_some_and(|r| r.full().has(group));
         Some(full || world.with_memory(is_full))
     }
@@ -192,8 +199,11 @@ impl Control {
                 if full {
                     world.hosts.accounted[group].store(strange, Relaxed);
                 }
+                world.hosts.parted[group].store(false, Relaxed);
             }
-            Err(Ended::Differs) if !world.hosts.may_differ(group) => {
+            Err(Ended::Differs)
+                if !world.hosts.may_differ(group) && !world.hosts.has_parted(group) =>
+            {
                 for (g, server) in world.hosts.servers.iter().enumerate() {
                     crate::trace!(world, "group {g} holds {:?}", server.content());
                 }

@@ -42,10 +42,13 @@ pub struct Life {
     users: Vec<JoinHandle<()>>,
     /// The users' time is over.
     over: Arc<AtomicBool>,
+    /// Intent pages are kept.
+    intent: bool,
 }
 
 impl Life {
     fn new(world: Arc<World>) -> Self {
+        let intent = world.scale.intent ^ thread_rng().gen_ratio(1, 16);
         Self {
             control: Control::new(world.clone()),
             world,
@@ -53,6 +56,7 @@ impl Life {
             companions: Vec::new(),
             users: Vec::new(),
             over: Arc::new(AtomicBool::new(false)),
+            intent,
         }
     }
 
@@ -151,7 +155,8 @@ impl Life {
             if self.world.has_crashed() {
                 return false;
             }
-            match self.try_to_start() {
+            let ask = self.choose(tries);
+            match self.try_to_start(ask) {
                 Ok(()) => return true,
                 Err(why) => self.judge_refusal(tries, why),
             }
@@ -160,11 +165,28 @@ impl Life {
         false
     }
 
+    /// What an administrator asks for, who wants the device more than some of its data now and then. Where
+    /// that was so before, what counts since then has to be there, and is preferred.
+    fn choose(&self, tries: usize) -> Ask {
+        let joined = joined(&*self.world);
+        if let Some(holder) = self.world.hosts.holder().filter(|_| tries > 1) {
+            return Ask::Source(holder);
+        }
+        let one = thread_rng().gen_range(0..self.world.scale.groups);
+        let one = GroupId::new(one).filter(|&group| joined.has(group));
+        match (thread_rng().gen_range(0..16), one) {
+            (0, Some(one)) if self.world.hosts.holder().is_none() => Ask::Source(one),
+            (1..4, _) => Ask::Degraded,
+            _ => Ask::Certain,
+        }
+    }
+
     /// Connects groups that are not there yet, but for some, whose servers may be gone; or all.
     fn connect_some(&self, all: bool) {
         let (world, mischief) = (&self.world, self.mischief());
         for group in world.scale.all_groups() {
-            if all || thread_rng().gen_ratio(3, 4) {
+            let counts = world.hosts.holder() == Some(group);
+            if all || counts || thread_rng().gen_ratio(3, 4) {
                 mischief.heal(group);
                 self.connect(group);
             }
@@ -211,12 +233,12 @@ impl Life {
         world.clock.wait(u64::MAX, || !is_up() || world.is_ending());
     }
 
-    fn try_to_start(&mut self) -> Result<(), NotStarted> {
+    fn try_to_start(&mut self, ask: Ask) -> Result<(), NotStarted> {
         self.world.roomy.store(true, Relaxed);
-        let decided = self.decide(Ask::Certain).and_then(|start| {
+        let decided = self.decide(ask).and_then(|start| {
             let start = start.ok_or(NotStarted::NoMetadata)?;
             crate::trace!(self.world, "the device starts: {start:?}");
-            self.note_losses(&start);
+            self.note_losses(ask, &start);
             self.record_start(&start)
         });
         self.world.roomy.store(false, Relaxed);
@@ -228,8 +250,14 @@ impl Life {
 
     /// What a source has lost is lost from now on, and what its server has not flushed on connections of
     /// another client may be beyond any flush.
-    fn note_losses(&self, start: &Start) {
+    fn note_losses(&self, ask: Ask, start: &Start) {
         let (hosts, oracle) = (&self.world.hosts, &self.world.oracle);
+        let are_all = joined(&*self.world).len() as usize == self.world.scale.groups;
+        let is_choice = matches!(ask, Ask::Source(_)) || (ask == Ask::Degraded && !are_all);
+        if let Some(source) = start.sources.iter().next().filter(|_| is_choice) {
+            crate::trace!(self.world, "what group {source} has counts");
+            hosts.part_from(source);
+        }
         if start.sources.iter().any(|g| hosts.lossy[g].load(Relaxed)) {
             crate::trace!(self.world, "a source had lost data");
             oracle.lose();
@@ -245,7 +273,8 @@ impl Life {
         crate::trace!(world, "the device does not start: {why:?}");
         let is_last = tries > MOST_TRIES && !world.has_crashed();
         let are_all = joined(&**world).len() as usize == world.scale.groups;
-        let is_fault = matches!(why, NotStarted::Refused(_)) && are_all;
+        let is_certain = world.hosts.holder().is_none();
+        let is_fault = matches!(why, NotStarted::Refused(_)) && are_all && is_certain;
         assert!(
             !(is_last && is_fault) && tries < 10 * MOST_TRIES,
             "all servers are there, but the device does not start: {why:?}"
@@ -300,7 +329,7 @@ impl Life {
         };
         crate::trace!(world, "disabled: {is_flushed} {is_recorded}");
         world.set_sectors(0);
-        if thread_rng().gen() && self.enable_again() {
+        if thread_rng().gen_ratio(2, 3) && self.enable_again() {
             return Some(self);
         }
         self.crash();
@@ -310,7 +339,7 @@ impl Life {
     /// Enables the device once more.
     fn enable_again(&mut self) -> bool {
         self.world.set_closing(false);
-        let result = self.try_to_start();
+        let result = self.try_to_start(Ask::Certain);
         crate::trace!(self.world, "enabled again: {result:?}");
         if result.is_ok() {
             self.over.store(false, Relaxed);
@@ -390,6 +419,6 @@ impl Starter for Life {
     }
 
     fn keeps_intent(&self) -> bool {
-        self.world.scale.intent
+        self.intent
     }
 }

@@ -131,6 +131,26 @@ impl Oracle {
         }
     }
 
+    /// The administrator has a server that holds `content`, and after a crash `durable`, taken for current:
+    /// whatever was written later, or elsewhere, may not be seen any more.
+    pub fn go_back(&self, content: &[Value], durable: &[Value]) {
+        let mut s = self.0.lock().unwrap();
+        s.losses += 1;
+        for (number, block) in s.blocks.iter_mut().enumerate() {
+            let held = [durable[number], content[number]];
+            for value in held {
+                let is_known = block.history.contains(&value);
+                assert!(is_known, "block {number} holds {value}, which nobody wrote");
+            }
+            *block = Block {
+                history: held.to_vec(),
+                acknowledged: 1,
+                durable: 0,
+                doubted: 0,
+            };
+        }
+    }
+
     /// Checks what is in a block of a server that a client which starts now may take for current:
     /// all that was acknowledged, or, if `flushed`, what was flushed.
     pub fn outlasts(&self, block: usize, value: Value, flushed: bool) -> Result<(), String> {

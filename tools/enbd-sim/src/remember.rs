@@ -21,6 +21,7 @@
 //! | server | why |
 //! |---|---|
 //! | it has lost its cache, and the client may not have seen that | what was not flushed may be lost if the client crashes now, and it is the source: nobody could know. What was flushed has to be there |
+//! | it was away when a client was started without it, or another one was taken for the source by force, and was not copied to since | it may know of more, which does not count |
 //! | it has another store than it had, and was not copied as a whole since | an older copy of a member that was in sync alone looks like that member |
 //!
 //! Such a server is not found by any start that is looked at.
@@ -141,7 +142,7 @@ pub fn look(world: &World) {
         return;
     }
     let groups: Vec<_> = world.scale.all_groups().collect();
-    let sound = |&group: &GroupId| !world.hosts.may_differ(group);
+    let sound = |&g: &GroupId| !world.hosts.may_differ(g) && !world.hosts.has_parted(g);
     let sound = set_of(groups.iter().copied().filter(sound));
     let superblocks: Vec<_> = groups.iter().map(|&g| newest_of(world, g)).collect();
     let held: Vec<_> = (groups.iter())

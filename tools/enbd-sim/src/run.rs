@@ -103,9 +103,13 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
         );
     }
     tally.resyncs += life.control.synced.load(Relaxed);
-    let is_disabled = thread_rng().gen_ratio(1, 3);
+    let is_disabled = thread_rng().gen();
     if is_disabled {
-        mischief.heal_all();
+        let is_sound =
+            |g: GroupId| hosts.servers[g].is_sound() && world.core().view().readable().has(g);
+        if thread_rng().gen() || !scale.all_groups().any(is_sound) {
+            mischief.heal_all();
+        }
         if let Some(life) = life.disable() {
             return life;
         }
@@ -166,7 +170,7 @@ fn some_scale(trouble: Trouble) -> Scale {
         intent: rng.gen_ratio(3, 4),
         intent_idle_ms: rng.gen_range(200..4000),
         most_marked: [0, 4 << REGION_SHIFT][rng.gen_range(0..2)],
-        owner_check_s: [0, 5][rng.gen_range(0..2)],
+        owner_check_s: [0, 1][rng.gen_range(0..2)],
         lives: if memory { rng.gen_range(1..=4) } else { 1 },
         trouble,
     }
