@@ -349,16 +349,23 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
         self.windows.iter().flatten().count()
     }
 
-    /// A place for another window, with memory that may be read into.
+    /// A place for another window, with memory that may be read into: where a run is read from both
+    /// sides also that of the returning group's, which was sent from, perhaps, before the walk began to
+    /// compare.
     fn place(&mut self) -> Option<usize> {
-        let (site, idle, count) = (self.site, self.in_flight() == 0, self.places());
-        let places = self.windows.iter().zip(self.pages.iter_mut());
-        places
-            .enumerate()
-            .take(count)
-            .find_map(|(index, (window, pages))| {
-                (window.is_none() && site.renew(pages, idle)).then_some(index)
-            })
+        let idle = self.in_flight() == 0;
+        (0..self.places()).find(|&index| {
+            let is_free = self.windows.get(index).is_some_and(Option::is_none);
+            let other = index.saturating_add(COMPARES);
+            is_free && self.renew(index, idle) && (!self.compares || self.renew(other, idle))
+        })
+    }
+
+    /// Makes a memory one that may be read into; false if that cannot be had now.
+    fn renew(&mut self, index: usize, may_wait: bool) -> bool {
+        let site = self.site;
+        let pages = self.pages.get_mut(index);
+        pages.is_some_and(|pages| site.renew(pages, may_wait))
     }
 
     /// Takes one window a step further; whether there was one to take.

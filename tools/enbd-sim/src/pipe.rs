@@ -118,7 +118,7 @@ fn on_the_wire(message: &table::Message) -> Message {
     let write = |values| Ask::Write { first, values, fua };
     let ask = match (message.command, &message.body) {
         (Command::Read, _) => Ask::Read { first, len },
-        (Command::Write, Some(body)) => write(body.values(len)),
+        (Command::Write, Some(body)) => write(body.given(len)),
         (Command::WriteZeroes, _) => Ask::Zeroes { first, len, fua },
         _ => Ask::Flush,
     };

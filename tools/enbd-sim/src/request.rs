@@ -6,7 +6,10 @@ use crate::logic::mirror::{Carrier, Op, Pdu, Request, Route};
 use crate::logic::room::{Lease, Room};
 use crate::store::Value;
 use crate::world::World;
-use std::sync::{Arc, Mutex};
+use std::sync::{
+    atomic::{AtomicBool, Ordering::Relaxed},
+    Arc, Mutex,
+};
 
 /// What a user asks for.
 #[derive(Clone, Copy, Debug)]
@@ -136,8 +139,38 @@ impl Request for Handle {
     fn withdraw_zeroes(&self) {}
 }
 
-/// The memory of a window of a resync.
-pub type Pages = Arc<Mutex<Vec<Value>>>;
+/// Memory of the device's own, as that of a window of a resync.
+#[derive(Clone, Default)]
+pub struct Pages(Arc<Own>);
+
+#[derive(Default)]
+struct Own {
+    values: Mutex<Vec<Value>>,
+    /// It was sent from: the network may have it still, so nothing can be received into it.
+    is_given: AtomicBool,
+}
+
+impl Pages {
+    /// Memory that holds these blocks.
+    pub fn holding(values: Vec<Value>) -> Self {
+        let pages = Self::default();
+        *pages.0.values.lock().unwrap() = values;
+        pages
+    }
+
+    /// The blocks in it.
+    pub fn values(&self) -> Vec<Value> {
+        self.0.values.lock().unwrap().clone()
+    }
+
+    fn fill(&self, values: Vec<Value>) {
+        assert!(
+            !self.0.is_given.load(Relaxed),
+            "data is received into memory that was sent from"
+        );
+        *self.0.values.lock().unwrap() = values;
+    }
+}
 
 /// The memory of a transfer.
 #[derive(Clone)]
@@ -151,7 +184,7 @@ impl Buffer {
     pub fn values(&self, len: usize) -> Vec<Value> {
         let mut values = match self {
             Self::Rq(rq) => rq.values(),
-            Self::Pages(pages) => pages.lock().unwrap().clone(),
+            Self::Pages(pages) => pages.values(),
         };
         values.truncate(len);
         values
@@ -161,8 +194,16 @@ impl Buffer {
     pub fn fill(&self, values: Vec<Value>) {
         match self {
             Self::Rq(rq) => *rq.data().lock().unwrap() = values,
-            Self::Pages(pages) => *pages.lock().unwrap() = values,
+            Self::Pages(pages) => pages.fill(values),
         }
+    }
+
+    /// The blocks in it, which are sent.
+    pub fn given(&self, len: usize) -> Vec<Value> {
+        if let Self::Pages(pages) = self {
+            pages.0.is_given.store(true, Relaxed);
+        }
+        self.values(len)
     }
 }
 

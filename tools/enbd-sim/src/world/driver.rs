@@ -16,7 +16,7 @@ use crate::request::{Buffer, Handle, Pages, BLOCK_SECTORS};
 use crate::store::EXPORT_BLOCKS;
 use crate::sync::Word;
 use shuttle::rand::{thread_rng, Rng};
-use std::sync::{atomic::Ordering::Relaxed, Mutex as StdMutex};
+use std::sync::atomic::Ordering::Relaxed;
 
 impl mirror::World for World {
     type Buffer = Buffer;
@@ -268,7 +268,7 @@ impl mirror::World for World {
 
     fn holding(&self, bytes: &[u8]) -> Option<Buffer> {
         let value = self.hosts.blocks.number(bytes);
-        (!self.lacks_page()).then(|| Buffer::Pages(Pages::new(StdMutex::new(vec![value]))))
+        (!self.lacks_page()).then(|| Buffer::Pages(Pages::holding(vec![value])))
     }
 
     fn content(&self, buffer: &Buffer, from: u32, to: &mut [u8]) -> bool {

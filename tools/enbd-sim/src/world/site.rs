@@ -20,18 +20,21 @@ impl Site for World {
         Buffer::Pages(pages.clone())
     }
 
-    fn renew(&self, _pages: &mut Pages, may_wait: bool) -> bool {
-        may_wait || !self.lacks_page()
+    fn renew(&self, pages: &mut Pages, may_wait: bool) -> bool {
+        let can = may_wait || !self.lacks_page();
+        if can {
+            *pages = Pages::default();
+        }
+        can
     }
 
     fn is_same(&self, a: &Pages, b: &Pages, _len: usize) -> bool {
-        *a.lock().unwrap() == *b.lock().unwrap()
+        a.values() == b.values()
     }
 
     fn is_zeroes(&self, pages: &Pages, len: usize) -> bool {
         let blocks = len / CHUNK_BYTES as usize;
-        let pages = pages.lock().unwrap();
-        pages.iter().take(blocks).all(|&value| value == 0)
+        pages.values().iter().take(blocks).all(|&value| value == 0)
     }
 
     fn now_ns(&self) -> u64 {
