@@ -8,53 +8,19 @@ server that loses a few blocks of acknowledged data, which chance alone shows (o
 corruption is left out too: TCP has a checksum and NBD has none, so it would test TCP, and a veth may leave the checksum out.
 """
 
-import enum
 import os
 import signal
 
 from lib import check
 from lib.program import run as run_program
-from lib.server import NbdServer, Server
+from lib.server import NbdServer
 from lib.store import Store
+from parts.kind import Reach, fault
 from parts.victim import NAP_S, RECOVER_S, RESYNC_KIB, TIMEOUT_S
 
 # What enbd says of a server that has lost its data: of a group that others can stand in for, and of a channel of one that is alone.
 DIFFERS = "clean blocks differ from the mirror's: not the server that was lost"
 NOT_HELD = "the server does not hold the data of the group"
-
-
-class Reach(enum.Enum):
-    """How much of a device a fault takes away, which decides what else may happen to it at the same time."""
-
-    GENTLE = "the group goes on"
-    OUT = "the group may get lost; another one has to stay whole"
-    CUT = "no group can serve: requests are held"
-    ALONE = "the group may get lost, and nothing else may happen"
-
-
-class Kind:
-    """A kind of fault."""
-
-    def __init__(self, name, reach, run, server):
-        self.name, self.reach, self.run, self.server = name, reach, run, server
-        self.what = run.__doc__.strip().rstrip(".")
-
-    def groups(self, victim):
-        """The groups that it can happen to."""
-        return [number for number, server in enumerate(victim.servers) if isinstance(server, self.server)]
-
-
-KINDS = []
-
-
-def fault(reach, server=Server):
-    """Makes a generator function `(victim, group, dice)` a kind of fault, for groups with such a server."""
-
-    def add(run):
-        KINDS.append(Kind(run.__name__, reach, run, server))
-        return run
-
-    return add
 
 
 def _short(dice):

@@ -5,7 +5,7 @@ import collections
 import json
 import re
 
-from parts.faults import KINDS
+from parts.kinds import KINDS
 
 # Lines of the kernel's log, in short.
 NEWS = (

@@ -7,7 +7,8 @@ import threading
 import time
 
 from lib import nbdinfo
-from parts.faults import KINDS, Reach
+from parts.kind import Reach
+from parts.kinds import KINDS
 
 # Faults that are on at the same time: at a device, and in all.
 MOST_AT_A_DEVICE = 2
