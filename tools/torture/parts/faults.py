@@ -54,6 +54,16 @@ def terminate(victim, group, dice):
 
 
 @fault(Reach.OUT)
+def flap(victim, group, dice):
+    """Server killed and started again, over and over."""
+    for _ in range(dice.randrange(4, 9)):
+        victim.servers[group].kill()
+        yield dice.uniform(0, 1)
+        victim.servers[group].start()
+        yield dice.uniform(0, 3)
+
+
+@fault(Reach.OUT)
 def pause_short(victim, group, dice):
     """Server stopped (SIGSTOP) for less than timeout."""
     victim.servers[group].pause()
