@@ -72,19 +72,29 @@ class Victim(Mirror):
         more = CONNECT_TIMEOUT_S + TIMEOUT_S if self.remembers and verb in METADATA_VERBS else 0
         return BOUNDS_S.get(verb, 1) + more
 
-    def try_command(self, *lines):
+    def try_command(self, *lines, refusals=(errno.EBUSY, errno.ENOTCONN, errno.ETIMEDOUT)):
         """A command that may be refused as the state of the group forbids it just now; says whether it was carried out."""
         try:
             self.command(*lines)
         except OSError as error:
-            check.that(error.errno in (errno.EBUSY, errno.ENOTCONN, errno.ETIMEDOUT), f"{lines}: {error}")
+            check.that(error.errno in refusals, f"{lines}: {error}")
             return False
         return True
 
     def connect_second(self, group, channels=1):
-        """Adds channels by the server's second address."""
-        server = self.servers[group]
-        self.command(f"connect={group} {self.sites[group].address(1)} name={server.export} channels={channels}")
+        """Adds channels by the server's second address. They come up one after the other, and each has to show what it leads to:
+        where the machine is so busy that not all of them do in time, there is none, and it is tried again."""
+        address = self.sites[group].address(1)
+        line = f"connect={group} {address} name={self.servers[group].export} channels={channels}"
+
+        def done():
+            if self.try_command(line, refusals=(errno.ETIMEDOUT,)):
+                return True
+            left = [channel.index for channel in self.status().channels if channel.addr == address]
+            check.equal(left, [], f"channels of {self.letter} that are left of a refused connect to {address}")
+            return False
+
+        check.until(done, RECOVER_S, f"{self.letter}: {line}", NAP_S)
 
     def hotadd(self, group, full=""):
         """Brings a group back that the administrator set faulty; waits while a lost channel may still write."""
