@@ -184,6 +184,15 @@ def channels(victim, group, dice):
 
 
 @fault(Reach.GENTLE)
+def churn(victim, group, dice):
+    """Channels added and removed at once, again and again."""
+    for _ in range(dice.randrange(3, 8)):
+        victim.connect_second(group, dice.randrange(1, 4))
+        victim.try_command(f"disconnect={group} {victim.sites[group].address(1)}")
+        yield dice.uniform(0, 0.2)
+
+
+@fault(Reach.GENTLE)
 def speed(victim, group, dice):
     """Bounds of the resync changed."""
     victim.command(f"resync_max={dice.choice([0, 2048, 8192])}", f"resync_min={dice.choice([0, 1024])}")
