@@ -175,6 +175,21 @@ def slow(victim, group, dice):
     yield from _spoiled(victim, group, dice, "rate", f"{dice.randrange(16, 60)}mbit")
 
 
+@fault(Reach.ALONE)
+def deep_queue(victim, group, dice):
+    """Far more reads at once than all lines carry within timeout: nothing is lost for it."""
+    # All of them, or the reads would go where there is room.
+    mbit = dice.randrange(24, 36) / len(victim.sites)
+    before = victim.connections()
+    for site in victim.sites:
+        site.spoil("rate", f"{mbit:.1f}mbit")
+    victim.load.read_much(dice.uniform(5, 12))
+    check.equal(victim.connections(), before, f"groups and connections of {victim.letter}, after it was asked for much")
+    yield dice.uniform(0, 2)
+    for site in victim.sites:
+        site.unspoil()
+
+
 @fault(Reach.GENTLE)
 def channels(victim, group, dice):
     """Channels added, later removed."""

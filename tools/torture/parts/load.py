@@ -67,6 +67,15 @@ iodepth=2
 size=4m
 """
 
+# As many requests as the disk takes at once, so that all other users wait for room there.
+DEEP_JOBS = """filename={disk}
+[deep]
+rw=randread
+bs=128k
+iodepth=256
+verify=0
+"""
+
 
 def _blocks(start):
     """The restless blocks, from that byte on."""
@@ -102,6 +111,12 @@ class Load:
         """Waits for its end, which has to be a good one."""
         self.fio.wait(WAIT_S)
         self.fio = None
+
+    def read_much(self, seconds):
+        """Reads with a deep queue for so long."""
+        jobs = DEEP_JOBS.format(disk=self.disk.path)
+        with Fio(jobs, int(seconds), self.seed, name=f"deep-{self.disk.name}") as fio:
+            fio.wait(seconds + WAIT_S)
 
     def quiesce(self):
         """Lets nothing be under way, and verifies."""

@@ -122,6 +122,11 @@ class Victim(Mirror):
         what = f"groups {groups} of {self.letter} are whole"
         self.wait_until(lambda s: all(self.is_whole(s, g) for g in groups), RECOVER_S, what)
 
+    def connections(self):
+        """The marks of the groups, and how often each channel came up again."""
+        now = self.status()
+        return now.marks(), [(channel.group, channel.addr, channel.reconnects) for channel in now.channels]
+
     def wait_until(self, predicate, seconds, what):
 
         def look():
