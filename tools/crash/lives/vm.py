@@ -132,3 +132,8 @@ class Vm:
         """What was noted in it."""
         with open(self._journal, encoding="ascii") as file:
             return file.read()
+
+    def kernel_log(self):
+        """What its kernel said."""
+        with open(self.log, encoding="utf-8", errors="replace") as file:
+            return file.read()

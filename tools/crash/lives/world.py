@@ -4,7 +4,9 @@
 import random
 
 from lib import check
+from lives import block
 from lives.book import Book, Journal
+from lives.compared import compared
 from lives.farm import Farm, in_sync
 from lives.life import BLOCKS, DEVICE, EXPORT
 from lives.start import newest
@@ -62,6 +64,7 @@ class World:
         self.enter(life.vm.journal())
         self._entered = 0
         self.tally.died(life.stage)
+        self._count_compared(life)
         self._servers_fare(life)
         self.farm.wait_quiet()
         told = self.farm.superblocks()
@@ -73,6 +76,13 @@ class World:
         differing = self.farm.differing()
         self.tally.count("deaths that left the stores different", differing > 0)
         return f"{self.blocks.on_their_way()} blocks on their way, {differing} differ, servers there {self.farm.there()}"
+
+    def _count_compared(self, life):
+        """How much of the device its start has compared, where that was not all."""
+        for blocks in compared(life.vm.kernel_log()):
+            self.tally.count("members compared where they were marked")
+            self.tally.count("members compared so: blocks compared", blocks)
+            self.tally.count("members compared so: blocks there are", DEVICE // block.SIZE)
 
     def _servers_fare(self, life):
         """A server may go with its client, and come back or not."""
