@@ -50,6 +50,16 @@ pub struct Offer {
     pub found: Found,
 }
 
+impl Offer {
+    /// The very server that was looked at: another address of its name may be that of another one.
+    pub fn server(&self) -> Uri {
+        match self.found.address {
+            Some(ip) => self.uri.at(ip),
+            None => self.uri.clone(),
+        }
+    }
+}
+
 /// A line for each export, as `create` shows them.
 pub fn table(offers: &[Offer]) -> String {
     let uris: Vec<String> = offers.iter().map(|offer| offer.uri.to_string()).collect();
@@ -144,6 +154,28 @@ pub fn check(offers: &[Offer], block: u64, consent: Consent) -> Result<bool, Pro
         }
     }
     Ok(anew)
+}
+
+/// Fails if an export holds something else than when it was looked at before: what may be overwritten
+/// was said of that.
+///
+/// # Errors
+///
+/// Which one does.
+pub fn check_same(before: &[Offer], now: &[Offer]) -> Result<(), Problem> {
+    let differs = |(one, other): &(&Offer, &Offer)| {
+        one.found.head != other.found.head
+            || one.found.export != other.found.export
+            || content_words(&one.found) != content_words(&other.found)
+    };
+    match before.iter().zip(now).find(differs) {
+        None => Ok(()),
+        Some((offer, _)) => {
+            let what = format!("{}: what is on it has changed meanwhile", offer.uri);
+            let hint = "whoever uses it has to stop before; then again";
+            Err(Problem::new(Exit::Refused, what).hint(hint))
+        }
+    }
 }
 
 /// Bytes that the metadata takes.
@@ -297,7 +329,7 @@ pub fn on_terminal(question: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, check_room, decide, table, Consent, Data, Offer};
+    use super::{check, check_room, check_same, decide, table, Consent, Data, Offer};
     use crate::found::{End, Found};
     use crate::problem::Exit;
     use crate::uri::Uri;
@@ -316,6 +348,7 @@ mod tests {
         Offer {
             uri: Uri::parse(&format!("nbd://{host}/disk")).expect("a URI"),
             found: Found {
+                address: None,
                 export: Export {
                     size: 64 << 30,
                     flags: TransmissionFlags::from_bits(0b1_0110_1101),
@@ -451,6 +484,34 @@ mod tests {
             .expect_err("read only")
             .1
             .contains("takes no writes"));
+    }
+
+    #[test]
+    fn what_changes_while_it_is_asked() {
+        assert!(check_same(&two(), &two()).is_ok());
+        let changes: [&dyn Fn(&mut Found); 3] = [
+            &|found| found.head = b"x".into(),
+            &|found| found.export.size = 1 << 30,
+            &|found| found.end = End::Used,
+        ];
+        for change in changes {
+            let mut now = two();
+            now.iter_mut()
+                .skip(1)
+                .for_each(|one| change(&mut one.found));
+            let why = check_same(&two(), &now).expect_err("it has changed");
+            assert!(why.what.starts_with("nbd://beta.example.org/disk: "));
+        }
+    }
+
+    #[test]
+    fn the_server_that_was_looked_at() {
+        let mut offers = two();
+        for offer in &mut offers {
+            offer.found.address = Some("192.0.2.7".parse().expect("an address"));
+        }
+        let servers: Vec<String> = offers.iter().map(|one| one.server().to_string()).collect();
+        assert_eq!(servers, ["nbd://192.0.2.1/disk", "nbd://192.0.2.7/disk"]);
     }
 
     #[test]

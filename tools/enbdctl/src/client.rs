@@ -31,6 +31,8 @@ impl<T: Read + Write> Stream for T {}
 /// An export that is open.
 pub struct Client {
     stream: Box<dyn Stream>,
+    /// The address that worked; none of a Unix socket.
+    address: Option<IpAddr>,
     export: Export,
     cookie: u64,
 }
@@ -50,7 +52,10 @@ impl Client {
         for address in addresses(&uri.place, resolver)? {
             let stream = tcp(address).map_err(|error| in_words(&error));
             match stream.and_then(|stream| Self::negotiate(Box::new(stream), uri)) {
-                Ok(client) => return Ok(client),
+                Ok(mut client) => {
+                    client.address = Some(address.ip());
+                    return Ok(client);
+                }
                 Err(why) => tried.push(format!("{address}: {why}")),
             }
         }
@@ -76,6 +81,7 @@ impl Client {
                 Step::Done(export) => {
                     return Ok(Self {
                         stream,
+                        address: None,
                         export,
                         cookie: 0,
                     })
@@ -94,6 +100,11 @@ impl Client {
     /// What the server says of the export.
     pub fn export(&self) -> &Export {
         &self.export
+    }
+
+    /// Where the server is; none where that is a path.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
     }
 
     /// Reads so many bytes from `at` on, as far as the export has them.

@@ -77,14 +77,21 @@ pub fn create(session: &mut Session<'_>, wanted: &Wanted) -> Result<Exit, Proble
         return dry(session, wanted, letter);
     }
     let draft = Draft::new(session, wanted, letter)?;
-    let offers = look(session, wanted)?;
+    let offers = look(session, wanted, &wanted.uris)?;
     crate::print(&choice::table(&offers));
     let block = wanted.block.map_or(DEFAULT_BLOCK, u64::from);
     let anew = choice::check(&offers, block, wanted.consent)?;
     let ask = &mut choice::on_terminal;
     let data = choice::decide(&offers, wanted.data, wanted.consent, ask)?;
     choice::check_room(&offers, block, data, wanted.consent.force)?;
-    let result = make(session, wanted, letter, (data, anew));
+    let servers: Vec<Uri> = offers.iter().map(Offer::server).collect();
+    if !wanted.consent.yes {
+        // Where metadata is made anew the module does not look at what is there, and an answer takes time.
+        let now = look(session, wanted, &servers)?;
+        choice::check_same(&offers, &now)?;
+        choice::check(&now, block, wanted.consent)?;
+    }
+    let result = make(session, wanted, letter, &servers, (data, anew));
     let result = result.and_then(|mirror| draft.publish(wanted, letter, &mirror));
     if result.is_err() {
         // What the exports have got by now another `create` knows for what it is; and it ends what stays
@@ -191,11 +198,11 @@ fn is_left(device: &Device) -> bool {
 }
 
 /// What is on the exports.
-fn look(session: &Session<'_>, wanted: &Wanted) -> Result<Vec<Offer>, Problem> {
+fn look(session: &Session<'_>, wanted: &Wanted, uris: &[Uri]) -> Result<Vec<Offer>, Problem> {
     let block = wanted.block.map_or(DEFAULT_BLOCK, u64::from);
     let mut offers = Vec::new();
     let mut lost = String::new();
-    for (group, uri) in wanted.uris.iter().enumerate() {
+    for (group, uri) in uris.iter().enumerate() {
         match found::look(uri, session.resolver, block) {
             Ok(found) => offers.push(Offer {
                 uri: uri.clone(),
@@ -219,11 +226,12 @@ fn make(
     session: &mut Session<'_>,
     wanted: &Wanted,
     letter: char,
+    servers: &[Uri],
     (data, anew): (Data, bool),
 ) -> Result<String, Problem> {
     forget(session, wanted, letter)?;
     prepare(session, wanted, letter)?;
-    for (group, uri) in (0u8..).zip(&wanted.uris) {
+    for (group, uri) in (0u8..).zip(servers) {
         let member = member(wanted, uri);
         let result = match anew {
             // Metadata that is to be overwritten says nothing.

@@ -12,6 +12,7 @@ use enbd_logic::logic::meta::{newest, Bad, Cause, Layout, Superblock};
 use enbd_logic::logic::wire::handshake::Export;
 use std::fs::File;
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
@@ -48,6 +49,8 @@ impl End {
 /// What was found.
 #[derive(Clone, Debug)]
 pub struct Found {
+    /// The address at which the server was found; none of a Unix socket.
+    pub address: Option<IpAddr>,
     /// What the server says.
     pub export: Export,
     /// Its beginning.
@@ -80,6 +83,7 @@ pub fn look(uri: &Uri, resolver: &dyn Resolver, block: u64) -> Result<Found, Str
         end => end,
     };
     Ok(Found {
+        address: client.address(),
         export,
         head,
         content: told.as_deref().map(content),

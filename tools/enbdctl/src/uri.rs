@@ -52,6 +52,17 @@ pub struct Uri {
 }
 
 impl Uri {
+    /// The same where its host, if that is a name, has this address.
+    pub fn at(&self, ip: IpAddr) -> Self {
+        let mut uri = self.clone();
+        if let Place::Tcp { host, .. } = &mut uri.place {
+            if matches!(host, Host::Name(_)) {
+                *host = Host::Ip(ip);
+            }
+        }
+        uri
+    }
+
     /// Parses a URI.
     ///
     /// # Errors
