@@ -10,6 +10,7 @@
 use crate::command::{usable, Line};
 use crate::config::{Config, Member};
 use crate::found::{self, End};
+use crate::identity::{check_members, check_ours};
 use crate::module::Refusal;
 use crate::places::Target;
 use crate::problem::{Exit, Problem};
@@ -23,7 +24,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// A server that is not there, or is no member.
-type Lost = (String, Unreached);
+pub type Lost = (String, Unreached);
 
 /// How long a group that cannot be brought back at this moment is asked for again.
 const HOTADD_FOR: Duration = Duration::from_secs(10);
@@ -206,60 +207,6 @@ fn group_without_channels(session: &Session<'_>, member: &Member, device: &Devic
     (!has_channels).then_some(number)
 }
 
-/// Fails if a channel of the device leads to a server that the configuration does not have, or if it is
-/// called otherwise.
-fn check_ours(session: &Session<'_>, config: &Config, device: &Device) -> Result<(), Problem> {
-    let (name, letter) = (&config.name, config.letter);
-    let refused = |why: String| {
-        let what = format!("{name}: the device {letter} exists, and {why}");
-        let hint = format!("enbdctl status {letter} shows it; enbdctl down {letter} ends it");
-        Err(Problem::new(Exit::Refused, what).hint(hint))
-    };
-    if let Some(other) = device.name.as_ref().filter(|&other| other != name) {
-        return refused(format!("is called {other}"));
-    }
-    let mut known = 0usize;
-    for member in &config.groups {
-        match session.count(device, &member.uri) {
-            Ok(count) => known = known.saturating_add(count),
-            // A name that cannot be resolved now says nothing.
-            Err(_) => return Ok(()),
-        }
-    }
-    if known < device.channels.len() {
-        return refused("has channels to others than the configuration".to_owned());
-    }
-    Ok(())
-}
-
-/// Fails unless what was connected is the mirror that is meant.
-fn check_members(session: &Session<'_>, config: &Config, lost: &[Lost]) -> Result<(), Problem> {
-    let name = &config.name;
-    let status = session.status()?;
-    let device = status.device(config.letter);
-    let Some(mirror) = device.and_then(|device| device.mirror.as_ref()) else {
-        let what = format!(
-            "{name}: no member of the mirror can be connected:{}",
-            list(lost)
-        );
-        let hint = "start a server, then again; --wait=SECONDS waits longer";
-        return Err(Problem::new(Exit::Refused, what).hint(hint));
-    };
-    match config
-        .mirror
-        .as_ref()
-        .filter(|&wanted| *wanted != mirror.uuid)
-    {
-        None => Ok(()),
-        Some(wanted) => {
-            let (found, path) = (&mirror.uuid, config.path.display());
-            let what = format!("{name}: the exports are those of mirror {found}, not of {wanted}");
-            let hint = format!("if that is meant, write mirror = \"{found}\" into {path}");
-            Err(Problem::new(Exit::Refused, what).hint(hint))
-        }
-    }
-}
-
 /// A start that was refused, with what to do about it.
 pub fn refused(name: &str, refusal: &Refusal) -> Problem {
     let problem = explained(name, refusal);
@@ -386,7 +333,7 @@ fn not_brought_back(target: &Target, group: u8, refusal: &Refusal) -> Unreached 
 }
 
 /// A line for each server that is not there.
-fn list(lost: &[Lost]) -> String {
+pub fn list(lost: &[Lost]) -> String {
     let line = |(uri, unreached): &Lost| format!("\n  {uri}: {}", unreached.why);
     lost.iter().map(line).collect()
 }

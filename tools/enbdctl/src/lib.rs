@@ -33,6 +33,7 @@ pub mod down;
 pub mod events;
 pub mod examine;
 pub mod found;
+pub mod identity;
 pub mod json;
 pub mod membership;
 pub mod module;

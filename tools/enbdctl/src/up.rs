@@ -10,6 +10,7 @@
 use crate::assembly;
 use crate::command::Line;
 use crate::config::Config;
+use crate::identity::check_identity;
 use crate::problem::{Exit, Problem};
 use crate::record::{members, Record};
 use crate::session::{Session, Unreached};
@@ -45,6 +46,7 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
         if device.mirror.is_some() {
             return assembly::join(session, config, device);
         }
+        check_identity(config, device)?;
         check_ours(session, config, device)?;
         let all: BTreeSet<u8> = (0u8..)
             .zip(&config.groups)

@@ -5,6 +5,7 @@
 use crate::assembly::refused;
 use crate::command::{usable, Line};
 use crate::config::{near, Member, DEFAULT_CHANNELS};
+use crate::identity::check_identity;
 use crate::module::Watcher;
 use crate::places::{Configs, Places, Target};
 use crate::problem::{Exit, Problem};
@@ -57,6 +58,9 @@ pub fn enable(session: &mut Session<'_>, target: &Target) -> Result<Exit, Proble
     }
     let line = usable(Line::number(target.letter, "enable", 1))?;
     let config = session.config_of(target);
+    if let Some(config) = &config {
+        check_identity(config, &device)?;
+    }
     let Some(config) = config.filter(|_| !session.module.is_dry() && device.mirror.is_none())
     else {
         let result = session.module.command(&line);
