@@ -3,10 +3,10 @@
 //! What `enbdctl create` finds on the exports, and whose data counts: that is said, asked on a terminal,
 //! or refused. Nothing is guessed, and nothing is overwritten that nobody has spoken of.
 
-use crate::found::{export_words, was_never_started, End, Found};
+use crate::found::{was_never_started, End, Found};
+use crate::offer::{content_words, Offer};
 use crate::problem::{Exit, Problem};
 use crate::size::bytes;
-use crate::uri::Uri;
 use enbd_logic::logic::meta::layout::LEAST_EXPORT;
 use enbd_logic::logic::meta::Layout;
 use std::fmt::Write;
@@ -40,68 +40,6 @@ pub struct Consent {
     pub yes: bool,
     /// Metadata, and what is in its place, may be overwritten.
     pub force: bool,
-}
-
-/// An export that is to be a group.
-pub struct Offer {
-    /// Where it is.
-    pub uri: Uri,
-    /// What is on it.
-    pub found: Found,
-}
-
-impl Offer {
-    /// The very server that was looked at: another address of its name may be that of another one.
-    pub fn server(&self) -> Uri {
-        match self.found.address {
-            Some(ip) => self.uri.at(ip),
-            None => self.uri.clone(),
-        }
-    }
-}
-
-/// A line for each export, as `create` shows them.
-pub fn table(offers: &[Offer]) -> String {
-    let uris: Vec<String> = offers.iter().map(|offer| offer.uri.to_string()).collect();
-    let exports: Vec<String> = offers
-        .iter()
-        .map(|offer| export_words(&offer.found.export))
-        .collect();
-    let width = |texts: &[String]| texts.iter().map(String::len).max().unwrap_or(0);
-    let (first, second) = (width(&uris), width(&exports));
-    let mut out = String::new();
-    for (group, offer) in offers.iter().enumerate() {
-        let (uri, export) = (
-            uris.get(group).map_or("", String::as_str),
-            exports.get(group).map_or("", String::as_str),
-        );
-        let content = content_words(&offer.found);
-        let _ = writeln!(
-            out,
-            "group {group}  {uri:<first$}  {export:<second$}   {content}"
-        );
-    }
-    out
-}
-
-/// `holds ext4 "srv" (b1946ac9-...)`, and what is at the end.
-pub fn content_words(found: &Found) -> String {
-    let mut words = match &found.content {
-        None => "empty (first 1 MiB zero)".to_owned(),
-        Some(content) => format!("holds {content}"),
-    };
-    let end = match &found.end {
-        End::Blank => return words,
-        End::Used => "its end is in use".to_owned(),
-        End::TooSmall => "too small for metadata".to_owned(),
-        End::Damaged(bad) => bad.as_str().to_owned(),
-        End::Member(superblock) => {
-            let mirror = crate::found::mirror_of(superblock);
-            format!("member {} of mirror {mirror}", superblock.member.index())
-        }
-    };
-    let _ = write!(words, ", {end}");
-    words
 }
 
 /// Whether each export may be a group. Gives whether metadata has to be overwritten.
@@ -329,8 +267,9 @@ pub fn on_terminal(question: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, check_room, check_same, decide, table, Consent, Data, Offer};
+    use super::{check, check_room, check_same, decide, Consent, Data};
     use crate::found::{End, Found};
+    use crate::offer::{table, Offer};
     use crate::problem::Exit;
     use crate::uri::Uri;
     use enbd_logic::logic::wire::handshake::{BlockSizes, Export, TransmissionFlags};

@@ -7,10 +7,11 @@
 //! configuration, with which it goes on by `up`.
 
 use crate::assembly;
-use crate::choice::{self, Consent, Data, Offer};
+use crate::choice::{self, Consent, Data};
 use crate::command::Line;
 use crate::config::{check_name, Config, Member, DEFAULT_CHANNELS};
 use crate::found;
+use crate::offer::{table, Offer};
 use crate::places::Configs;
 use crate::problem::{Exit, Problem};
 use crate::record::sync_dir;
@@ -78,7 +79,7 @@ pub fn create(session: &mut Session<'_>, wanted: &Wanted) -> Result<Exit, Proble
     }
     let draft = Draft::new(session, wanted, letter)?;
     let offers = look(session, wanted, &wanted.uris)?;
-    crate::print(&choice::table(&offers));
+    crate::print(&table(&offers));
     let block = wanted.block.map_or(DEFAULT_BLOCK, u64::from);
     let anew = choice::check(&offers, block, wanted.consent)?;
     let ask = &mut choice::on_terminal;

@@ -37,6 +37,7 @@ pub mod identity;
 pub mod json;
 pub mod membership;
 pub mod module;
+pub mod offer;
 pub mod places;
 pub mod probe;
 pub mod problem;

@@ -2,9 +2,9 @@
 
 //! `enbdctl probe`: what a server shows of an export. Nothing is written, and the module is not asked.
 
-use crate::choice::content_words;
 use crate::examine::write_superblock;
 use crate::found::{export_words, look, Found};
+use crate::offer::content_words;
 use crate::problem::{Exit, Problem};
 use crate::resolve::Resolver;
 use crate::size::bytes;
