@@ -165,7 +165,13 @@ pub fn decide(
     consent: Consent,
     ask: &mut dyn FnMut(&str) -> Option<String>,
 ) -> Result<Data, Problem> {
-    if offers.len() == 1 {
+    let groups = offers.len();
+    if let Some(Data::Of(group)) = said.filter(|said| usize::from(said.source()) >= groups) {
+        let what = format!("there is no group {group}");
+        let hint = format!("they are 0 to {}", groups.saturating_sub(1));
+        return Err(Problem::new(Exit::Usage, what).hint(hint));
+    }
+    if groups == 1 {
         return Ok(said.unwrap_or(Data::Of(0)));
     }
     let all_empty = offers.iter().all(|offer| offer.found.content.is_none());
@@ -175,14 +181,6 @@ pub fn decide(
         None if all_empty && !consent.yes => Data::Nobody,
         None => asked(offers, ask)?,
     };
-    let groups = offers.len();
-    if let Data::Of(group) = data {
-        if usize::from(group) >= groups {
-            let what = format!("there is no group {group}");
-            return Err(Problem::new(Exit::Usage, what)
-                .hint(format!("they are 0 to {}", groups.saturating_sub(1))));
-        }
-    }
     if data == Data::Equal {
         return match begin_alike(offers) {
             true => Ok(data),
@@ -369,6 +367,8 @@ mod tests {
         let (data, questions) = with(&empty, None, ASKED, &["y"]);
         assert_eq!((data, questions), (Ok(Data::Nobody), vec![proceed(1, 0)]));
         assert_eq!(with(&two()[..1], None, ASKED, &[]).0, Ok(Data::Of(0)));
+        let (data, _) = with(&two()[..1], Some(Data::Of(1)), AGREED, &[]);
+        assert!(data.expect_err("it is alone").contains("no group 1"));
     }
 
     #[test]
