@@ -75,8 +75,11 @@ pub fn up(
     }
     let result = assemble(session, config, device, (ask, wish.wait));
     if result.is_err() && device.is_none() && !session.module.is_dry() {
-        // Nothing stays half connected: what is missing has been said.
-        forget_new(session, config)?;
+        // Nothing stays half connected: what is missing has been said. That is worth more than why it
+        // stays all the same.
+        if let Err(problem) = forget_new(session, config) {
+            eprintln!("enbdctl: {problem}");
+        }
     }
     result
 }
