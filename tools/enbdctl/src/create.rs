@@ -258,10 +258,12 @@ fn make(
 
 fn prepare(session: &mut Session<'_>, wanted: &Wanted, letter: char) -> Result<(), Problem> {
     let name = &wanted.name;
-    if let Some(block) = wanted.block {
-        session.make(name, Line::setting(letter, "blocksize", &block.to_string()))?;
+    // First: by that another `create` knows what this one may leave.
+    session.make(name, Line::setting(letter, "name", name))?;
+    match wanted.block {
+        Some(block) => session.make(name, Line::setting(letter, "blocksize", &block.to_string())),
+        None => Ok(()),
     }
-    session.make(name, Line::setting(letter, "name", name))
 }
 
 fn member(wanted: &Wanted, uri: &Uri) -> Member {
@@ -355,7 +357,13 @@ impl Draft {
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let mut file = File::create(&self.new)?;
+        // One that was left may have got its name before, and be a configuration by now.
+        if let Err(error) = fs::remove_file(&self.new) {
+            if error.kind() != io::ErrorKind::NotFound {
+                return Err(error);
+            }
+        }
+        let mut file = File::create_new(&self.new)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()
     }

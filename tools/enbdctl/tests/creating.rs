@@ -94,8 +94,8 @@ fn lines_of_a_dry_run() {
     assert_eq!(
         lines,
         [
-            "blocksize[c]=512",
             "name[c]=x1",
+            "blocksize[c]=512",
             "connect[c]=0 192.0.2.1:10809 name=d channels=1",
             "create[c]=0 force",
             "enable[c]=1",
@@ -204,6 +204,11 @@ fn a_configuration_is_never_written_over() {
         assert!(err.contains(phrase), "{err}");
         assert_eq!(fs::read_to_string(&path).expect("a file"), text);
     }
+    // One that was killed left its draft, which is this very file: it is not written through.
+    fs::hard_link(&path, site.dir.path().join("etc/more.toml.new")).expect("a link");
+    let (_, err, _) = site.run("create more nbd+unix:///x?socket=/nowhere --yes");
+    assert!(err.contains("all servers are needed"), "{err}");
+    assert_eq!(fs::read_to_string(&path).expect("a file"), "x");
     // Its letter is taken; the next one is free.
     fs::write(&path, other).expect("a file");
     let (out, _, _) = site.run("-n create more nbd://192.0.2.1/disk");
