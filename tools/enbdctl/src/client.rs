@@ -16,10 +16,13 @@ use enbd_logic::logic::wire::request::{encode, Command, CommandFlags};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a server may take for each step.
+/// How long a server may be silent.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may take to open an export, and for each read: one that gives a byte now and then is not
+/// silent.
+const LONGEST: Duration = Duration::from_secs(30);
 /// The longest read that is asked for at once.
 const PIECE: u64 = 1 << 20;
 
@@ -66,6 +69,7 @@ impl Client {
         let refused = |reason: HandshakeReason| reason.as_str().to_owned();
         let mut handshake = Handshake::new(uri.export.as_bytes()).map_err(refused)?;
         let mut scratch = [0; SCRATCH];
+        let began = Instant::now();
         loop {
             match handshake.next() {
                 Step::Send(bytes) => {
@@ -74,7 +78,8 @@ impl Client {
                 }
                 Step::Recv(count) => {
                     let room = scratch.get_mut(..count).unwrap_or_default();
-                    stream.read_exact(room).map_err(|error| in_words(&error))?;
+                    fill(&mut *stream, room, LONGEST.saturating_sub(began.elapsed()))
+                        .map_err(|error| in_words(&error))?;
                     // What is wrong is the next step, too.
                     let _ = handshake.received(room);
                 }
@@ -138,9 +143,10 @@ impl Client {
         let length = u32::try_from(count).map_err(|error| error.to_string())?;
         let head = encode(Command::Read, CommandFlags::NONE, self.cookie, at, length);
         let mut answer = [0; REPLY_LEN];
+        let began = Instant::now();
         let exchange = self.stream.write_all(&head);
         exchange
-            .and_then(|()| self.stream.read_exact(&mut answer))
+            .and_then(|()| fill(&mut *self.stream, &mut answer, LONGEST))
             .map_err(|error| in_words(&error))?;
         let answer = reply::parse(&answer).map_err(|reason| reason.as_str().to_owned())?;
         if answer.cookie != self.cookie {
@@ -150,9 +156,12 @@ impl Client {
             return Err(format!("it does not read at {at}: {}", error.as_str()));
         }
         let mut bytes = vec![0; usize::try_from(count).unwrap_or(0)];
-        self.stream
-            .read_exact(&mut bytes)
-            .map_err(|error| in_words(&error))?;
+        fill(
+            &mut *self.stream,
+            &mut bytes,
+            LONGEST.saturating_sub(began.elapsed()),
+        )
+        .map_err(|error| in_words(&error))?;
         Ok(bytes)
     }
 }
@@ -163,6 +172,24 @@ impl Drop for Client {
         // The server sees the end of the connection in any case.
         let _ = self.stream.write_all(&bye);
     }
+}
+
+/// Reads until there is no room any more, but begins no read after `limit`.
+fn fill(stream: &mut dyn Stream, room: &mut [u8], limit: Duration) -> io::Result<()> {
+    let began = Instant::now();
+    let mut done = 0usize;
+    while let Some(rest) = room.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        if began.elapsed() >= limit {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        match stream.read(rest) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => done = done.saturating_add(count),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 fn unix(path: &str) -> io::Result<UnixStream> {
@@ -215,5 +242,49 @@ fn in_words(error: &io::Error) -> String {
             Some(errno) => crate::module::system_words(errno),
             None => error.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fill, LONGEST};
+    use std::io::{self, ErrorKind, Read, Write};
+    use std::time::Duration;
+
+    /// A server that gives so many bytes, one at a time.
+    struct Drops(u8);
+
+    impl Read for Drops {
+        fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+            match (self.0.checked_sub(1), room.first_mut()) {
+                (Some(left), Some(first)) => {
+                    (self.0, *first) = (left, 7);
+                    Ok(1)
+                }
+                _ => Ok(0),
+            }
+        }
+    }
+
+    impl Write for Drops {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_server_that_drips() {
+        let read = |bytes, limit| {
+            let mut room = [0; 3];
+            let result = fill(&mut Drops(bytes), &mut room, limit);
+            (result.map_err(|error| error.kind()), room)
+        };
+        assert_eq!(read(3, LONGEST), (Ok(()), [7; 3]));
+        assert_eq!(read(2, LONGEST).0, Err(ErrorKind::UnexpectedEof));
+        assert_eq!(read(3, Duration::ZERO).0, Err(ErrorKind::TimedOut));
     }
 }
