@@ -6,14 +6,13 @@
 use crate::client::Client;
 use crate::resolve::Resolver;
 use crate::size::bytes;
+use crate::sys::memory_file;
 use crate::uri::Uri;
 use enbd_logic::logic::meta::layout::{end_of, ring_at, RING_BYTES};
 use enbd_logic::logic::meta::{newest, Bad, Cause, Layout, Superblock};
 use enbd_logic::logic::wire::handshake::Export;
-use std::fs::File;
 use std::io::Write;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 
 /// How much of the beginning is looked at.
@@ -181,20 +180,21 @@ fn value(told: &str, key: &str) -> Option<String> {
 
 /// What blkid says of a file with this beginning; nothing where there is none, or it knows nothing.
 fn blkid(head: &[u8], size: u64) -> Option<String> {
-    let path = std::env::temp_dir().join(format!("enbdctl.{}", std::process::id()));
-    let mut options = File::options();
-    let file = options.write(true).create_new(true).mode(0o600).open(&path);
-    let mut file = file.ok()?;
-    let written = file.write_all(head).and_then(|()| file.set_len(size));
-    let told = written.ok().and_then(|()| {
-        let mut command = Command::new("blkid");
-        command.args(["-p", "-o", "export"]).arg(&path);
-        command.stdin(Stdio::null()).stderr(Stdio::null());
-        command.output().ok()
+    // In no directory: there nobody can be in the way, and nothing stays.
+    let mut file = memory_file(c"enbdctl").ok()?;
+    file.write_all(head).ok()?;
+    file.set_len(size).ok()?;
+    let mut command = Command::new("blkid");
+    command.args(["-p", "-o", "export", "/dev/stdin"]);
+    command.stdin(file).stderr(Stdio::null());
+    let told = command.output();
+    let told = told.map_err(|error| {
+        eprintln!(
+            "enbdctl: no blkid ({error}): a file system that fills its export is not found out"
+        )
     });
-    // One that stays has another name the next time.
-    let _ = std::fs::remove_file(&path);
-    let told = told.filter(|told| told.status.success())?;
+    let told = told.ok()?;
+    told.status.success().then_some(())?;
     String::from_utf8(told.stdout).ok()
 }
 
@@ -212,4 +212,34 @@ pub fn export_words(export: &Export) -> String {
     let has = all.iter().filter(|(_, has)| *has);
     let words: Vec<&str> = has.map(|(word, _)| *word).collect();
     format!("{}, {}", bytes(export.size), words.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{blkid, value};
+
+    #[test]
+    fn a_file_system_that_blkid_knows() {
+        if std::process::Command::new("blkid")
+            .arg("-V")
+            .output()
+            .is_err()
+        {
+            return;
+        }
+        // The least that makes a swap area: its version, its last page, its UUID and its label.
+        let mut head = vec![0; 1 << 20];
+        head[1024] = 1;
+        head[1028] = 63;
+        head[1036..1052].fill(7);
+        head[1052..1057].copy_from_slice(b"label");
+        head[4086..4096].copy_from_slice(b"SWAPSPACE2");
+        // More than files may have on most file systems.
+        for size in [1 << 20, 1 << 60] {
+            let told = blkid(&head, size).expect("it knows it");
+            assert_eq!(value(&told, "TYPE").as_deref(), Some("swap"), "{told}");
+            assert_eq!(value(&told, "LABEL").as_deref(), Some("label"));
+        }
+        assert_eq!(blkid(&[1; 4096], 1 << 20), None);
+    }
 }

@@ -2,6 +2,7 @@
 
 //! The system calls that the standard library does not have.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -23,6 +24,21 @@ pub fn lock(file: &File) -> io::Result<()> {
             return Err(error);
         }
     }
+}
+
+/// A file in memory, which is in no directory.
+///
+/// # Errors
+///
+/// Those of memfd_create(2).
+pub fn memory_file(name: &CStr) -> io::Result<File> {
+    // SAFETY: `name` ends with a NUL, and lives until the call returns.
+    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) }.into())
 }
 
 /// Waits until the file says that it has changed, but not longer than `limit`. A file that never
