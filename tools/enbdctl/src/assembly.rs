@@ -75,13 +75,17 @@ pub fn up(
     }
     let result = assemble(session, config, device, (ask, wish.wait));
     if result.is_err() && device.is_none() && !session.module.is_dry() {
-        // Nothing stays half connected: what is missing has been said. That is worth more than why it
-        // stays all the same.
-        if let Err(problem) = forget_new(session, config) {
-            eprintln!("enbdctl: {problem}");
-        }
+        leave(session, config);
     }
     result
+}
+
+/// Has the module forget a device that was made for a start that was refused: nothing stays half
+/// connected. What is missing is worth more than why it stays all the same.
+pub fn leave(session: &mut Session<'_>, config: &Config) {
+    if let Err(problem) = forget_new(session, config) {
+        eprintln!("enbdctl: {problem}");
+    }
 }
 
 /// The module's word for what the administrator says.
@@ -347,7 +351,7 @@ fn report(config: &Config, how: &str, lost: &[Lost]) {
     for (uri, unreached) in lost {
         eprintln!("enbdctl: {name}: {uri}: {}", unreached.why);
         // It has no metadata: only the administrator knows what it is for.
-        if unreached.errno == Some(libc::ENOENT) && !unreached.passes {
+        if unreached.is_no_member() {
             eprintln!(
                 "  hint: enbdctl add {name} {uri} makes it a member, and copies everything to it"
             );

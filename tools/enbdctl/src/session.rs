@@ -14,6 +14,9 @@ use crate::uri::Uri;
 use crate::usage;
 use enbd_status::{Channel, Device, Status};
 
+/// What the module says of an export without metadata.
+const NO_MEMBER: &str = "no member of a mirror";
+
 /// Why a group could not be connected.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Unreached {
@@ -26,6 +29,11 @@ pub struct Unreached {
 }
 
 impl Unreached {
+    /// The export has no metadata.
+    pub fn is_no_member(&self) -> bool {
+        self.errno == Some(libc::ENOENT) && self.why.contains(NO_MEMBER)
+    }
+
     /// Without the module.
     fn unasked(why: String, passes: bool) -> Self {
         Self {
@@ -280,11 +288,11 @@ impl<'a> Session<'a> {
     }
 }
 
-/// What a server that is not there yet answers. Of a path that is not there the errno alone does not
-/// tell: an export without metadata has it, too.
+/// What a server that is not there yet answers. The errno alone does not tell where an export has no
+/// metadata: a path that is not there has the same, and an export that the server does not know.
 fn is_passing(refusal: &Refusal) -> bool {
     if refusal.line.text().starts_with("attach") && refusal.errno == libc::ENOENT {
-        return refusal.why.contains("socket");
+        return !refusal.why.contains(NO_MEMBER);
     }
     matches!(
         refusal.errno,
@@ -333,5 +341,28 @@ pub fn explained(name: &str, refusal: &Refusal) -> Problem {
     match uses.first() {
         Some(one) => busy.hint(format!("{}, then again", one.remedy(&device))),
         None => problem.hint(format!("fuser -v {device} tells who has it open")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_passing;
+    use crate::command::Line;
+    use crate::module::Refusal;
+
+    #[test]
+    fn what_may_go_better_later() {
+        let passes = |errno, why: &str| {
+            is_passing(&Refusal {
+                line: Line::attach('a', "192.0.2.1", "disk", 1).expect("a line"),
+                errno,
+                why: why.to_owned(),
+            })
+        };
+        assert!(passes(libc::ENOENT, "no such socket"));
+        assert!(passes(libc::ENOENT, "unknown export"));
+        assert!(!passes(libc::ENOENT, "the export is no member of a mirror"));
+        assert!(passes(libc::ECONNREFUSED, "connection refused"));
+        assert!(!passes(libc::EUCLEAN, "the metadata is damaged"));
     }
 }

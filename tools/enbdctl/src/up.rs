@@ -72,7 +72,11 @@ pub fn up(session: &mut Session<'_>, config: &Config, wish: Wish) -> Result<Exit
     let now = session.status()?.device(config.letter).cloned();
     if now.as_ref().is_some_and(|now| now.mirror.is_some()) {
         // A server that did not answer before has told it.
-        return assembly::up(session, config, now.as_ref(), wish);
+        let result = assembly::up(session, config, now.as_ref(), wish);
+        if result.is_err() && device.is_none() {
+            assembly::leave(session, config);
+        }
+        return result;
     }
     if good.is_empty() {
         if device.is_none() && !session.module.is_dry() {
