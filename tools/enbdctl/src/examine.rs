@@ -185,8 +185,10 @@ fn generation(generation: Generation) -> String {
     format!("{:016x}", generation.bits())
 }
 
-fn uuid(uuid: Uuid) -> String {
+/// An identity as the status shows it.
+pub fn uuid(uuid: Uuid) -> String {
     let mut text = String::new();
+    // Strings take all that is written.
     let _ = uuid.write(&mut text);
     text
 }

@@ -147,10 +147,7 @@ pub fn was_never_started(superblock: &Superblock) -> bool {
 
 /// The identity of the mirror, as the status shows it.
 pub fn mirror_of(superblock: &Superblock) -> String {
-    let mut text = String::new();
-    // Strings take all that is written.
-    let _ = superblock.record.mirror.write(&mut text);
-    text
+    crate::examine::uuid(superblock.record.mirror)
 }
 
 /// What blkid tells, in words: `ext4 "srv" (b1946ac9-...)`.
