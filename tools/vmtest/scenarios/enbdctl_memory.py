@@ -360,7 +360,8 @@ def members(mirror):
     ctl("forget data 1", says=f"take {mirror.uri(1)} out of {FILE}")
     ctl("down data")
     ctl("up data", says=f"enbdctl add data {mirror.uri(1)} makes it a member")
-    # Its intent pages are there still, so it is not overwritten unseen.
+    # Nothing is left of what made it a member; what somebody else has there is not overwritten unseen.
+    mirror.stores[1].write(EXPORT - 8192, b"data")
     ctl("add", "data", mirror.uri(1), "--channels", "2", status=REFUSED, says="enbdctl resync data 1 --full overwrites it")
     ctl("resync data 1 --full")
     ctl("wait data --timeout 60")
