@@ -128,15 +128,16 @@ pub(super) fn unserved<W: World>(
     if transfer.command != Command::Read {
         return write_failed(w, group, rq, GroupFault::NoChannel);
     }
-    if why == Unserved::GroupIsOut && !w.core().is_failing() {
-        if transfer.in_sync_at == Some(w.core().view().epoch()) {
-            // It was out of service before, and had a channel.
-            rq.pdu().set_refused_by(group);
-        }
-        read_again(transfer)
-    } else {
-        Next::Done
+    if w.core().is_failing() {
+        return Next::Done;
     }
+    let is_last = why == Unserved::MayNotWait;
+    if is_last || transfer.in_sync_at == Some(w.core().view().epoch()) {
+        // It was out of service before, and had a channel; or the last one has none, and another one that
+        // is out of service may hold the blocks, and be there.
+        rq.pdu().set_refused_by(group);
+    }
+    read_again(transfer)
 }
 
 /// A transfer that waits for a channel of the last group fails.
@@ -155,7 +156,11 @@ fn fail<W: World>(
     };
     rq.pdu().fail(EIO);
     match transfer.command {
-        Command::Read => Next::Done,
+        // One that is out of service may hold the blocks, and be there.
+        Command::Read => {
+            rq.pdu().set_refused_by(group);
+            read_again(transfer)
+        }
         _ => write_failed(w, group, rq, GroupFault::NoChannel),
     }
 }
