@@ -17,7 +17,7 @@
 
 use super::{
     intent::{bytes_of, targets},
-    Balance, Fence, Intents, Memories, Outcome, States, Transfer, World,
+    Balance, Fence, Intents, Memories, Outcome, Transfer, World,
 };
 use crate::logic::{
     barrier::Claim,

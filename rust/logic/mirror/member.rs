@@ -7,9 +7,7 @@
 //! the time limit of the channel, and, where there is none, the one after which the group is taken
 //! out of service.
 
-use super::{
-    outcome::MOST_LOSSES, Balance, Fence, GroupCore, HealthEvent, Outcome, Transfer, World,
-};
+use super::{outcome::MOST_LOSSES, Balance, Fence, GroupCore, Outcome, Transfer, World};
 use crate::logic::{
     group::{GroupSet, GroupState},
     ids::{GroupId, SlotId},
