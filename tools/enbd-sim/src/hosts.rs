@@ -32,6 +32,8 @@ pub struct Hosts {
     pub accounted: Vec<AtomicU64>,
     /// Which groups may know of more than what counts: a client has started without them, or by force.
     pub parted: Vec<AtomicBool>,
+    /// Which stores were set back while there was no client, and were not made equal since.
+    pub set_back: Vec<AtomicBool>,
     /// The group that counts, while there are such.
     pub holder: Mutex<Option<GroupId>>,
     /// The bytes of the metadata that is on the servers.
@@ -59,6 +61,7 @@ impl Hosts {
             strange: counts(),
             accounted: counts(),
             parted: flags(),
+            set_back: flags(),
             holder: Mutex::new(None),
             blocks: Blocks::default(),
             over: AtomicBool::new(false),
@@ -107,10 +110,34 @@ impl Hosts {
         self.oracle.go_back(&server.content(), &server.durable());
     }
 
+    /// A store is an older one when the next client comes. Whoever starts has to find `other`, that had
+    /// everything: nobody could know otherwise. One that is so old that the other one has forgotten its line
+    /// passes for one that has gone on alone.
+    pub fn set_back(&self, group: GroupId, other: GroupId) {
+        *self.holder.lock().unwrap() = Some(other);
+        let server = &self.servers[group];
+        server.kill();
+        server.replace(server.past());
+        server.adopt();
+        self.set_back[group].store(true, Relaxed);
+    }
+
+    pub fn was_set_back(&self, group: GroupId) -> bool {
+        self.set_back[group].load(Relaxed)
+    }
+
+    /// Whether some store was.
+    pub fn has_older(&self) -> bool {
+        self.set_back.iter().any(|older| older.load(Relaxed))
+    }
+
     /// The group that a client must have, if it is not to start with what does not count any more.
     pub fn holder(&self) -> Option<GroupId> {
         let any = self.parted.iter().any(|parted| parted.load(Relaxed));
-        self.holder.lock().unwrap().filter(|_| any)
+        self.holder
+            .lock()
+            .unwrap()
+            .filter(|_| any || self.has_older())
     }
 
     /// The work of a server, until the run is over.

@@ -200,9 +200,12 @@ impl Control {
                     world.hosts.accounted[group].store(strange, Relaxed);
                 }
                 world.hosts.parted[group].store(false, Relaxed);
+                world.hosts.set_back[group].store(false, Relaxed);
             }
             Err(Ended::Differs)
-                if !world.hosts.may_differ(group) && !world.hosts.has_parted(group) =>
+                if !world.hosts.may_differ(group)
+                    && !world.hosts.has_parted(group)
+                    && !world.hosts.was_set_back(group) =>
             {
                 for (g, server) in world.hosts.servers.iter().enumerate() {
                     crate::trace!(world, "group {g} holds {:?}", server.content());

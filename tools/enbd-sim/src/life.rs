@@ -169,8 +169,13 @@ impl Life {
     /// that was so before, what counts since then has to be there, and is preferred.
     fn choose(&self, tries: usize) -> Ask {
         let joined = joined(&*self.world);
-        if let Some(holder) = self.world.hosts.holder().filter(|_| tries > 1) {
+        let hosts = &self.world.hosts;
+        let most = if hosts.has_older() { MOST_TRIES } else { 1 };
+        if let Some(holder) = hosts.holder().filter(|_| tries > most) {
             return Ask::Source(holder);
+        }
+        if hosts.has_older() {
+            return Ask::Certain;
         }
         let one = thread_rng().gen_range(0..self.world.scale.groups);
         let one = GroupId::new(one).filter(|&group| joined.has(group));
@@ -186,7 +191,7 @@ impl Life {
         let (world, mischief) = (&self.world, self.mischief());
         for group in world.scale.all_groups() {
             let counts = world.hosts.holder() == Some(group);
-            if all || counts || thread_rng().gen_ratio(3, 4) {
+            if all || counts || world.hosts.has_older() || thread_rng().gen_ratio(3, 4) {
                 mischief.heal(group);
                 self.connect(group);
             }

@@ -38,7 +38,7 @@ use crate::logic::{
     mirror::{Memories, World as _},
     MAX_GROUPS,
 };
-use crate::store::Value;
+use crate::store::{Value, RING};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use std::sync::atomic::Ordering::Relaxed;
@@ -92,7 +92,25 @@ fn set_of(groups: impl Iterator<Item = GroupId>) -> GroupSet {
 
 /// The newest superblock that a server holds now.
 fn newest_of(world: &World, group: GroupId) -> Option<Superblock> {
-    let ring = world.hosts.servers[group].ring();
+    newest_in(world, &world.hosts.servers[group].ring())
+}
+
+/// Whether a client that starts can see that a group was set back to its backup, by the records of others
+/// that had everything: what was set back within one record is seen by its pages, if there are some, and
+/// if it was by more than one.
+pub fn shows_age(world: &World, group: GroupId, others: GroupSet) -> bool {
+    let past = world.hosts.servers[group].past();
+    let past = newest_in(world, &past[past.len() - RING..]);
+    past.is_some_and(|past| {
+        others.iter().any(|other| {
+            let newest = newest_of(world, other);
+            newest.is_some_and(|newest| !newest.record.is_same_as(&past.record))
+        })
+    })
+}
+
+/// The newest superblock among these blocks.
+fn newest_in(world: &World, ring: &[Value]) -> Option<Superblock> {
     let mut scan = Scan::new(LEAST_EXPORT);
     let mut best = None;
     let mut block = Box::new([0; BLOCK as usize]);
@@ -142,7 +160,9 @@ pub fn look(world: &World) {
         return;
     }
     let groups: Vec<_> = world.scale.all_groups().collect();
-    let sound = |&g: &GroupId| !world.hosts.may_differ(g) && !world.hosts.has_parted(g);
+    let hosts = &world.hosts;
+    let sound =
+        |&g: &GroupId| !(hosts.may_differ(g) || hosts.has_parted(g) || hosts.was_set_back(g));
     let sound = set_of(groups.iter().copied().filter(sound));
     let superblocks: Vec<_> = groups.iter().map(|&g| newest_of(world, g)).collect();
     let held: Vec<_> = (groups.iter())

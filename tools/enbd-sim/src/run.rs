@@ -15,7 +15,7 @@ use crate::logic::{
 };
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
-use crate::remember::REGION_SHIFT;
+use crate::remember::{self, REGION_SHIFT};
 use crate::scale::{Scale, Trouble};
 use crate::user::User;
 use crate::world::World;
@@ -103,6 +103,7 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
         );
     }
     tally.resyncs += life.control.synced.load(Relaxed);
+    let readable = world.core().view().readable();
     let is_disabled = thread_rng().gen();
     if is_disabled {
         let is_sound =
@@ -116,11 +117,22 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
     } else {
         life.crash();
     }
+    let group = thread_rng().gen_range(0..scale.groups);
+    let group = GroupId::new(group).filter(|_| thread_rng().gen_ratio(1, 3));
+    let has_all = |g: &GroupId| !(hosts.has_parted(*g) || hosts.was_set_back(*g));
+    // One that had everything when the client ended is left as it is.
+    let others = |group| readable.iter().filter(has_all).filter(move |&g| g != group);
+    let is_seen = |&group: &GroupId| remember::shows_age(&world, group, others(group).collect());
+    let set_back = group.filter(is_seen);
+    if let Some((group, other)) = set_back.and_then(|group| Some((group, others(group).next()?))) {
+        crate::trace!(world, "group {group} is set back");
+        hosts.set_back(group, other);
+    }
     for _ in 0..MOST_STARTS {
         for group in scale.all_groups() {
             mischief.trouble_between(group);
         }
-        crate::remember::look(&world);
+        remember::look(&world);
         if let Some(life) = Life::again(scale, hosts) {
             return life;
         }
@@ -135,7 +147,7 @@ fn finish(life: &Life) {
     converge(world, &life.control);
     check(world, &world.oracle);
     if world.scale.memory {
-        crate::remember::check_whole(world);
+        remember::check_whole(world);
     }
 }
 
