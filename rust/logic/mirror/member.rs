@@ -77,6 +77,15 @@ pub enum Which {
     Draft,
 }
 
+/// How well a server has to keep what is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Keep {
+    /// A crash of the server may take it.
+    Cached,
+    /// It outlasts one, as far as the server can promise that.
+    Durable,
+}
+
 /// Nobody uses the slot.
 const IDLE: u64 = 0;
 /// A transfer is on its way.
@@ -377,7 +386,7 @@ pub trait Members: World {
         }))
     }
 
-    /// Writes a beat to a group. It need not be durable.
+    /// Writes a beat to a group.
     ///
     /// # Errors
     ///
@@ -386,6 +395,7 @@ pub trait Members: World {
         &self,
         group: GroupId,
         beat: &Beat,
+        keep: Keep,
         ended: &dyn Fn() -> bool,
     ) -> Result<(), Failed> {
         let offset = layout::beat_at(self.export_sectors(group) << 9);
@@ -395,8 +405,13 @@ pub trait Members: World {
             self.holding(notes.block)
         });
         let buffer = buffer.ok_or(Failed::NoMemory)?;
-        let write = write_of(offset, CommandFlags::NONE);
-        carry_out(self, group, write, &buffer, ended)
+        match keep {
+            Keep::Durable => write_durably(self, group, offset, &buffer, ended),
+            Keep::Cached => {
+                let write = write_of(offset, CommandFlags::NONE);
+                carry_out(self, group, write, &buffer, ended)
+            }
+        }
     }
 
     /// Overwrites with zeroes what a member has at its end: first what makes it one, then its intent pages

@@ -3,7 +3,10 @@
 //! The beat of an enabled device: another client can see that somebody has the mirror, and this one
 //! sees another one's.
 
-use super::{member::Members, Memories, News, Route, World};
+use super::{
+    member::{Keep, Members},
+    Memories, News, Route, World,
+};
 use crate::logic::meta::Beat;
 
 /// The beats of this life of the device.
@@ -53,7 +56,13 @@ pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool)
                 return;
             }
             Ok(_) => {
-                if w.write_beat(group, &next, ended).is_ok() {
+                // A server that loses its cache does not show an older client's again.
+                let keep = if is_told() {
+                    Keep::Cached
+                } else {
+                    Keep::Durable
+                };
+                if w.write_beat(group, &next, keep, ended).is_ok() {
                     w.with_memory(|memory| memory.told = memory.told.with(group));
                 }
             }
