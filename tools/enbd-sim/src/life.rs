@@ -85,6 +85,10 @@ impl Life {
             })
         });
         let has_started = life.start();
+        if has_started && thread_rng().gen_ratio(1, 4) {
+            // Nobody was brought back yet, nor has anybody written.
+            life.world.crash();
+        }
         life.over.store(true, Relaxed);
         life.world.clock.happened();
         if let Some(crash) = crash {
