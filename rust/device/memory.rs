@@ -18,7 +18,7 @@ use crate::logic::{
         decide::joined,
         member::{Failed, Members, Which},
         memory::Owned,
-        Adopts, Memories, Memory, Starter, States, World,
+        Adopts, Memories, Memory, NotStarted, Starter, States, World,
     },
     MAX_GROUPS,
 };
@@ -26,21 +26,14 @@ use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
 
 impl From<Failed> for Failure {
     fn from(failed: Failed) -> Self {
-        let error = Error::from_errno(failed.errno().saturating_neg());
-        Self::new(error, failed.as_str())
+        Self::of(failed.errno(), failed.as_str())
     }
 }
 
 impl From<NotAdopted> for Failure {
     fn from(why: NotAdopted) -> Self {
-        let error = Error::from_errno(why.errno().saturating_neg());
-        Self::new(error, why.as_str())
+        Self::of(why.errno(), why.as_str())
     }
-}
-
-pub(super) fn refused(refusal: Refusal) -> Failure {
-    let error = Error::from_errno(refusal.errno().saturating_neg());
-    Failure::new(error, refusal.as_str())
 }
 
 /// The thread that records who is in sync.
@@ -82,7 +75,7 @@ impl Device {
                 let member = |superblock: &Superblock| superblock.member;
                 self.mirror
                     .with_notes(|notes| group.pick(notes.found).as_ref().map(member))
-                    .ok_or(refused(Refusal::NoMember))
+                    .ok_or(NotStarted::Refused(Refusal::NoMember).into())
             }
             Err(Failed::Bad(Bad::Blank)) => {
                 Err(Failure::new(ENOENT, "the export is no member of a mirror"))
@@ -118,18 +111,14 @@ impl Device {
             mirror.wait_for_start(group);
             mirror.group(group).set_unread(false);
         }
-        if !force {
-            for group in groups.iter() {
-                let blank = self.in_time(|ended| mirror.has_blank_end(group, ended));
-                if !blank? {
-                    self.leave_as_they_are(groups);
-                    let reason = "the end of a group's export is in use; 'force' overwrites it";
-                    return Err(Failure::new(EEXIST, reason));
-                }
-            }
-        }
         for group in groups.iter() {
-            self.in_time(|ended| mirror.wipe_member(group, ended))?;
+            if force {
+                self.in_time(|ended| mirror.wipe_member(group, ended))?;
+            } else if !self.in_time(|ended| mirror.has_blank_end(group, ended))? {
+                self.leave_as_they_are(groups);
+                let reason = "the end of a group's export is in use; 'force' overwrites it";
+                return Err(Failure::new(EEXIST, reason));
+            }
         }
         // The source first: one that is not written to yet is blank, and gets all.
         self.in_time(|ended| {

@@ -70,6 +70,11 @@ impl Failure {
     pub(crate) fn new(error: Error, reason: &'static str) -> Self {
         Self { error, reason }
     }
+
+    /// One with a positive Linux errno, as what `logic` refuses has it.
+    fn of(errno: i32, reason: &'static str) -> Self {
+        Self::new(Error::from_errno(errno.saturating_neg()), reason)
+    }
 }
 
 /// The device was reset while the command waited for it.
@@ -80,15 +85,13 @@ pub(crate) const GONE: Failure = Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        let error = Error::from_errno(refusal.errno().saturating_neg());
-        Self::new(error, refusal.as_str())
+        Self::of(refusal.errno(), refusal.as_str())
     }
 }
 
 impl From<DownReason> for Failure {
     fn from(reason: DownReason) -> Self {
-        let error = Error::from_errno(reason.errno().saturating_neg());
-        Self::new(error, reason.as_str())
+        Self::of(reason.errno(), reason.as_str())
     }
 }
 

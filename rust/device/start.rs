@@ -11,17 +11,15 @@ use crate::kapi::{epoch_s, host_name};
 use crate::logic::{
     ids::GroupId,
     meta::{Name as HostName, Owner},
-    mirror::{decide::Starter, NotStarted, World},
+    mirror::{NotStarted, Starter, World},
 };
 use crate::mirror::Mirror;
 use crate::wait::Woken;
-use core::cell::Cell;
-use kernel::{prelude::*, sync::atomic::ordering::Relaxed};
+use kernel::sync::atomic::ordering::Relaxed;
 
 impl From<NotStarted> for Failure {
     fn from(why: NotStarted) -> Self {
-        let error = Error::from_errno(why.errno().saturating_neg());
-        Self::new(error, why.as_str())
+        Self::of(why.errno(), why.as_str())
     }
 }
 
@@ -32,20 +30,13 @@ impl Starter for Device {
         &self.mirror
     }
 
-    /// Nothing was answered for `connect_timeout`: that is too long.
-    fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+    fn patience_ms(&self) -> u64 {
         let seconds = self.mirror.settings.connect_timeout.load(Relaxed);
-        let ms = u64::from(seconds).saturating_mul(1000);
-        let core = self.mirror.core();
-        let look = || (core.metadata_answers(), World::now_ms(&*self.mirror));
-        let last = Cell::new(look());
-        f(&|| {
-            let (now, (answers, since_ms)) = (look(), last.get());
-            if now.0 != answers {
-                last.set(now);
-            }
-            now.0 == answers && now.1.saturating_sub(since_ms) >= ms
-        })
+        u64::from(seconds).saturating_mul(1000)
+    }
+
+    fn is_ending(&self) -> bool {
+        false
     }
 
     fn pause(&self, ms: u32) -> bool {

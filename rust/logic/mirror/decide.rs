@@ -30,6 +30,7 @@ use crate::logic::{
     },
     MAX_GROUPS,
 };
+use core::cell::Cell;
 
 /// Why a device does not start.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -109,8 +110,10 @@ pub trait Starter {
 
     /// The mirror.
     fn mirror(&self) -> &Self::Mirror;
-    /// Calls `f` with what says that nothing was answered for too long.
-    fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R;
+    /// For how many milliseconds nothing may be answered.
+    fn patience_ms(&self) -> u64;
+    /// Whether the client is about to end, whatever is answered.
+    fn is_ending(&self) -> bool;
     /// Waits so many milliseconds; false if whoever asked for the start does not wait any more.
     fn pause(&self, ms: u32) -> bool;
     /// Whether a group's metadata is not to be looked at: the administrator has said so.
@@ -123,6 +126,21 @@ pub trait Starter {
     fn owner(&self) -> Owner;
     /// Whether intent pages are to be kept.
     fn keeps_intent(&self) -> bool;
+
+    /// Calls `f` with what says that nothing was answered for too long.
+    fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        let (mirror, most_ms) = (self.mirror(), self.patience_ms());
+        let look = || (mirror.core().metadata_answers(), mirror.now_ms());
+        let last = Cell::new(look());
+        f(&|| {
+            let (now, (answers, since_ms)) = (look(), last.get());
+            if now.0 != answers {
+                last.set(now);
+            }
+            let is_late = now.0 == answers && now.1.saturating_sub(since_ms) >= most_ms;
+            is_late || self.is_ending()
+        })
+    }
 }
 
 /// Starts of a device by what its metadata says.

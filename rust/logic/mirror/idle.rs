@@ -199,10 +199,7 @@ fn is_over<W: World>(w: &W, taking: &Taking) -> bool {
 fn end<W: World>(w: &W, taking: &Taking) {
     let mut is_flushed = true;
     for group in taking.groups.iter().filter(|&group| !w.is_volatile(group)) {
-        match w.core().group(group).idle_flush.load() {
-            DONE => {}
-            _ => is_flushed = false,
-        }
+        is_flushed &= w.core().group(group).idle_flush.load() == DONE;
     }
     if is_flushed && state(w) == taking.before && is_sound(w, taking.groups) {
         if let Some(marks) = w.kept_marks() {

@@ -7,8 +7,8 @@ use super::{
     pdu::EIO,
     route::sectors_of,
     step::{self, Next, Numbered, Unserved},
-    zeroes, Carrier, Fence, HealthEvent, Losses, Memories, News, Op, Outcome, Request, Route,
-    States, Transfer, World,
+    zeroes, Carrier, Fence, Losses, Memories, News, Op, Outcome, Request, Route, States, Transfer,
+    World,
 };
 use crate::logic::{
     group::{GroupFault, GroupState, Refusal},
@@ -33,13 +33,8 @@ pub trait Outcomes: World {
             SlotKind::Question(_) => {
                 return greet::answered(self, group, transfer.question, outcome);
             }
-            SlotKind::Metadata => {
-                look_at_own(self, group, &transfer, outcome);
-                return member::answered(self, group, outcome);
-            }
-            SlotKind::Flush => {
-                look_at_own(self, group, &transfer, outcome);
-                return idle::flushed(self, group, outcome);
+            kind @ (SlotKind::Metadata | SlotKind::Flush) => {
+                return own_done(self, group, kind, transfer, outcome);
             }
             SlotKind::Copy(index) => copy::done(self, group, index, transfer, outcome),
             SlotKind::Request(_) => match outcome {
@@ -198,16 +193,24 @@ fn refused<W: World>(
     next
 }
 
-/// A flush that the mirror itself has asked for counts at once if it was refused: a user's, which the
+/// Something that the mirror itself has asked for has ended. A flush counts at once if it was refused: a user's, which the
 /// server gets next, may succeed without what this one was to make durable.
-fn look_at_own<W: World>(w: &W, group: GroupId, transfer: &Transfer<W::Buffer>, outcome: Outcome) {
+fn own_done<W: World>(
+    w: &W,
+    group: GroupId,
+    kind: SlotKind,
+    mut transfer: Transfer<W::Buffer>,
+    outcome: Outcome,
+) {
     if transfer.command == Command::Flush && matches!(outcome, Outcome::Refused(_)) {
-        let g = w.core().group(group);
-        g.happened(HealthEvent::FlushVoid);
-        g.happened(HealthEvent::ServerLost);
+        w.flush_refused(group, &mut transfer);
         // Refused if it is the last one: then it is doubted.
         let _ = w.fault(group, GroupFault::Metadata);
         w.mark_unflushed_of_faulty(group);
+    }
+    match kind {
+        SlotKind::Flush => idle::flushed(w, group, outcome),
+        _ => member::answered(w, group, outcome),
     }
 }
 

@@ -346,11 +346,9 @@ impl Served<'_> {
 
     fn tell(&mut self, event: Event<Buffer>) {
         let world = self.world;
-        if std::mem::take(&mut self.is_reset) {
+        if std::mem::take(&mut self.is_reset) && !world.has_crashed() {
             // The time is over.
-            if !self.world.has_crashed() {
-                self.server.end_of_quarantine(self.conn);
-            }
+            self.server.end_of_quarantine(self.conn);
         }
         if let Event::Ended {
             transfer, outcome, ..

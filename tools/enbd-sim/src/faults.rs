@@ -47,7 +47,6 @@
 use crate::channel::TIMEOUT_MS;
 use crate::keeper::Control;
 use crate::logic::{group::View, ids::GroupId, mirror::World as _};
-use crate::oracle::Oracle;
 use crate::quiet::{self, Looked};
 use crate::remember;
 use crate::scale::Trouble;
@@ -138,7 +137,6 @@ const LOOKS: u32 = 2;
 pub struct Mischief {
     pub world: Arc<World>,
     pub control: Arc<Control>,
-    pub oracle: Arc<Oracle>,
 }
 
 impl Mischief {
@@ -303,8 +301,7 @@ impl Mischief {
         servers.iter().for_each(|server| server.set_cut(false));
     }
 
-    /// The host of a group's server crashes.
-    pub fn crash(&self, group: GroupId) {
+    fn crash(&self, group: GroupId) {
         let view = self.world.core().view();
         self.world.hosts.shaken[group].store(true, Relaxed);
         if self.world.hosts.servers[group].crash() {

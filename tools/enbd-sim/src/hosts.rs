@@ -80,8 +80,8 @@ impl Hosts {
     /// The server of `group` has lost something, or will lose it in the next crash, when the groups
     /// stood as in `view`.
     pub fn loses(&self, group: GroupId, view: View) {
-        let has_everything = |&g: &GroupId| g != group && !self.lossy[g].load(Relaxed);
-        let others = view.readable().iter().any(|g| has_everything(&g));
+        let has_everything = |g: GroupId| g != group && !self.lossy[g].load(Relaxed);
+        let others = view.readable().iter().any(has_everything);
         self.losses[group].fetch_add(1, Relaxed);
         self.lossy[group].store(true, Relaxed);
         if view.readable().has(group) && !others {
@@ -95,9 +95,20 @@ impl Hosts {
         self.strange[group].load(Relaxed) != self.accounted[group].load(Relaxed)
     }
 
-    /// Whether a group may know of more than what counts.
-    pub fn has_parted(&self, group: GroupId) -> bool {
-        self.parted[group].load(Relaxed)
+    /// Whether a store is of the line that counts, and not an older one.
+    pub fn is_of_line(&self, group: GroupId) -> bool {
+        !self.parted[group].load(Relaxed) && !self.set_back[group].load(Relaxed)
+    }
+
+    /// Whether a store holds what the records of the mirror say of it.
+    pub fn is_as_recorded(&self, group: GroupId) -> bool {
+        !self.may_differ(group) && self.is_of_line(group)
+    }
+
+    /// All of a group was made equal to the others.
+    pub fn is_equal_again(&self, group: GroupId) {
+        self.parted[group].store(false, Relaxed);
+        self.set_back[group].store(false, Relaxed);
     }
 
     /// From now on it counts what `holder` has, whatever the others know.
@@ -120,10 +131,6 @@ impl Hosts {
         server.replace(server.past());
         server.adopt();
         self.set_back[group].store(true, Relaxed);
-    }
-
-    pub fn was_set_back(&self, group: GroupId) -> bool {
-        self.set_back[group].load(Relaxed)
     }
 
     /// Whether some store was.

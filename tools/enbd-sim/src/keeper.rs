@@ -199,14 +199,9 @@ impl Control {
                 if full {
                     world.hosts.accounted[group].store(strange, Relaxed);
                 }
-                world.hosts.parted[group].store(false, Relaxed);
-                world.hosts.set_back[group].store(false, Relaxed);
+                world.hosts.is_equal_again(group);
             }
-            Err(Ended::Differs)
-                if !world.hosts.may_differ(group)
-                    && !world.hosts.has_parted(group)
-                    && !world.hosts.was_set_back(group) =>
-            {
+            Err(Ended::Differs) if world.hosts.is_as_recorded(group) => {
                 for (g, server) in world.hosts.servers.iter().enumerate() {
                     crate::trace!(world, "group {g} holds {:?}", server.content());
                 }

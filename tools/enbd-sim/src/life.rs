@@ -8,19 +8,18 @@ use crate::hosts::Hosts;
 use crate::keeper::Control;
 use crate::logic::{
     ids::GroupId,
-    meta::{Ask, Name, Owner},
+    meta::{Ask, Owner},
     mirror::{
         decide::joined, scout, Decides, Memories, NotStarted, Start, Starter, States, World as _,
     },
 };
-use crate::remember::REGION_SHIFT;
+use crate::remember::{self, REGION_SHIFT};
 use crate::scale::Scale;
 use crate::server::Server;
 use crate::user::{User, USERS};
 use crate::world::World;
 use shuttle::rand::{thread_rng, Rng};
 use shuttle::thread::{self, JoinHandle};
-use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
 
@@ -141,12 +140,8 @@ impl Life {
     fn start_users(&mut self) {
         let share = self.world.scale.blocks / USERS;
         for number in 0..USERS {
-            let user = User {
-                world: self.world.clone(),
-                oracle: self.world.oracle.clone(),
-                own: number * share..(number + 1) * share,
-                may_fail: true,
-            };
+            let own = number * share..(number + 1) * share;
+            let user = User::new(&self.world, own, true);
             let over = self.over.clone();
             self.users.push(thread::spawn(move || user.run(&over)));
         }
@@ -204,16 +199,20 @@ impl Life {
 
     /// Has all groups join, whose servers are well. It is tried again where a connection is lost.
     pub fn connect_all(&self) {
-        let all = || joined(&*self.world).len() as usize == self.world.scale.groups;
         for _ in 0..MOST_TRIES {
             for group in self.world.scale.all_groups() {
                 self.connect(group);
             }
-            if all() {
+            if self.has_all() {
                 return;
             }
         }
         panic!("not all groups can be connected");
+    }
+
+    /// Whether all groups have joined.
+    fn has_all(&self) -> bool {
+        joined(&*self.world).len() as usize == self.world.scale.groups
     }
 
     /// Has a group join, if its server can be reached.
@@ -227,9 +226,7 @@ impl Life {
         world
             .clock
             .wait(COMMAND_MS, || is_up() || world.is_ending());
-        world.roomy.store(true, Relaxed);
-        let found = is_up().then(|| self.look_at_metadata(group));
-        world.roomy.store(false, Relaxed);
+        let found = is_up().then(|| world.with_room(|| self.look_at_metadata(group)));
         crate::trace!(world, "group {group} is connected: {found:?}");
         if found == Some(Ok(true)) {
             world.join(group).expect("it was absent");
@@ -243,15 +240,12 @@ impl Life {
     }
 
     fn try_to_start(&mut self, ask: Ask) -> Result<(), NotStarted> {
-        self.world.roomy.store(true, Relaxed);
-        let decided = self.decide(ask).and_then(|start| {
-            let start = start.ok_or(NotStarted::NoMetadata)?;
+        self.world.with_room(|| {
+            let start = self.decide(ask)?.ok_or(NotStarted::NoMetadata)?;
             crate::trace!(self.world, "the device starts: {start:?}");
             self.note_losses(ask, &start);
             self.record_start(&start)
-        });
-        self.world.roomy.store(false, Relaxed);
-        decided?;
+        })?;
         self.look_after();
         self.world.enabled();
         Ok(())
@@ -261,8 +255,8 @@ impl Life {
     /// another client may be beyond any flush.
     fn note_losses(&self, ask: Ask, start: &Start) {
         let (hosts, oracle) = (&self.world.hosts, &self.world.oracle);
-        let are_all = joined(&*self.world).len() as usize == self.world.scale.groups;
-        let is_choice = matches!(ask, Ask::Source(_)) || (ask == Ask::Degraded && !are_all);
+        let has_all = self.has_all();
+        let is_choice = matches!(ask, Ask::Source(_)) || (ask == Ask::Degraded && !has_all);
         if let Some(source) = start.sources.iter().next().filter(|_| is_choice) {
             crate::trace!(self.world, "what group {source} has counts");
             hosts.part_from(source);
@@ -281,9 +275,9 @@ impl Life {
         let world = &self.world;
         crate::trace!(world, "the device does not start: {why:?}");
         let is_last = tries > MOST_TRIES && !world.has_crashed();
-        let are_all = joined(&**world).len() as usize == world.scale.groups;
+        let has_all = self.has_all();
         let is_certain = world.hosts.holder().is_none();
-        let is_fault = matches!(why, NotStarted::Refused(_)) && are_all && is_certain;
+        let is_fault = matches!(why, NotStarted::Refused(_)) && has_all && is_certain;
         assert!(
             !(is_last && is_fault) && tries < 10 * MOST_TRIES,
             "all servers are there, but the device does not start: {why:?}"
@@ -294,7 +288,6 @@ impl Life {
         Mischief {
             world: self.world.clone(),
             control: self.control.clone(),
-            oracle: self.world.oracle.clone(),
         }
     }
 
@@ -318,13 +311,7 @@ impl Life {
     pub fn disable(mut self) -> Option<Self> {
         let world = self.world.clone();
         self.end_users();
-        let user = User {
-            world: world.clone(),
-            oracle: world.oracle.clone(),
-            own: 0..world.scale.blocks,
-            may_fail: true,
-        };
-        let is_flushed = user.flush();
+        let is_flushed = User::new(&world, 0..world.scale.blocks, true).flush();
         world.set_closing(true);
         self.control.join();
         for thread in self.companions.drain(..) {
@@ -376,17 +363,12 @@ impl Starter for Life {
         &self.world
     }
 
-    fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
-        let world = &self.world;
-        let look = || (world.core().metadata_answers(), world.now_ms());
-        let last = Cell::new(look());
-        f(&|| {
-            let (now, (answers, since_ms)) = (look(), last.get());
-            if now.0 != answers {
-                last.set(now);
-            }
-            world.is_ending() || now.0 == answers && now.1 - since_ms >= COMMAND_MS
-        })
+    fn patience_ms(&self) -> u64 {
+        COMMAND_MS
+    }
+
+    fn is_ending(&self) -> bool {
+        self.world.is_ending()
     }
 
     fn pause(&self, ms: u32) -> bool {
@@ -405,26 +387,17 @@ impl Starter for Life {
 
     fn prepare_marks(&self, bytes: u64) -> bool {
         let marks = self.world.marks();
-        marks.is_some_and(|marks| {
-            marks.prepare(bytes, REGION_SHIFT);
-            true
-        })
+        marks
+            .inspect(|marks| marks.prepare(bytes, REGION_SHIFT))
+            .is_some()
     }
 
     fn keep_marks(&self, _bytes: u64) -> bool {
-        self.world.marks().is_some_and(|marks| {
-            marks.keep();
-            true
-        })
+        self.world.marks().inspect(|marks| marks.keep()).is_some()
     }
 
     fn owner(&self) -> Owner {
-        let mut rng = thread_rng();
-        Owner {
-            nonce: [rng.gen(), rng.gen()],
-            name: Name::new(b"simulator"),
-            since: 0,
-        }
+        remember::owner()
     }
 
     fn keeps_intent(&self) -> bool {

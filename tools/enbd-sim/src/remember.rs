@@ -54,11 +54,7 @@ pub fn create(world: &World) {
     let layout = Layout::of_device(world.scale.blocks as u64 * BLOCK);
     let mut record = Record::create(ids, &members, all, layout, BLOCK as u32);
     record.intent = world.scale.intent;
-    record.owner = Some(Owner {
-        nonce: [random(), random()],
-        name: Name::new(b"simulator"),
-        since: 0,
-    });
+    record.owner = Some(owner());
     for member in all.iter() {
         let superblock = Superblock {
             member,
@@ -81,6 +77,16 @@ pub fn create(world: &World) {
     let marks = world.marks().expect("it has memory");
     marks.prepare(layout.device_bytes, REGION_SHIFT);
     world.begin_records(all);
+}
+
+/// A new life of a client.
+pub fn owner() -> Owner {
+    let mut rng = thread_rng();
+    Owner {
+        nonce: [rng.gen(), rng.gen()],
+        name: Name::new(b"simulator"),
+        since: 0,
+    }
 }
 
 /// Bytes of a region, as a power of two: two blocks.
@@ -160,9 +166,7 @@ pub fn look(world: &World) {
         return;
     }
     let groups: Vec<_> = world.scale.all_groups().collect();
-    let hosts = &world.hosts;
-    let sound =
-        |&g: &GroupId| !(hosts.may_differ(g) || hosts.has_parted(g) || hosts.was_set_back(g));
+    let sound = |&group: &GroupId| world.hosts.is_as_recorded(group);
     let sound = set_of(groups.iter().copied().filter(sound));
     let superblocks: Vec<_> = groups.iter().map(|&g| newest_of(world, g)).collect();
     let held: Vec<_> = (groups.iter())

@@ -8,7 +8,7 @@ use crate::hosts::Hosts;
 use crate::keeper::Control;
 use crate::life::Life;
 use crate::logic::{
-    group::GroupState,
+    group::{GroupSet, GroupState},
     ids::GroupId,
     mirror::{Intents, Memories, World as _},
     resync::Site,
@@ -103,7 +103,7 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
         );
     }
     tally.resyncs += life.control.synced.load(Relaxed);
-    let readable = world.core().view().readable();
+    let in_sync = world.core().view().readable();
     let is_disabled = thread_rng().gen();
     if is_disabled {
         let is_sound =
@@ -117,16 +117,9 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
     } else {
         life.crash();
     }
-    let group = thread_rng().gen_range(0..scale.groups);
-    let group = GroupId::new(group).filter(|_| thread_rng().gen_ratio(1, 3));
-    let has_all = |g: &GroupId| !(hosts.has_parted(*g) || hosts.was_set_back(*g));
-    // One that had everything when the client ended is left as it is.
-    let others = |group| readable.iter().filter(has_all).filter(move |&g| g != group);
-    let is_seen = |&group: &GroupId| remember::shows_age(&world, group, others(group).collect());
-    let set_back = group.filter(is_seen);
-    if let Some((group, other)) = set_back.and_then(|group| Some((group, others(group).next()?))) {
-        crate::trace!(world, "group {group} is set back");
-        hosts.set_back(group, other);
+    let group = GroupId::new(thread_rng().gen_range(0..scale.groups)).expect("there are so many");
+    if thread_rng().gen_ratio(1, 3) {
+        set_back(&world, group, in_sync);
     }
     for _ in 0..MOST_STARTS {
         for group in scale.all_groups() {
@@ -138,6 +131,18 @@ fn next(life: Life, scale: Scale, hosts: &Arc<Hosts>, tally: &mut Tally) -> Life
         }
     }
     panic!("no start of {MOST_STARTS} has succeeded");
+}
+
+/// Gives a server an older store, where those that were in sync when the client ended show that.
+fn set_back(world: &World, group: GroupId, in_sync: GroupSet) {
+    // One that had everything is left as it is.
+    let is_good = |&other: &GroupId| other != group && world.hosts.is_of_line(other);
+    let others: GroupSet = in_sync.iter().filter(is_good).collect();
+    let other = others.iter().next();
+    if let Some(other) = other.filter(|_| remember::shows_age(world, group, others)) {
+        crate::trace!(world, "group {group} is set back");
+        world.hosts.set_back(group, other);
+    }
 }
 
 /// All becomes whole, and is as it should be.
@@ -243,12 +248,7 @@ fn describe(world: &World) -> Vec<(GroupState, u32, u64)> {
 /// The mirrors are equal, hold what was acknowledged, and after a flush all of it is durable.
 fn check(world: &Arc<World>, oracle: &Arc<Oracle>) {
     let blocks = world.scale.blocks;
-    let user = User {
-        world: world.clone(),
-        oracle: oracle.clone(),
-        own: 0..blocks,
-        may_fail: false,
-    };
+    let user = User::new(world, 0..blocks, false);
     for block in 0..blocks {
         user.read(block, 1);
     }

@@ -394,18 +394,9 @@ impl Server {
     pub fn abort(&self, conn: &SharedConn) {
         self.with(|s| {
             let mut c = conn.lock().unwrap();
-            if c.aborted || c.line != Line::Open {
-                return;
+            if c.line == Line::Open {
+                s.lose_sender(&mut c);
             }
-            c.aborted = true;
-            c.half_closed = true;
-            c.replies.clear();
-            let arrive = if s.cut {
-                0
-            } else {
-                thread_rng().gen_range(0..=c.wire.len())
-            };
-            c.wire.truncate(arrive);
         });
     }
 
@@ -415,12 +406,10 @@ impl Server {
         let s = self.state.lock().unwrap();
         for conn in s.held.iter().filter_map(Weak::upgrade) {
             let mut c = conn.lock().unwrap();
-            if !c.aborted && c.line == Line::Open && !s.cut {
-                let arrive = thread_rng().gen_range(0..=c.wire.len());
-                c.wire.truncate(arrive);
-            } else if !c.aborted {
-                c.wire.clear();
+            if c.line == Line::Open {
+                s.lose_sender(&mut c);
             }
+            // One that had ended has nothing on the wire.
             c.aborted = true;
             c.half_closed = true;
             c.replies.clear();

@@ -47,12 +47,7 @@ impl Mischief {
         }
         let block = thread_rng().gen_range(0..world.scale.blocks);
         crate::trace!(world, "a write of block {block} is poisonous");
-        let user = User {
-            world: world.clone(),
-            oracle: self.oracle.clone(),
-            own: block..block + 1,
-            may_fail: true,
-        };
+        let user = User::new(world, block..block + 1, true);
         world.gate.close(true, &world.clock);
         world.clock.wait(u64::MAX, || world.gate.has_all());
         user.flush();

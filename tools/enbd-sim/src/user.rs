@@ -37,6 +37,16 @@ pub struct User {
 }
 
 impl User {
+    /// One who writes these blocks.
+    pub fn new(world: &Arc<World>, own: Range<usize>, may_fail: bool) -> Self {
+        Self {
+            world: world.clone(),
+            oracle: world.oracle.clone(),
+            own,
+            may_fail,
+        }
+    }
+
     /// Does one thing after the other, some at once and some later, until `over`.
     pub fn run(&self, over: &AtomicBool) {
         while !over.load(Relaxed) {

@@ -172,7 +172,7 @@ pub struct World {
     /// The device is being disabled: what looks after it ends.
     closing: AtomicBool,
     /// There is memory for everything.
-    pub roomy: AtomicBool,
+    roomy: AtomicBool,
     /// Which groups have a server.
     linked: Vec<AtomicBool>,
 }
@@ -289,6 +289,14 @@ impl World {
 
     pub fn has_crashed(&self) -> bool {
         self.crashed.load(Relaxed)
+    }
+
+    /// Calls `f`, while there is memory for everything.
+    pub fn with_room<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.roomy.store(true, Relaxed);
+        let result = f();
+        self.roomy.store(false, Relaxed);
+        result
     }
 
     /// Drops what was held when the client's threads ended.

@@ -15,6 +15,23 @@ impl State {
         c.known = false;
     }
 
+    /// The client of a connection sends and hears nothing more. Of what it has sent a part is on its way
+    /// already, and arrives, unless the network is cut.
+    pub(super) fn lose_sender(&self, c: &mut Conn) {
+        if c.aborted {
+            return;
+        }
+        c.aborted = true;
+        c.half_closed = true;
+        c.replies.clear();
+        let arrive = if self.cut {
+            0
+        } else {
+            thread_rng().gen_range(0..=c.wire.len())
+        };
+        c.wire.truncate(arrive);
+    }
+
     /// Closes a connection, after what it got.
     pub(super) fn close(&mut self, c: &mut Conn) {
         c.wire.clear();
