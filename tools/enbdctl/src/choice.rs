@@ -3,7 +3,7 @@
 //! What `enbdctl create` finds on the exports, and whose data counts: that is said, asked on a terminal,
 //! or refused. Nothing is guessed, and nothing is overwritten that nobody has spoken of.
 
-use crate::found::{was_never_started, End, Found};
+use crate::found::{member_words, was_never_started, End, Found};
 use crate::offer::{content_words, Offer};
 use crate::problem::{Exit, Problem};
 use crate::size::bytes;
@@ -79,11 +79,7 @@ pub fn check(offers: &[Offer], block: u64, consent: Consent) -> Result<bool, Pro
             }
             End::Damaged(bad) => return refused(bad.as_str(), by_force),
             End::Member(superblock) => {
-                let why = format!(
-                    "it is member {} of mirror {}",
-                    superblock.member.index(),
-                    crate::found::mirror_of(superblock)
-                );
+                let why = format!("it is {}", member_words(superblock));
                 let hint = format!(
                     "a mirror that is there is started with a configuration, see man enbdctl; {by_force}, and that mirror has it no more"
                 );

@@ -48,12 +48,8 @@ impl Line {
         export: &str,
         channels: u8,
     ) -> Result<Self, &'static str> {
-        let name = option_of(export);
-        Self::new(
-            letter,
-            "connect",
-            format!("{group} {address}{name} channels={channels}"),
-        )
+        let server = server(address, export, channels);
+        Self::new(letter, "connect", format!("{group} {server}"))
     }
 
     /// Adds channels to a new group, whatever metadata it has.
@@ -68,10 +64,8 @@ impl Line {
         export: &str,
         channels: u8,
     ) -> Result<Self, &'static str> {
-        let line = Self::connect(letter, group, address, export, channels)?;
-        let text = format!("{} meta=none", line.text);
-        parse_line(text.as_bytes()).map_err(enbd_logic::logic::command::Reason::as_str)?;
-        Ok(Self { letter, text })
+        let server = server(address, export, channels);
+        Self::new(letter, "connect", format!("{group} {server} meta=none"))
     }
 
     /// Adds channels to the group that the metadata of the export says.
@@ -85,12 +79,7 @@ impl Line {
         export: &str,
         channels: u8,
     ) -> Result<Self, &'static str> {
-        let name = option_of(export);
-        Self::new(
-            letter,
-            "attach",
-            format!("{address}{name} channels={channels}"),
-        )
+        Self::new(letter, "attach", server(address, export, channels))
     }
 
     /// Makes a mirror that remembers of the groups that are connected.
@@ -169,12 +158,13 @@ impl Line {
     }
 }
 
-/// The option that names an export.
-fn option_of(export: &str) -> String {
-    match export {
+/// A server as the module is told: its address, the export, and how many channels it is to have.
+fn server(address: &str, export: &str, channels: u8) -> String {
+    let name = match export {
         "" => String::new(),
         export => format!(" name={}", spell(export)),
-    }
+    };
+    format!("{address}{name} channels={channels}")
 }
 
 /// What the status shows of an address that is written so: its transport and its text. None for

@@ -32,8 +32,11 @@ use std::time::Duration;
 const DEFAULT_BLOCK: u64 = 4096;
 /// As long as a UUID is.
 const NO_MIRROR: &str = "00000000-0000-0000-0000-000000000000";
-/// How long `up` waits for servers, which were there a moment ago.
-const WAIT: Duration = Duration::from_secs(30);
+/// How it is brought up: nothing is claimed, and the servers were there a moment ago.
+const WISH: Wish = Wish {
+    claim: Claim::None,
+    wait: Duration::from_secs(30),
+};
 
 /// What is to be made.
 #[derive(Clone, Debug)]
@@ -52,6 +55,13 @@ pub struct Wanted {
     pub data: Option<Data>,
     /// What may be overwritten.
     pub consent: Consent,
+}
+
+impl Wanted {
+    /// Bytes of a block, whoever has said it.
+    fn block(&self) -> u64 {
+        self.block.map_or(DEFAULT_BLOCK, u64::from)
+    }
 }
 
 /// Makes a mirror.
@@ -80,7 +90,7 @@ pub fn create(session: &mut Session<'_>, wanted: &Wanted) -> Result<Exit, Proble
     let draft = Draft::new(session, wanted, letter)?;
     let offers = look(session, wanted, &wanted.uris)?;
     crate::print(&table(&offers));
-    let block = wanted.block.map_or(DEFAULT_BLOCK, u64::from);
+    let block = wanted.block();
     let anew = choice::check(&offers, block, wanted.consent)?;
     let ask = &mut choice::on_terminal;
     let data = choice::decide(&offers, wanted.data, wanted.consent, ask)?;
@@ -101,11 +111,7 @@ pub fn create(session: &mut Session<'_>, wanted: &Wanted) -> Result<Exit, Proble
     }
     let config = result?;
     let device = session.status()?.device(letter).cloned();
-    let wish = Wish {
-        claim: Claim::None,
-        wait: WAIT,
-    };
-    assembly::up(session, &config, device.as_ref(), wish)?;
+    assembly::up(session, &config, device.as_ref(), WISH)?;
     let kind = offers.get(usize::from(data.source()));
     let kind = kind.and_then(|offer| offer.found.kind.clone());
     await_udev(&config.name);
@@ -149,11 +155,7 @@ fn made_already(session: &Session<'_>, wanted: &Wanted) -> Result<Option<Config>
 
 /// Goes on where an earlier `create` has written the configuration.
 fn finish(session: &mut Session<'_>, config: &Config) -> Result<Exit, Problem> {
-    let wish = Wish {
-        claim: Claim::None,
-        wait: WAIT,
-    };
-    let exit = up(session, config, wish)?;
+    let exit = up(session, config, WISH)?;
     if !session.module.is_dry() {
         await_udev(&config.name);
         crate::print(&summary(session, config, None)?);
@@ -200,7 +202,7 @@ fn is_left(device: &Device) -> bool {
 
 /// What is on the exports.
 fn look(session: &Session<'_>, wanted: &Wanted, uris: &[Uri]) -> Result<Vec<Offer>, Problem> {
-    let block = wanted.block.map_or(DEFAULT_BLOCK, u64::from);
+    let block = wanted.block();
     let mut offers = Vec::new();
     let mut lost = String::new();
     for (group, uri) in uris.iter().enumerate() {

@@ -150,6 +150,12 @@ pub fn mirror_of(superblock: &Superblock) -> String {
     crate::examine::uuid(superblock.record.mirror)
 }
 
+/// Which member of which mirror it is.
+pub fn member_words(superblock: &Superblock) -> String {
+    let mirror = mirror_of(superblock);
+    format!("member {} of mirror {mirror}", superblock.member.index())
+}
+
 /// What blkid tells, in words: `ext4 "srv" (b1946ac9-...)`.
 fn content(told: &str) -> String {
     let table = || value(told, "PTTYPE").map(|kind| format!("a {kind} table"));

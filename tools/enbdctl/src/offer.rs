@@ -2,7 +2,7 @@
 
 //! An export that is to be a group of a new mirror, and how it is shown.
 
-use crate::found::{export_words, End, Found};
+use crate::found::{export_words, member_words, End, Found};
 use crate::uri::Uri;
 use std::fmt::Write;
 
@@ -59,10 +59,7 @@ pub fn content_words(found: &Found) -> String {
         End::Used => "its end is in use".to_owned(),
         End::TooSmall => "too small for metadata".to_owned(),
         End::Damaged(bad) => bad.as_str().to_owned(),
-        End::Member(superblock) => {
-            let mirror = crate::found::mirror_of(superblock);
-            format!("member {} of mirror {mirror}", superblock.member.index())
-        }
+        End::Member(superblock) => member_words(superblock),
     };
     let _ = write!(words, ", {end}");
     words

@@ -9,7 +9,7 @@ import subprocess
 
 from lib import check, module, nbdinfo
 from lib.cases import case
-from lib.ctl import DEGRADED, ETC, NOT_THERE, OK, REFUSED, USAGE, ctl, forget
+from lib.ctl import DEGRADED, ETC, NOT_THERE, OK, REFUSED, USAGE, ctl, forget, two_ups, up_that_waits
 from lib.mirror import Mirror
 from lib.program import attempt
 from lib.program import run as run_program
@@ -295,11 +295,7 @@ def one_server(mirror):
         server.kill()
     ctl("up data --wait 0", status=REFUSED, says="no group that is current can be connected")
     check.equal(nbdinfo.devices(), [], "devices")
-    # One comes while it is waited for.
-    waiting = subprocess.Popen(["enbdctl", "up", "data", "--wait", "120"], stderr=subprocess.DEVNULL)
-    for server in mirror.servers:
-        server.start()
-    check.equal(waiting.wait(120), OK, "exit status of up that waited")
+    up_that_waits(mirror.servers, 120)
     check.that(mirror.status().is_clean(), f"all groups are in sync:\n{nbdinfo.text()}")
 
 
@@ -322,8 +318,7 @@ def interrupted(mirror):
 def at_once(mirror):
     """Two at once do what one does."""
     ctl("down data")
-    both = [subprocess.Popen(["enbdctl", "up", "data"], stderr=subprocess.DEVNULL) for _ in range(2)]
-    check.equal([one.wait(60) for one in both], [OK, OK], "exit statuses")
+    two_ups(60)
     status = mirror.status()
     check.that(status.enabled and status.is_clean(), f"all groups are in sync:\n{nbdinfo.text()}")
     check.equal(len(status.channels), 4, "channels")

@@ -12,7 +12,7 @@ import subprocess
 from lib import check, nbdinfo
 from lib.book import Book, spread
 from lib.cases import case
-from lib.ctl import DEGRADED, ETC, NOT_THERE, OK, REFUSED, ctl, forget
+from lib.ctl import DEGRADED, ETC, NOT_THERE, OK, REFUSED, ctl, forget, two_ups, up_that_waits
 from lib.memory import DEVICE, EXPORT, newest, wipe
 from lib.mirror import Mirror
 from lib.program import run as run_program
@@ -291,10 +291,7 @@ def missing(mirror):
         server.kill()
     ctl("up data --wait 0", status=REFUSED, says="no member of the mirror can be connected")
     check.equal(nbdinfo.devices(), [], "devices")
-    waiting = subprocess.Popen(["enbdctl", "up", "data", "--wait", "120"], stderr=subprocess.DEVNULL)
-    for server in mirror.servers:
-        server.start()
-    check.equal(waiting.wait(180), OK, "exit status of up that waited")
+    up_that_waits(mirror.servers, 180)
     check.that(mirror.status().is_clean(), "all members are in sync")
 
 
@@ -382,8 +379,7 @@ def members(mirror):
 def at_once(mirror):
     """Two at once do what one does, after a crash."""
     ctl("reset data")
-    both = [subprocess.Popen(["enbdctl", "up", "data"], stderr=subprocess.DEVNULL) for _ in range(2)]
-    check.equal([one.wait(120) for one in both], [OK, OK], "exit statuses")
+    two_ups(120)
     ctl("wait data --timeout 60")
     check.equal(len(mirror.status().channels), 4, "channels")
 
