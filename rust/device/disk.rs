@@ -228,6 +228,7 @@ impl Device {
         self.seal_unless_open(disk)?;
         drop(control.keeper.take());
         drop(control.scout.take());
+        self.mirror.await_record();
         // What the servers have in their caches is made durable; one that does not answer loses its
         // group for that.
         self.mirror.set_failing(true);

@@ -253,16 +253,8 @@ fn first<S: Starter + ?Sized>(s: &S, ask: Ask) -> Result<Start, NotStarted> {
     let pages = find_pages(s, &plan)?;
     let (plan, marked) = plan_with(mirror, &plan, &pages, has_flush, ask)?;
     let (layout, block) = draft(s, &plan, &pages, marked)?;
-    tell(mirror, &plan, marked);
-    let others = core::array::from_fn(|index| {
-        let group = GroupId::new(index).filter(|&group| plan.others.has(group))?;
-        Some(match plan.drawn {
-            Some(Cause::Forced) => GroupFault::Overridden,
-            _ if plan.set_back.has(group) => GroupFault::SetBack,
-            Some(Cause::Crashed) => GroupFault::Crashed,
-            _ => GroupFault::Behind,
-        })
-    });
+    let others = others_of(mirror, &plan, had_it.is_some());
+    tell(mirror, &plan, &others, marked);
     Ok(Start {
         sources: plan.sources,
         others,
@@ -270,6 +262,29 @@ fn first<S: Starter + ?Sized>(s: &S, ask: Ask) -> Result<Start, NotStarted> {
         is_unclean: had_it.is_some(),
         layout,
         block,
+    })
+}
+
+/// Why the members that are no source are out of service; `is_unclean` if the device was not ended in order.
+#[inline(never)]
+fn others_of<W: World>(
+    mirror: &W,
+    plan: &Plan,
+    is_unclean: bool,
+) -> [Option<GroupFault>; MAX_GROUPS] {
+    let in_sync = mirror.with_notes(|notes| {
+        let base = plan.base.pick(notes.found).as_ref();
+        base.map_or(GroupSet::default(), |base| base.record.in_sync())
+    });
+    core::array::from_fn(|index| {
+        let group = GroupId::new(index).filter(|&group| plan.others.has(group))?;
+        Some(match plan.drawn {
+            Some(Cause::Forced) => GroupFault::Overridden,
+            _ if plan.set_back.has(group) => GroupFault::SetBack,
+            // What it shows is what it has: had a flush of it been refused, it would not be in sync.
+            _ if is_unclean && in_sync.has(group) => GroupFault::Crashed,
+            _ => GroupFault::Behind,
+        })
     })
 }
 
@@ -383,7 +398,12 @@ pub fn why_so(drawn: Option<Cause>) -> &'static str {
 }
 
 /// Says what was decided, and why.
-fn tell<W: World>(mirror: &W, plan: &Plan, marked: GroupSet) {
+fn tell<W: World>(
+    mirror: &W,
+    plan: &Plan,
+    others: &[Option<GroupFault>; MAX_GROUPS],
+    marked: GroupSet,
+) {
     mirror.tell(News::Starts { drawn: plan.drawn });
     let (members, found) = mirror.with_notes(|notes| {
         let draft = notes.memory.draft.as_ref();
@@ -392,12 +412,14 @@ fn tell<W: World>(mirror: &W, plan: &Plan, marked: GroupSet) {
         (draft.map(Record::all).unwrap_or_default(), found)
     });
     for group in members.union(found).iter() {
-        let standing = match () {
-            () if !found.has(group) => Standing::Away,
-            () if plan.sources.has(group) => Standing::Current,
-            () if marked.has(group) => Standing::Marked,
-            () if plan.others.has(group) => Standing::Behind,
-            () => Standing::Dropped,
+        let standing = match *group.pick(others) {
+            _ if !found.has(group) => Standing::Away,
+            _ if plan.sources.has(group) => Standing::Current,
+            None => Standing::Dropped,
+            Some(GroupFault::Crashed) if marked.has(group) => Standing::ComparedWhereMarked,
+            Some(GroupFault::Crashed) => Standing::Compared,
+            Some(_) if marked.has(group) => Standing::CopiedWhereMarked,
+            Some(_) => Standing::Copied,
         };
         mirror.tell(News::Stands { group, standing });
     }

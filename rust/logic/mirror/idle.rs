@@ -197,10 +197,8 @@ fn is_over<W: World>(w: &W, taking: &Taking) -> bool {
 
 /// The groups have flushed, or something has changed meanwhile.
 fn end<W: World>(w: &W, taking: &Taking) {
-    let mut is_flushed = true;
-    for group in taking.groups.iter().filter(|&group| !w.is_volatile(group)) {
-        is_flushed &= w.core().group(group).idle_flush.load() == DONE;
-    }
+    let mut can_flush = taking.groups.iter().filter(|&group| !w.is_volatile(group));
+    let is_flushed = can_flush.all(|group| w.core().group(group).idle_flush.load() == DONE);
     if is_flushed && state(w) == taking.before && is_sound(w, taking.groups) {
         if let Some(marks) = w.kept_marks() {
             marks.take(|| busy(w));

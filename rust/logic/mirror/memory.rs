@@ -95,10 +95,14 @@ pub struct Notes<'a> {
 }
 
 impl Memory {
-    /// The number of the next superblock of a group.
+    /// The number of the next superblock of a group: also one that was set back is beyond what the others
+    /// have seen of it.
     pub(super) fn next_seq(&mut self, group: GroupId) -> u64 {
+        let records = [&self.record, &self.draft].into_iter().flatten();
+        let seen = records.filter_map(|record| record.member(group));
+        let seen = seen.map(|member| member.seen).max().unwrap_or(0);
         let own = group.pick_mut(&mut self.own);
-        own.tried = own.tried.max(own.seq).saturating_add(1);
+        own.tried = own.tried.max(own.seq).max(seen).saturating_add(1);
         own.tried
     }
 
@@ -287,6 +291,18 @@ mod tests {
         assert!(first.record.is_same_as(&second.record));
         assert!(!ours.is_last(&second) && theirs.is_last(&second));
         assert!(ours.is_last(&first));
+    }
+
+    #[test]
+    fn a_member_that_was_set_back_is_not_for_ever() {
+        let found = member();
+        let mut memory = Memory::default();
+        memory.record = Some(found.record);
+        for record in &mut memory.record {
+            record.note_seen(found.member, 10);
+        }
+        memory.found(&found);
+        assert_eq!(memory.next_seq(found.member), 11);
     }
 
     #[test]

@@ -45,10 +45,11 @@ pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool)
         name: owner.name,
     };
     for group in w.core().view().readable().iter() {
-        let is_told = || w.with_memory(|memory| memory.told.has(group));
-        match w.read_beat(group, mirror, ended) {
+        let found = w.read_beat(group, mirror, ended);
+        let is_told = w.with_memory(|memory| memory.told.has(group));
+        match found {
             // The first one overwrites that of whoever had the device before.
-            Ok(Some(found)) if found.nonce != owner.nonce && is_told() => {
+            Ok(Some(found)) if found.nonce != owner.nonce && is_told => {
                 w.core().fence();
                 w.tell(News::Fenced { group });
                 w.drop_kept();
@@ -57,11 +58,7 @@ pub(super) fn beat<W: World>(w: &W, beats: &mut Beats, ended: &dyn Fn() -> bool)
             }
             Ok(_) => {
                 // A server that loses its cache does not show an older client's again.
-                let keep = if is_told() {
-                    Keep::Cached
-                } else {
-                    Keep::Durable
-                };
+                let keep = if is_told { Keep::Cached } else { Keep::Durable };
                 if w.write_beat(group, &next, keep, ended).is_ok() {
                     w.with_memory(|memory| memory.told = memory.told.with(group));
                 }

@@ -190,9 +190,13 @@ pub enum Standing {
     /// It has everything.
     Current,
     /// It is compared where it is marked.
-    Marked,
+    ComparedWhereMarked,
+    /// It is compared from its beginning to its end.
+    Compared,
+    /// It gets what is marked.
+    CopiedWhereMarked,
     /// It gets all.
-    Behind,
+    Copied,
     /// No member any more.
     Dropped,
 }
@@ -203,8 +207,10 @@ impl Standing {
         match self {
             Self::Away => "is not there",
             Self::Current => "is current",
-            Self::Marked => "is compared where it is marked",
-            Self::Behind => "gets what it misses",
+            Self::ComparedWhereMarked => "is compared where it is marked",
+            Self::Compared => "is compared as a whole",
+            Self::CopiedWhereMarked => "gets what is marked",
+            Self::Copied => "gets all of the data",
             Self::Dropped => "is no member any more",
         }
     }

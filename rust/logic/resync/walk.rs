@@ -152,8 +152,9 @@ pub fn walk<W: Site>(
         site.core().group(group).happened(HealthEvent::CheckEnded);
     }
     let fault = site.core().group(group).fault();
-    if matches!(fault, Some(GroupFault::Crashed | GroupFault::Behind)) {
-        // It has nearly everything of what is marked.
+    if fault == Some(GroupFault::Crashed) {
+        // It has nearly everything of what is marked. One that was out of service may show from its cache
+        // what it has failed to make durable: it gets that again.
         walk.compare_marked();
     }
     let result = result.and_then(|()| walk.copy_all());

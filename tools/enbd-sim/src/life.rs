@@ -265,7 +265,7 @@ impl Life {
             crate::trace!(self.world, "a source had lost data");
             oracle.lose();
         }
-        if start.is_unclean && !self.world.scale.multi_conn {
+        if (start.is_unclean || is_choice) && !self.world.scale.multi_conn {
             oracle.doubt();
         }
     }
