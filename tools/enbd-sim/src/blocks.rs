@@ -5,11 +5,15 @@
 
 use crate::logic::meta::{bytes::Block, BLOCK};
 use crate::store::Value;
+use shuttle::rand::{thread_rng, Rng};
 use std::sync::Mutex;
 
 /// From here on a number stands for bytes; those below are of users' writes. Checksums are the lower 32
 /// bits: they differ, too.
 const FIRST: Value = 1 << 63 | 1 << 31;
+
+/// What a disk writes as a whole, whatever happens meanwhile.
+const SECTOR: usize = 512;
 
 /// The bytes that there are.
 #[derive(Default)]
@@ -44,5 +48,21 @@ impl Blocks {
             // Of a store of other data.
             None => to[..8].copy_from_slice(&value.to_le_bytes()),
         }
+    }
+
+    /// A block that was being written when the power went: each sector is the old one or the new one.
+    pub fn torn(&self, old: Value, new: Value) -> Value {
+        let (mut block, mut written) = ([0; BLOCK as usize], [0; BLOCK as usize]);
+        self.bytes(old, &mut block);
+        self.bytes(new, &mut written);
+        for (to, from) in block
+            .chunks_exact_mut(SECTOR)
+            .zip(written.chunks_exact(SECTOR))
+        {
+            if thread_rng().gen() {
+                to.copy_from_slice(from);
+            }
+        }
+        self.number(&block)
     }
 }

@@ -304,7 +304,7 @@ impl Mischief {
     fn crash(&self, group: GroupId) {
         let view = self.world.core().view();
         self.world.hosts.shaken[group].store(true, Relaxed);
-        if self.world.hosts.servers[group].crash() {
+        if self.world.hosts.crash(group) {
             self.world.hosts.loses(group, view);
         }
         self.world.hosts.shaken[group].store(false, Relaxed);
@@ -315,7 +315,7 @@ impl Mischief {
         let server = &self.world.hosts.servers[group];
         match thread_rng().gen_range(0..6) {
             0 => server.kill(),
-            1 if server.crash() => self.world.hosts.loses(group, View::default()),
+            1 if self.world.hosts.crash(group) => self.world.hosts.loses(group, View::default()),
             2 => server.set_power(Power::Stopped),
             3 => server.set_cut(true),
             4 => self.heal(group),

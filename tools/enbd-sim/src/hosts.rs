@@ -77,6 +77,11 @@ impl Hosts {
         }
     }
 
+    /// The host of a server crashes. Whether something that was not durable is lost.
+    pub fn crash(&self, group: GroupId) -> bool {
+        self.servers[group].crash(&self.blocks)
+    }
+
     /// The server of `group` has lost something, or will lose it in the next crash, when the groups
     /// stood as in `view`.
     pub fn loses(&self, group: GroupId, view: View) {

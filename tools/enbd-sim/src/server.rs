@@ -4,8 +4,9 @@
 
 mod work;
 
+use crate::blocks::Blocks;
 use crate::clock::Clock;
-use crate::conn::{Conn, Line, Reply, SharedConn};
+use crate::conn::{Ask, Conn, Line, Reply, SharedConn};
 use crate::store::{Store, Value, PAGES, RING, TAIL};
 use shuttle::rand::{thread_rng, Rng};
 use std::sync::{Arc, Mutex, Weak};
@@ -233,15 +234,20 @@ impl Server {
         });
     }
 
-    /// The host crashes: what was not durable is lost, in part or as a whole. Whether something was.
-    pub fn crash(&self) -> bool {
+    /// The host crashes: what was not durable is lost, in part or as a whole, and what was just being
+    /// written, `blocks` of metadata, is torn. Whether something was lost.
+    pub fn crash(&self, blocks: &Blocks) -> bool {
         self.with(|s| {
             s.power = Power::Off;
-            let lost = s.store.crash();
-            for conn in s.conns.drain(..) {
+            let lost = s.store.crash(blocks);
+            for conn in std::mem::take(&mut s.conns) {
                 let mut c = conn.lock().unwrap();
                 c.wire.clear();
-                c.got.clear();
+                for message in std::mem::take(&mut c.got) {
+                    if let Ask::Write { first, values, .. } = &message.ask {
+                        s.store.tear(*first, values, blocks);
+                    }
+                }
                 c.replies.clear();
                 c.known = false;
             }

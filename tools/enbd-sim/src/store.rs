@@ -2,6 +2,7 @@
 
 //! What a server keeps: blocks, with a volatile cache over them.
 
+use crate::blocks::Blocks;
 use crate::logic::meta::layout::{BLOCK, INTENT_PAGES, LEAST_EXPORT, SUPERBLOCKS};
 use shuttle::rand::{thread_rng, Rng};
 
@@ -121,20 +122,37 @@ impl Store {
         }
     }
 
-    /// What was not durable is lost, in part or as a whole. Whether something was.
-    pub fn crash(&mut self) -> bool {
+    /// What was not durable is lost, in part or as a whole; a block of metadata may be in parts what it
+    /// was. Whether something was lost.
+    pub fn crash(&mut self, blocks: &Blocks) -> bool {
         let mut lost = false;
-        for (durable, cached) in self.durable.iter_mut().zip(&mut self.cache) {
+        let device = self.durable.len() - TAIL;
+        for (at, (durable, cached)) in self.durable.iter_mut().zip(&mut self.cache).enumerate() {
             let Some(cached) = cached.take() else {
                 continue;
             };
             if !cached.given_up && thread_rng().gen() {
                 *durable = cached.value;
-            } else {
-                lost = true;
+                continue;
+            }
+            lost = true;
+            if at >= device {
+                *durable = blocks.torn(*durable, cached.value);
             }
         }
         lost
+    }
+
+    /// The power went while these blocks were being written: those of metadata are in parts what they were.
+    /// That is not so of data: users may not find what nobody wrote, and nobody has promised them more of a
+    /// write that did not end.
+    pub fn tear(&mut self, first: usize, values: &[Value], blocks: &Blocks) {
+        let device = self.durable.len() - TAIL;
+        for (&value, block) in values.iter().zip(first..) {
+            if let Some(at) = self.place(block).filter(|&at| at >= device) {
+                self.durable[at] = blocks.torn(self.durable[at], value);
+            }
+        }
     }
 
     /// Some of what is not durable never will be. Whether that is so of anything.
