@@ -180,6 +180,7 @@ def deep_queue(victim, group, dice):
     """Far more reads at once than all lines carry within timeout: nothing is lost for it."""
     # All of them, or the reads would go where there is room.
     mbit = dice.randrange(24, 36) / len(victim.sites)
+    victim.wait_answered()
     before = victim.connections()
     for site in victim.sites:
         site.spoil("rate", f"{mbit:.1f}mbit")

@@ -127,6 +127,17 @@ class Victim(Mirror):
         now = self.status()
         return now.marks(), [(channel.group, channel.addr, channel.reconnects) for channel in now.channels]
 
+    def wait_answered(self):
+        """Waits until each channel was answered, or has nothing that could be: TCP finds out late that a line is healed, and until
+        then a channel that is up may be lost for the fault before."""
+        before = self.status().bytes
+
+        def is_answered(now):
+            sums = ([one["despatched_read"] + one["despatched_written"] for one in lines] for lines in (before, now.bytes))
+            return all(old != new or one["pending"] == 0 for old, new, one in zip(*sums, now.bytes, strict=True))
+
+        self.wait_until(is_answered, RECOVER_S, f"all channels of {self.letter} are answered")
+
     def wait_until(self, predicate, seconds, what):
 
         def look():
