@@ -158,6 +158,7 @@ impl Registry {
                 | Verb::AutoAdd(_)
                 | Verb::ResyncMin(_)
                 | Verb::ResyncMax(_)
+                | Verb::Compare(_)
                 | Verb::OwnerCheck(_)
                 | Verb::Intent(_)
                 | Verb::IntentMax(_)

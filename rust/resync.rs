@@ -14,7 +14,9 @@ use crate::logic::{
     bitmap::Run,
     ids::GroupId,
     mirror::{World, COPIES_EACH},
-    resync::{walk, Bounds, Ended, Line, Overseer, Progress, Site, Users, Walked, WINDOW_BYTES},
+    resync::{
+        walk, Bounds, Compare, Ended, Line, Overseer, Progress, Site, Users, Walked, WINDOW_BYTES,
+    },
 };
 use crate::mirror::{Driver, LeafPage, Mirror};
 use crate::tidings::Tidings;
@@ -300,6 +302,10 @@ impl Site for Mirror {
             min: u64::from(self.settings.resync_min.load(Relaxed)),
             max: u64::from(self.settings.resync_max.load(Relaxed)),
         }
+    }
+
+    fn compare(&self) -> Compare {
+        Compare::from_bits(self.settings.compare.load(Relaxed))
     }
 
     fn users(&self) -> Users {

@@ -225,6 +225,7 @@ impl Device {
             | Verb::ResyncMax(_)
             | Verb::OwnerCheck(_)
             | Verb::Intent(_)
+            | Verb::Compare(_)
             | Verb::IntentMax(_)
             | Verb::IntentIdle(_) => self.set(verb),
             _ => self.in_turn(|control| self.carry_out(control, verb))?,
@@ -260,6 +261,7 @@ impl Device {
             Verb::AutoAdd(on) => self.autoadd.store(*on, Relaxed),
             Verb::ResyncMin(kib) => settings.resync_min.store(*kib, Relaxed),
             Verb::ResyncMax(kib) => settings.resync_max.store(*kib, Relaxed),
+            Verb::Compare(compare) => settings.compare.store(compare.to_bits(), Relaxed),
             Verb::OwnerCheck(s) => settings.owner_check.store(*s, Relaxed),
             Verb::Intent(on) => settings.intent.store(*on, Relaxed),
             Verb::IntentMax(mib) => settings.intent_max.store(*mib, Relaxed),

@@ -11,6 +11,7 @@ use crate::logic::{
     group::GroupState,
     ids::{ChannelId, GroupId},
     mirror::World,
+    resync::Compare,
     session::{ChannelState, DownReason},
     status::{
         self, Bytes, ChannelStatus, DeviceStatus, DiskState, GroupStatus, IntentStatus, LastError,
@@ -87,7 +88,7 @@ impl Device {
             despatched,
             errored,
             pending,
-            md5: 0,
+            md5: mirror.core().same_blocks(),
             name: self.name(),
             events: self.events.get(),
             settings: self.settings_status(),
@@ -196,6 +197,11 @@ impl Device {
             autoadd: self.autoadd.load(Relaxed),
             resync_min: settings.resync_min.load(Relaxed),
             resync_max: settings.resync_max.load(Relaxed),
+            compare: Compare::from_bits(settings.compare.load(Relaxed)),
+            owner_check: settings.owner_check.load(Relaxed),
+            intent: settings.intent.load(Relaxed),
+            intent_max: settings.intent_max.load(Relaxed),
+            intent_idle: settings.intent_idle.load(Relaxed),
         }
     }
 

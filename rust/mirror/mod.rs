@@ -79,6 +79,8 @@ pub(crate) struct Settings {
     pub(crate) resync_min: Atomic<u32>,
     /// See `resync_min`.
     pub(crate) resync_max: Atomic<u32>,
+    /// As [`Compare::to_bits`](crate::logic::resync::Compare::to_bits) says.
+    pub(crate) compare: Atomic<u32>,
     /// Seconds between two beats; 0 for none.
     pub(crate) owner_check: Atomic<u32>,
     /// Whether a device with metadata keeps intent pages, when it is enabled.
@@ -263,6 +265,7 @@ impl Mirror {
                 blocksize: Atomic::new(4096),
                 resync_min: Atomic::new(0),
                 resync_max: Atomic::new(0),
+                compare: Atomic::new(0),
                 owner_check: Atomic::new(5),
                 intent: Atomic::new(true),
                 intent_max: Atomic::new(0),

@@ -22,6 +22,7 @@
 //! timeout[a]=30    connect_timeout[a]=10                seconds
 //! owner_check[a]=5                                      seconds, 0 for none
 //! intent[a]=1                                           or 0
+//! compare[a]=auto                                       0, 1 or auto
 //! intent_max[a]=0                                       MiB, 0 for no bound
 //! intent_idle[a]=30                                     seconds
 //! resync_min[a]=0    resync_max[a]=0                    KiB/s
@@ -56,7 +57,7 @@ pub use name::{Bytes, Name};
 pub use reason::Reason;
 pub use zone::{Zone, MAX_ZONE};
 
-use crate::logic::{ids::GroupId, meta::Ask, MAX_DEVICES};
+use crate::logic::{ids::GroupId, meta::Ask, resync::Compare, MAX_DEVICES};
 use words::Words;
 
 /// The most channels that one `connect` may add.
@@ -203,6 +204,8 @@ pub enum Verb<'a> {
     ResyncMin(u32),
     /// The resync speed never exceeded, in KiB/s; 0 is none.
     ResyncMax(u32),
+    /// What a resync compares before it writes.
+    Compare(Compare),
     /// Seconds between two beats of a device with metadata, 0 for none, up to 60.
     OwnerCheck(u32),
     /// Whether a device with metadata keeps intent pages, from the next `enable` on.
@@ -237,6 +240,7 @@ impl Verb<'_> {
             Self::AutoAdd(_) => "autoadd",
             Self::ResyncMin(_) => "resync_min",
             Self::ResyncMax(_) => "resync_max",
+            Self::Compare(_) => "compare",
             Self::OwnerCheck(_) => "owner_check",
             Self::Intent(_) => "intent",
             Self::IntentMax(_) => "intent_max",
@@ -309,6 +313,11 @@ fn parse_verb<'a>(name: &str, words: &mut Words<'a>) -> Result<Verb<'a>, Reason>
         "autoadd" => Ok(Verb::AutoAdd(words.switch()?)),
         "resync_min" => Ok(Verb::ResyncMin(words.speed()?)),
         "resync_max" => Ok(Verb::ResyncMax(words.speed()?)),
+        "compare" => {
+            let word = words.next().ok_or(Reason::ValueMissing)?;
+            let compare = Compare::parse(word).ok_or(Reason::CompareUnknown)?;
+            Ok(Verb::Compare(compare))
+        }
         "owner_check" => Ok(Verb::OwnerCheck(words.number(
             0,
             MAX_OWNER_CHECK_S,

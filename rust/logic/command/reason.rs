@@ -57,6 +57,8 @@ pub enum Reason {
     OwnerCheckOutOfRange,
     /// Beyond `0..=u32::MAX`.
     IntentMaxOutOfRange,
+    /// `compare` with a word that it does not know.
+    CompareUnknown,
     /// Outside `1..=MAX_INTENT_IDLE_S`.
     IntentIdleOutOfRange,
     /// `reset` with 0.
@@ -112,6 +114,7 @@ impl Reason {
             Self::ConnectTimeoutOutOfRange => "connect_timeout out of range (1 to 300 seconds)",
             Self::SpeedOutOfRange => "resync speed out of range (0 to 4294967295 KiB/s)",
             Self::OwnerCheckOutOfRange => "owner_check out of range (0 to 60 seconds)",
+            Self::CompareUnknown => "compare takes 0, 1 or auto",
             Self::IntentMaxOutOfRange => "intent_max out of range (0 to 4294967295 MiB)",
             Self::IntentIdleOutOfRange => "intent_idle out of range (1 to 3600 seconds)",
             Self::ResetNotOne => "reset takes 1 only",
@@ -147,6 +150,7 @@ impl Reason {
             | Self::SpeedOutOfRange
             | Self::OwnerCheckOutOfRange
             | Self::IntentMaxOutOfRange
+            | Self::CompareUnknown
             | Self::IntentIdleOutOfRange
             | Self::PortOutOfRange => ERANGE,
             Self::PathTooLong => ENAMETOOLONG,

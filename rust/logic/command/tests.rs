@@ -7,7 +7,7 @@ use super::{
     MAX_LABEL, MAX_LINE, MAX_PATH,
 };
 use crate::logic::meta::Ask;
-use crate::logic::{ids::GroupId, MAX_DEVICES, MAX_GROUPS};
+use crate::logic::{ids::GroupId, resync::Compare, MAX_DEVICES, MAX_GROUPS};
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 fn verb(line: &str) -> Result<Verb<'_>, Reason> {
@@ -102,6 +102,9 @@ fn every_other_verb() {
         ("owner_check[a]=0", Verb::OwnerCheck(0)),
         ("owner_check[a]=60", Verb::OwnerCheck(60)),
         ("intent[a]=0", Verb::Intent(false)),
+        ("compare[a]=0", Verb::Compare(Compare::Never)),
+        ("compare[a]=1", Verb::Compare(Compare::Always)),
+        ("compare[a]=auto", Verb::Compare(Compare::Auto)),
         ("intent_max[a]=1024", Verb::IntentMax(1024)),
         ("intent_idle[a]=3600", Verb::IntentIdle(3600)),
         ("name[a]=my-data.1", Verb::Name(label("my-data.1"))),
@@ -273,6 +276,8 @@ fn reasons_of_the_value() {
         ("connect_timeout[a]=0", Reason::ConnectTimeoutOutOfRange),
         ("connect_timeout[a]=301", Reason::ConnectTimeoutOutOfRange),
         ("resync_min[a]=4294967296", Reason::SpeedOutOfRange),
+        ("compare[a]=2", Reason::CompareUnknown),
+        ("compare[a]=", Reason::ValueMissing),
         ("resync_max[a]=4294967296", Reason::SpeedOutOfRange),
         ("reset[a]=0", Reason::ResetNotOne),
         ("name[a]=b", Reason::BadLabel),

@@ -8,7 +8,7 @@
 
 use super::{
     member::{Failed, Members, Which},
-    Intents, Memories, States, World,
+    HealthEvent, Intents, Memories, States, World,
 };
 use crate::logic::{
     group::{GroupFault, GroupSet},
@@ -126,6 +126,10 @@ pub trait Adopts: World {
         // What the administrator has copied as a whole is not to be taken for known if that is cut short.
         if !is_known || is_older || force {
             self.mark_all(group);
+            if has_one && !is_known {
+                // Nobody knows what it was told, and what it has refused.
+                g.happened(HealthEvent::Deceives);
+            }
             record_full(self, group, has_one, ended)?;
         }
         self.write_member(group, Which::Record, ended)

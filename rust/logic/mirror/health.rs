@@ -33,6 +33,7 @@
 //! | unproved | all connections were lost, and the next shows nothing | it is proved, or copied in full |
 //! | checking | it is brought back | the resync has found out, or made it equal |
 //! | told | a connection leads to other data, which was told | one is taken |
+//! | deceptive | a flush was refused, or may have been while nobody looked: it may show from its cache what it has failed to make durable | all that was marked then was written again |
 //!
 //! [`States::hot_add`]: super::States::hot_add
 
@@ -57,6 +58,8 @@ pub enum HealthEvent {
     ServerLost,
     /// No flush makes durable all that is noted as unflushed.
     FlushVoid,
+    /// It may show what it has failed to make durable, and say that a flush has succeeded.
+    Deceives,
     /// Somebody begins to mark what the group may have lost, or never got.
     MarkingBegan,
     /// He has taken all that is noted as unflushed, to mark it.
@@ -92,6 +95,7 @@ const DOUBTED: u64 = 1 << 1;
 const UNPROVED: u64 = 1 << 2;
 const CHECKING: u64 = 1 << 3;
 const TOLD: u64 = 1 << 4;
+const DECEPTIVE: u64 = 1 << 5;
 /// Two counts, of threads and of channels: neither gets near the other.
 const ONE_MARKS: u64 = 1 << 16;
 const ONE_SUSPECTS: u64 = 1 << 32;
@@ -122,6 +126,7 @@ impl Health {
         Self(match event {
             E::ServerLost => self.0 | LOST,
             E::FlushVoid => self.0 | DOUBTED,
+            E::Deceives => self.0 | DECEPTIVE,
             E::MarkingBegan => self.0.wrapping_add(ONE_MARKS),
             E::RecordTaken => self.0 & !(LOST | DOUBTED),
             E::MarkingEnded => self.0.wrapping_sub(ONE_MARKS),
@@ -134,7 +139,7 @@ impl Health {
             E::CheckEnded => self.0 & !CHECKING,
             E::OtherData => self.0 | TOLD,
             E::ConnectionTaken => self.0 & !TOLD,
-            E::Synced => self.0 & !(UNPROVED | CHECKING),
+            E::Synced => self.0 & !(UNPROVED | CHECKING | DECEPTIVE),
             E::Joined => self.0 & !(LOST | DOUBTED | UNPROVED),
         })
     }
@@ -193,6 +198,11 @@ impl Health {
         self.0 & CHECKING != 0
     }
 
+    /// Whether what it shows is not to be taken for what a flush makes durable.
+    pub fn is_deceptive(self) -> bool {
+        self.0 & DECEPTIVE != 0
+    }
+
     /// Whether it was told that a connection leads to other data, and none was taken since.
     pub fn is_told(self) -> bool {
         self.0 & TOLD != 0
@@ -214,29 +224,30 @@ mod tests {
     }
     use Does::{Clears as C, Counts as U, CountsBack as D, Nothing as N, Sets as S};
 
-    /// Each event, and what it does to lost, doubted, unproved, checking and told, and to the numbers
-    /// of those who mark and who suspect.
-    const TABLE: [(HealthEvent, [Does; 7]); 16] = [
-        (HealthEvent::ServerLost, [S, N, N, N, N, N, N]),
-        (HealthEvent::FlushVoid, [N, S, N, N, N, N, N]),
-        (HealthEvent::MarkingBegan, [N, N, N, N, N, U, N]),
-        (HealthEvent::RecordTaken, [C, C, N, N, N, N, N]),
-        (HealthEvent::MarkingEnded, [N, N, N, N, N, D, N]),
-        (HealthEvent::LossAccepted, [C, N, N, N, N, N, N]),
-        (HealthEvent::SuspectBegan, [N, N, N, N, N, N, U]),
-        (HealthEvent::SuspectEnded, [N, N, N, N, N, N, D]),
-        (HealthEvent::Unproved, [N, N, S, N, N, N, N]),
-        (HealthEvent::Proved, [N, N, C, N, N, N, N]),
-        (HealthEvent::CheckBegan, [N, N, N, S, N, N, N]),
-        (HealthEvent::CheckEnded, [N, N, N, C, N, N, N]),
-        (HealthEvent::OtherData, [N, N, N, N, S, N, N]),
-        (HealthEvent::ConnectionTaken, [N, N, N, N, C, N, N]),
-        (HealthEvent::Synced, [N, N, C, C, N, N, N]),
-        (HealthEvent::Joined, [C, C, C, N, N, N, N]),
+    /// Each event, and what it does to lost, doubted, unproved, checking, told and deceptive, and to the
+    /// numbers of those who mark and who suspect.
+    const TABLE: [(HealthEvent, [Does; 8]); 17] = [
+        (HealthEvent::ServerLost, [S, N, N, N, N, N, N, N]),
+        (HealthEvent::FlushVoid, [N, S, N, N, N, N, N, N]),
+        (HealthEvent::Deceives, [N, N, N, N, N, S, N, N]),
+        (HealthEvent::MarkingBegan, [N, N, N, N, N, N, U, N]),
+        (HealthEvent::RecordTaken, [C, C, N, N, N, N, N, N]),
+        (HealthEvent::MarkingEnded, [N, N, N, N, N, N, D, N]),
+        (HealthEvent::LossAccepted, [C, N, N, N, N, N, N, N]),
+        (HealthEvent::SuspectBegan, [N, N, N, N, N, N, N, U]),
+        (HealthEvent::SuspectEnded, [N, N, N, N, N, N, N, D]),
+        (HealthEvent::Unproved, [N, N, S, N, N, N, N, N]),
+        (HealthEvent::Proved, [N, N, C, N, N, N, N, N]),
+        (HealthEvent::CheckBegan, [N, N, N, S, N, N, N, N]),
+        (HealthEvent::CheckEnded, [N, N, N, C, N, N, N, N]),
+        (HealthEvent::OtherData, [N, N, N, N, S, N, N, N]),
+        (HealthEvent::ConnectionTaken, [N, N, N, N, C, N, N, N]),
+        (HealthEvent::Synced, [N, N, C, C, N, C, N, N]),
+        (HealthEvent::Joined, [C, C, C, N, N, N, N, N]),
     ];
 
     /// All of it as numbers, in the order of the table, as the questions tell it.
-    fn asked(health: Health) -> [u64; 7] {
+    fn asked(health: Health) -> [u64; 8] {
         let marks = health.bits() / ONE_MARKS % (ONE_SUSPECTS / ONE_MARKS);
         let suspects = health.bits() / ONE_SUSPECTS;
         assert_eq!(
@@ -250,6 +261,7 @@ mod tests {
             health.is_unproved().into(),
             health.is_checking().into(),
             health.is_told().into(),
+            health.is_deceptive().into(),
             marks,
             suspects,
         ]
@@ -265,6 +277,7 @@ mod tests {
             E::Unproved,
             E::CheckBegan,
             E::OtherData,
+            E::Deceives,
             E::MarkingBegan,
             E::MarkingBegan,
             E::SuspectBegan,
@@ -282,10 +295,10 @@ mod tests {
             for (event, does) in TABLE {
                 let before = asked(state);
                 // Who ends something has begun it.
-                if (0..7).any(|i| matches!(does[i], D) && before[i] == 0) {
+                if (0..8).any(|i| matches!(does[i], D) && before[i] == 0) {
                     continue;
                 }
-                let want: Vec<_> = (0..7)
+                let want: Vec<_> = (0..8)
                     .map(|i| match does[i] {
                         N => before[i],
                         S => 1,
@@ -299,7 +312,7 @@ mod tests {
                 assert_eq!(Health::from_bits(after.bits()), after);
             }
         }
-        assert_eq!(states().len(), 512);
+        assert_eq!(states().len(), 1024);
     }
 
     /// The drawing.

@@ -166,6 +166,7 @@ pub trait Losses: World {
     fn flush_refused(&self, group: GroupId, transfer: &mut Transfer<Self::Buffer>) {
         let g = self.core().group(group);
         g.happened(HealthEvent::FlushVoid);
+        g.happened(HealthEvent::Deceives);
         g.happened(HealthEvent::ServerLost);
         // Not before: the next owner must find the doubt.
         self.flush_failed(group, transfer);

@@ -298,7 +298,7 @@ mod tests {
         let found = member();
         let mut memory = Memory::default();
         memory.record = Some(found.record);
-        for record in &mut memory.record {
+        if let Some(record) = &mut memory.record {
             record.note_seen(found.member, 10);
         }
         memory.found(&found);

@@ -2,7 +2,7 @@
 
 //! The start of a device with metadata, once it is recorded: what its groups are from then on.
 
-use super::{loss::doubt_ended_connections, Memories, Route, States, World};
+use super::{loss::doubt_ended_connections, HealthEvent, Memories, Route, States, World};
 use crate::logic::{
     group::{GroupFault, GroupSet, GroupState},
     ids::GroupId,
@@ -54,6 +54,10 @@ pub trait Starts: World {
                 && core.view().state(group) == GroupState::Faulty
                 && !start.sources.has(group);
             if let Some(fault) = fault.or(is_blank.then_some(GroupFault::Joined)) {
+                if !matches!(fault, GroupFault::Crashed | GroupFault::Joined) {
+                    // Perhaps it has refused a flush while it was out of service, or before.
+                    core.group(group).happened(HealthEvent::Deceives);
+                }
                 if start.marked.has(group) {
                     self.clear_all(group);
                     each_found(self, start.sectors(), |first, sectors| {

@@ -56,6 +56,7 @@ pub struct Core {
     fenced: Word,
     /// How many transfers of metadata have ended.
     answers: Word,
+    same: Word,
     /// How often a server has refused to write zeroes since the device was enabled.
     pub(super) zeroes_refused: Word,
 }
@@ -84,6 +85,7 @@ impl Default for Core {
             to_adopt: Word::new(0),
             fenced: Word::new(0),
             answers: Word::new(0),
+            same: Word::new(0),
             zeroes_refused: Word::new(0),
         }
     }
@@ -194,6 +196,16 @@ impl Core {
     /// Another one has.
     pub(super) fn note_metadata_answer(&self) {
         self.answers.fetch_add(1);
+    }
+
+    /// How many blocks resyncs have compared and found equal, and so not written.
+    pub fn same_blocks(&self) -> u64 {
+        self.same.load()
+    }
+
+    /// So many more.
+    pub fn note_same(&self, blocks: u64) {
+        self.same.fetch_add(blocks);
     }
 
     /// Whether another client has the mirror.

@@ -74,20 +74,4 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             (false, false) => Err(Ended::CopyFailed),
         }
     }
-
-    /// The marked blocks are copied, and the rest is not believed.
-    ///
-    /// What was marked had to be written even if it can be read already: it may lie in a cache that no
-    /// flush empties. The same holds for all blocks if a flush covers its own connection alone.
-    pub(super) fn begin_comparing(&mut self) {
-        self.compare_marked();
-        self.site.mark_all(self.group);
-    }
-
-    /// The marked blocks are compared, and written where they differ, unless a flush covers its own
-    /// connection alone.
-    pub(super) fn compare_marked(&mut self) {
-        let g = self.site.core().group(self.group);
-        self.compares = !g.is_single();
-    }
 }

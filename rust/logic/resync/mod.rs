@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`walk`] | the thread's work from beginning to end |
 //! | [`finish`] | when nothing is left to copy |
+//! | [`compare`] | whether blocks are compared before they are written |
 //! | [`sample`] | whether the group is the one that was lost |
 //! | [`Cursor`] | the next window to copy, with several in flight; when the walk is done |
 //! | [`Throttle`] | how long to wait before the next window, and how large it may be |
@@ -15,6 +16,7 @@
 //! The last four neither read a clock nor hold the map: times (ns of one monotonic clock) and the
 //! map's answers are handed in.
 
+pub mod compare;
 mod cursor;
 mod finish;
 mod progress;
@@ -23,6 +25,7 @@ pub mod sample;
 mod throttle;
 pub mod walk;
 
+pub use compare::Compare;
 pub use cursor::{CopyEnd, Cursor, CursorReason, Step, Window, MAX_IN_FLIGHT, MOST_UNREADABLE};
 pub use progress::Progress;
 pub use runlog::{Line, RunLog, Summary, Tally, MAX_LINES};

@@ -13,7 +13,10 @@
 //! Whatever fails keeps its bits, and the group becomes faulty again. What no group in sync can read
 //! keeps them as well, but all the rest is copied before.
 
-use super::{Bounds, CopyEnd, Cursor, Line, RunLog, Step, Summary, Throttle, Users};
+use super::{
+    compare::{Compare, ENOUGH},
+    Bounds, CopyEnd, Cursor, Line, RunLog, Step, Summary, Throttle, Users,
+};
 use crate::logic::{
     barrier::Span,
     bitmap::Run,
@@ -56,6 +59,12 @@ pub trait Site: World {
 
     /// The bounds of the speed.
     fn bounds(&self) -> Bounds;
+    /// What is to be compared before it is written.
+    fn compare(&self) -> Compare;
+    /// Blocks that are compared before it is judged whether that is worth it.
+    fn enough(&self) -> u64 {
+        ENOUGH
+    }
     /// Whether users have requests.
     fn users(&self) -> Users;
     /// Bytes of the largest request that all groups take.
@@ -142,7 +151,9 @@ pub fn walk<W: Site>(
         shown: 0,
         disbelieves: false,
         compares: false,
+        has_compared: false,
         same: 0,
+        differ: 0,
         spare: W::Spare::default(),
         log: RunLog::new(),
     };
@@ -151,12 +162,7 @@ pub fn walk<W: Site>(
         // What was written meanwhile is marked, and copied once more.
         site.core().group(group).happened(HealthEvent::CheckEnded);
     }
-    let fault = site.core().group(group).fault();
-    if fault == Some(GroupFault::Crashed) {
-        // It has nearly everything of what is marked. One that was out of service may show from its cache
-        // what it has failed to make durable: it gets that again.
-        walk.compare_marked();
-    }
+    walk.begin_marked();
     let result = result.and_then(|()| walk.copy_all());
     walk.abandon();
     if let Some(line) = walk.log.finish() {
@@ -176,13 +182,13 @@ pub fn walk<W: Site>(
         result,
         copied: walk.copied,
         compared: walk.compared,
-        same: walk.compares.then_some(walk.same),
+        same: walk.has_compared.then_some(walk.same),
         runs: walk.log.summary(),
     }
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-enum Phase {
+pub(super) enum Phase {
     Raising,
     Reading,
     Writing,
@@ -221,8 +227,12 @@ pub(super) struct Walk<'a, W: Site, O> {
     pub(super) disbelieves: bool,
     /// Blocks are compared, and written where they differ.
     pub(super) compares: bool,
+    /// They were at some time.
+    pub(super) has_compared: bool,
     /// How many were equal.
-    same: u64,
+    pub(super) same: u64,
+    /// How many were not, or could not be read.
+    pub(super) differ: u64,
     /// A page for making coarse bits fine.
     spare: W::Spare,
     log: RunLog,
@@ -305,7 +315,13 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 moved |= self.advance(index, &mut cursor);
             }
             let mut delay = 0;
-            while self.in_flight() < self.places() {
+            // Their places are not the same as those of windows that are only copied.
+            let ends_comparing = self.compares && !self.goes_on_comparing();
+            if ends_comparing && self.in_flight() == 0 {
+                self.compares = false;
+            }
+            let takes_more = !ends_comparing || !self.compares;
+            while takes_more && self.in_flight() < self.places() {
                 throttle.set_bounds(self.site.bounds());
                 let now = self.site.now_ns();
                 delay = throttle.delay_ns(now, self.handed, self.site.users());
@@ -393,6 +409,7 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             (_, CopyOutcome::Going) => return false,
             (Phase::Reading, CopyOutcome::Done) if self.has_same(index, run) => {
                 self.same = self.same.saturating_add(run.len);
+                site.core().note_same(run.len);
                 // It may hold it in a cache that nobody has flushed.
                 let sectors = |blocks: u64| blocks.saturating_mul(site.block_sectors());
                 site.note_perhaps_done(group, sectors(run.first), sectors(run.len), true);
@@ -400,6 +417,9 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
                 None
             }
             (Phase::Reading, CopyOutcome::Done) => {
+                if self.compares {
+                    self.differ = self.differ.saturating_add(run.len);
+                }
                 let buffer = site.buffer(pages);
                 // A thin server keeps its holes, and the line carries nothing.
                 let are_holes = site.writes_zeroes(group) && site.is_zeroes(pages, len as usize);
@@ -429,28 +449,6 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
             *window = Some(Window { run, phase });
         }
         true
-    }
-
-    /// How the transfers of a window stand.
-    fn outcome(&self, index: usize, phase: Phase) -> CopyOutcome {
-        let outcome = self.site.copy_outcome(self.group, index);
-        let other = || {
-            self.site
-                .copy_outcome(self.group, index.saturating_add(COMPARES))
-        };
-        let waits_for_other = self.compares && phase == Phase::Reading;
-        if waits_for_other && other() == CopyOutcome::Going {
-            return CopyOutcome::Going;
-        }
-        outcome
-    }
-
-    /// Whether the returning group was read, too, and has the same.
-    fn has_same(&self, index: usize, run: Run) -> bool {
-        let other = index.saturating_add(COMPARES);
-        self.compares
-            && self.site.copy_outcome(self.group, other) == CopyOutcome::Done
-            && self.is_same(index, run)
     }
 
     /// The group has what the others have of a run.

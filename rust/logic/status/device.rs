@@ -262,7 +262,12 @@ fn write_settings(w: &mut impl Write, s: &DeviceStatus<'_>) -> fmt::Result {
     write!(w, "show_errs={} ", u8::from(set.show_errs))?;
     write!(w, "autoadd={} ", u8::from(set.autoadd))?;
     write!(w, "resync_min={} ", set.resync_min)?;
-    writeln!(w, "resync_max={}", set.resync_max)
+    write!(w, "resync_max={} ", set.resync_max)?;
+    write!(w, "compare={} ", set.compare.as_str())?;
+    write!(w, "owner_check={} ", set.owner_check)?;
+    write!(w, "intent={} ", u8::from(set.intent))?;
+    write!(w, "intent_max={} ", set.intent_max)?;
+    writeln!(w, "intent_idle={}", set.intent_idle)
 }
 
 /// `1 faulty, dirty 763, volatile, suspect, reason: connection lost`.

@@ -28,7 +28,7 @@
 //! [a] Member:     1 stale since event 16, 3.10M missed            one line a member
 //! [a] Name:       data                                            where it has one
 //! [a] Events:     17                                              how many uevents there were
-//! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
+//! [a] Settings:   timeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0 compare=auto owner_check=5 intent=1 intent_max=0 intent_idle=30
 //! [a] Error:      unknown verb                                    where the last error is not 0
 //! Device b-z:     Closed
 //! ```
@@ -58,7 +58,7 @@ pub use progress::{finish_seconds, ResyncStatus, MAX_FINISH_S};
 pub use roster::{runs, write_closed, Run, Runs};
 
 use crate::logic::command::{DeviceId, Label};
-use crate::logic::{group::GroupState, ids::GroupId};
+use crate::logic::{group::GroupState, ids::GroupId, resync::Compare};
 
 /// Who reads the text.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -129,6 +129,16 @@ pub struct SettingsStatus {
     pub resync_min: u32,
     /// KiB/s that it gets at most; 0 is no bound.
     pub resync_max: u32,
+    /// What it compares before it writes.
+    pub compare: Compare,
+    /// Seconds between two beats of a device with metadata; 0 for none.
+    pub owner_check: u32,
+    /// A device with metadata keeps intent pages.
+    pub intent: bool,
+    /// MiB that are marked at most; 0 is no bound.
+    pub intent_max: u32,
+    /// Seconds after which an idle mark is taken back.
+    pub intent_idle: u32,
 }
 
 /// What a channel's socket is.

@@ -2,7 +2,7 @@
 
 //! What tests show: here, and those of tools/enbd-logic, which compile this file too.
 
-use super::SettingsStatus;
+use super::{Compare, SettingsStatus};
 
 /// What stands where nothing was set.
 pub const SETTINGS: SettingsStatus = SettingsStatus {
@@ -12,4 +12,9 @@ pub const SETTINGS: SettingsStatus = SettingsStatus {
     autoadd: true,
     resync_min: 0,
     resync_max: 0,
+    compare: Compare::Auto,
+    owner_check: 5,
+    intent: true,
+    intent_max: 0,
+    intent_idle: 30,
 };

@@ -8,7 +8,7 @@ use super::{
     LastError, Link, Reader, ResyncStatus, Run, SettingsStatus, Traffic,
 };
 use crate::logic::command::{parse_line, DeviceId, Label};
-use crate::logic::{group::GroupState, ids::GroupId};
+use crate::logic::{group::GroupState, ids::GroupId, resync::Compare};
 
 #[path = "sample.rs"]
 mod sample;
@@ -46,7 +46,7 @@ const ADDED_LINES: &str = "\
 [a] Group:\t0 in sync, dirty 0
 [a] Group:\t1 resyncing, dirty 763
 [a] Events:\t17
-[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
+[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0 compare=auto owner_check=5 intent=1 intent_max=0 intent_idle=30
 ";
 
 const fn id(group: usize) -> GroupId {
@@ -238,7 +238,7 @@ Device a:\tOpen
 [a] Pending:\t0
 [a] Dirty:\t0
 [a] Events:\t17
-[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0
+[a] Settings:\ttimeout=30 connect_timeout=10 show_errs=0 autoadd=1 resync_min=0 resync_max=0 compare=auto owner_check=5 intent=1 intent_max=0 intent_idle=30
 ";
     assert_eq!(text(&status), expected);
 }
@@ -417,11 +417,17 @@ fn settings_as_commands_take_them() {
             autoadd: false,
             resync_min: 1024,
             resync_max: u32::MAX,
+            compare: Compare::Always,
+            owner_check: 60,
+            intent: false,
+            intent_max: 1,
+            intent_idle: 3600,
         },
         ..sample()
     };
     let shown = line(&status, "Settings");
-    let expected = "timeout=3600 connect_timeout=1 show_errs=1 autoadd=0 resync_min=1024 resync_max=4294967295";
+    let expected = "timeout=3600 connect_timeout=1 show_errs=1 autoadd=0 resync_min=1024 resync_max=4294967295 \
+                    compare=1 owner_check=60 intent=0 intent_max=1 intent_idle=3600";
     assert_eq!(shown.as_deref(), Some(expected));
     for setting in expected.split(' ') {
         let (verb, value) = setting.split_once('=').expect("a value");

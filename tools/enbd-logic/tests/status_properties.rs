@@ -7,7 +7,7 @@ use enbd_logic::logic::status::{
     finish_seconds, runs, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState, Figure,
     GroupStatus, LastError, Link, Reader, ResyncStatus, Run, SettingsStatus, Traffic, MAX_FINISH_S,
 };
-use enbd_logic::logic::{group::GroupState, ids::GroupId};
+use enbd_logic::logic::{group::GroupState, ids::GroupId, resync::Compare};
 use proptest::prelude::*;
 
 #[path = "../../../rust/logic/status/sample.rs"]

@@ -99,6 +99,7 @@ fn check_bounds(verb: &Verb<'_>) {
         | Verb::AutoAdd(_)
         | Verb::ResyncMin(_)
         | Verb::ResyncMax(_)
+        | Verb::Compare(_)
         | Verb::Intent(_)
         | Verb::IntentMax(_)
         | Verb::Reset => {}
@@ -236,6 +237,7 @@ fn value(verb: &Verb<'_>) -> String {
         | Verb::OwnerCheck(n)
         | Verb::IntentMax(n)
         | Verb::IntentIdle(n) => n.to_string(),
+        Verb::Compare(compare) => compare.as_str().to_owned(),
         Verb::Name(label) => label.as_str().to_owned(),
     }
 }

@@ -11,7 +11,7 @@ use crate::logic::{
     group::{GroupSet, GroupState},
     ids::GroupId,
     mirror::{Intents, Memories, World as _},
-    resync::Site,
+    resync::{Compare, Site},
 };
 use crate::oracle::Oracle;
 use crate::quiet::Looked;
@@ -185,6 +185,7 @@ fn some_scale(trouble: Trouble) -> Scale {
         calm,
         memory,
         intent: rng.gen_ratio(3, 4),
+        compare: Compare::ALL[rng.gen_range(0..3)],
         intent_idle_ms: rng.gen_range(200..4000),
         most_marked: [0, 4 << REGION_SHIFT][rng.gen_range(0..2)],
         owner_check_s: [0, 1][rng.gen_range(0..2)],

@@ -2,7 +2,7 @@
 
 //! What a run is made of.
 
-use crate::logic::ids::GroupId;
+use crate::logic::{ids::GroupId, resync::Compare};
 use clap::ValueEnum;
 
 /// What may be left out, for a mirror that is known not to survive it.
@@ -58,6 +58,8 @@ pub struct Scale {
     pub intent: bool,
     /// After so long a mark is idle.
     pub intent_idle_ms: u64,
+    /// What resyncs compare before they write.
+    pub compare: Compare,
     /// Bytes that are marked at most; 0 for no bound.
     pub most_marked: u64,
     /// Seconds between two beats; 0 for none.

@@ -22,6 +22,6 @@ mod peer;
 
 pub use figure::Figure;
 pub use model::{
-    Bytes, Channel, Device, Group, GroupState, Intent, Link, Malformed, Member, Mirror, OtherLine,
-    Peer, Resync, Settings, Status, Traffic,
+    Bytes, Channel, Device, Group, GroupState, Intent, Link, Malformed, Member, Mirror,
+    MoreSettings, OtherLine, Peer, Resync, Settings, Status, Traffic,
 };

@@ -114,6 +114,23 @@ pub struct Settings {
     pub resync_min: u64,
     /// KiB/s that it gets at most; 0 is no bound.
     pub resync_max: u64,
+    /// What a module tells that has more of them.
+    pub more: Option<MoreSettings>,
+}
+
+/// Settings that modules of before do not tell.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MoreSettings {
+    /// What a resync compares before it writes: all, nothing, or what may be worth it.
+    pub compare: Option<bool>,
+    /// Seconds between two beats of a device with metadata; 0 for none.
+    pub owner_check: u64,
+    /// A device with metadata keeps intent pages.
+    pub intent: bool,
+    /// MiB that are marked at most; 0 is no bound.
+    pub intent_max: u64,
+    /// Seconds after which an idle mark is taken back.
+    pub intent_idle: u64,
 }
 
 /// A mirror that remembers: its `Mirror` line.

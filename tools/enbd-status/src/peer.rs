@@ -3,7 +3,7 @@
 //! The lines that were added to those of 2003: `Channel`, `Bytes`, `Group` and `Settings`.
 
 use crate::figure::plain;
-use crate::model::{Bytes, GroupState, Peer, Settings};
+use crate::model::{Bytes, GroupState, MoreSettings, Peer, Settings};
 
 /// What stands where something is kept from the reader.
 const HIDDEN: &str = "-";
@@ -106,6 +106,23 @@ pub(crate) fn settings(text: &str) -> Option<Settings> {
         1 => Some(true),
         _ => None,
     };
+    let is_told = |key: &str| {
+        text.split(' ')
+            .any(|word| word.split('=').next() == Some(key))
+    };
+    let more = match is_told("compare") {
+        false => None,
+        true => Some(MoreSettings {
+            compare: match text.split(' ').any(|word| word == "compare=auto") {
+                true => None,
+                false => Some(switch("compare")?),
+            },
+            owner_check: get("owner_check")?,
+            intent: switch("intent")?,
+            intent_max: get("intent_max")?,
+            intent_idle: get("intent_idle")?,
+        }),
+    };
     Some(Settings {
         timeout: get("timeout")?,
         connect_timeout: get("connect_timeout")?,
@@ -113,6 +130,7 @@ pub(crate) fn settings(text: &str) -> Option<Settings> {
         autoadd: switch("autoadd")?,
         resync_min: get("resync_min")?,
         resync_max: get("resync_max")?,
+        more,
     })
 }
 

@@ -6,6 +6,7 @@ use enbd_logic::logic::command::{DeviceId, Label};
 use enbd_logic::logic::group::GroupState;
 use enbd_logic::logic::ids::GroupId;
 use enbd_logic::logic::meta::{Generation, Name, Uuid};
+use enbd_logic::logic::resync::Compare;
 use enbd_logic::logic::status::{
     runs, write_closed, write_device, Bytes, ChannelStatus, DeviceStatus, DiskState,
     Figure as Written, GroupStatus, IntentStatus, LastError, Link, MemberStatus, MirrorStatus,
@@ -133,9 +134,12 @@ fn mirror() -> impl Strategy<Value = MirrorStatus> {
 }
 
 fn settings() -> impl Strategy<Value = SettingsStatus> {
-    let words = prop::array::uniform4(any::<u32>());
-    (words, any::<bool>(), any::<bool>()).prop_map(|(words, show_errs, autoadd)| {
-        let [timeout, connect_timeout, resync_min, resync_max] = words;
+    let words = prop::array::uniform7(any::<u32>());
+    let compare = prop::sample::select(Compare::ALL.to_vec());
+    let switches = any::<[bool; 3]>();
+    (words, switches, compare).prop_map(|(words, [show_errs, autoadd, intent], compare)| {
+        let [timeout, connect_timeout, resync_min, resync_max, owner_check, intent_max, intent_idle] =
+            words;
         SettingsStatus {
             timeout,
             connect_timeout,
@@ -143,6 +147,11 @@ fn settings() -> impl Strategy<Value = SettingsStatus> {
             autoadd,
             resync_min,
             resync_max,
+            compare,
+            owner_check,
+            intent,
+            intent_max,
+            intent_idle,
         }
     })
 }
@@ -320,6 +329,11 @@ proptest! {
         let got = read.settings.expect("a line");
         prop_assert_eq!((got.show_errs, got.autoadd), (settings.show_errs, settings.autoadd));
         let numbers = [got.timeout, got.connect_timeout, got.resync_min, got.resync_max];
+        let more = got.more.expect("a module that tells them");
+        let compare = more.compare.map_or(Compare::Auto, |on| if on { Compare::Always } else { Compare::Never });
+        prop_assert_eq!((more.intent, compare), (settings.intent, settings.compare));
+        let wanted = [settings.owner_check, settings.intent_max, settings.intent_idle];
+        prop_assert_eq!([more.owner_check, more.intent_max, more.intent_idle], wanted.map(u64::from));
         let wanted = [settings.timeout, settings.connect_timeout, settings.resync_min, settings.resync_max];
         prop_assert_eq!(numbers, wanted.map(u64::from));
         // Of each group, with channels or without.

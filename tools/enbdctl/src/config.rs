@@ -20,7 +20,7 @@ use toml::Spanned;
 pub const DEFAULT_CHANNELS: u8 = 1;
 
 /// All keys that there are, for the nearest one.
-const KEYS: [&str; 18] = [
+const KEYS: [&str; 19] = [
     "device",
     "blocksize",
     "auto",
@@ -35,6 +35,7 @@ const KEYS: [&str; 18] = [
     "autoadd",
     "resync_min",
     "resync_max",
+    "compare",
     "owner_check",
     "intent",
     "intent_max",
@@ -92,6 +93,7 @@ struct Settings {
     autoadd: Option<Spanned<bool>>,
     resync_min: Option<Spanned<Speed>>,
     resync_max: Option<Spanned<Speed>>,
+    compare: Option<Spanned<Compare>>,
     owner_check: Option<Spanned<i64>>,
     intent: Option<Spanned<bool>>,
     intent_max: Option<Spanned<i64>>,
@@ -103,6 +105,14 @@ struct Settings {
 #[serde(untagged)]
 enum Speed {
     Number(i64),
+    Text(String),
+}
+
+/// A switch, or a word.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Compare {
+    Switch(bool),
     Text(String),
 }
 
@@ -152,6 +162,13 @@ impl Config {
             if let Some(value) = value {
                 set(key, u8::from(*value.get_ref()).to_string(), value.span())?;
             }
+        }
+        if let Some(value) = file.settings.compare {
+            let word = match value.get_ref() {
+                Compare::Switch(on) => u8::from(*on).to_string(),
+                Compare::Text(text) => text.clone(),
+            };
+            set("compare", word, value.span())?;
         }
         for (key, value) in [
             ("resync_min", file.settings.resync_min),

@@ -68,15 +68,29 @@ fn member(member: &Member) -> Value {
     })
 }
 
+/// What a module of before does not tell is left out.
 fn settings(settings: &Settings) -> Value {
-    json!({
+    let mut value = json!({
         "timeout": settings.timeout,
         "connect_timeout": settings.connect_timeout,
         "show_errs": settings.show_errs,
         "autoadd": settings.autoadd,
         "resync_min": settings.resync_min,
         "resync_max": settings.resync_max,
-    })
+    });
+    if let (Some(more), Some(all)) = (settings.more, value.as_object_mut()) {
+        all.extend([
+            (
+                "compare".to_owned(),
+                more.compare.map_or(json!("auto"), |on| json!(on)),
+            ),
+            ("owner_check".to_owned(), json!(more.owner_check)),
+            ("intent".to_owned(), json!(more.intent)),
+            ("intent_max".to_owned(), json!(more.intent_max)),
+            ("intent_idle".to_owned(), json!(more.intent_idle)),
+        ]);
+    }
+    value
 }
 
 fn group(device: &Device, group: &Group) -> Value {

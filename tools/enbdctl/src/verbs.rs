@@ -20,7 +20,7 @@ use enbd_status::{Device, Group, GroupState};
 use std::time::{Duration, Instant};
 
 /// The settings that there are.
-const SETTINGS: [&str; 11] = [
+const SETTINGS: [&str; 12] = [
     "blocksize",
     "timeout",
     "connect_timeout",
@@ -28,6 +28,7 @@ const SETTINGS: [&str; 11] = [
     "autoadd",
     "resync_min",
     "resync_max",
+    "compare",
     "owner_check",
     "intent",
     "intent_max",
@@ -385,8 +386,8 @@ fn setting(letter: char, word: &str) -> Result<Line, Problem> {
         });
     }
     let value = match (key, value) {
-        ("show_errs" | "autoadd" | "intent", "true" | "on" | "yes") => "1".to_owned(),
-        ("show_errs" | "autoadd" | "intent", "false" | "off" | "no") => "0".to_owned(),
+        ("show_errs" | "autoadd" | "intent" | "compare", "true" | "on" | "yes") => "1".to_owned(),
+        ("show_errs" | "autoadd" | "intent" | "compare", "false" | "off" | "no") => "0".to_owned(),
         ("resync_min" | "resync_max", text) => parse_speed(text)
             .map_err(|why| wrong(format!("{key}: {why}")))?
             .to_string(),

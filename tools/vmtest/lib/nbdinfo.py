@@ -105,8 +105,9 @@ def figure(word):
 
 
 def numbers(text):
-    """The words `key=number` of a line."""
-    return {key: int(number) for key, number in (word.split("=") for word in text.split(" "))}
+    """The words `key=number` of a line; what is no number is left as it is."""
+    words = (word.split("=") for word in text.split(" "))
+    return {key: int(value) if value.isdigit() else value for key, value in words}
 
 
 class Channel:
@@ -210,7 +211,8 @@ class Status:
         sides = r" ([\d.KMGTPE]+)R/([\d.KMGTPE]+)W"
         self.requested, columns, more = self._counts(one, "Requested", sides + r" max (\d+)")
         self.requested_read, self.requested_written = figure(more[0]), figure(more[1])
-        despatched = self._counts(one, "Despatched", sides + r" md5 (\d+)")
+        despatched = self._counts(one, "Despatched", sides + r" md5 ([\d.KMGTPE]+)")
+        self.same = figure(despatched[2][2])
         errored = self._counts(one, "Errored", "")
         pending = self._counts(one, "Pending", "")
         self.despatched, self.errored, self.pending = despatched[0], errored[0], pending[0]

@@ -56,10 +56,10 @@ def written_blocks(impostor):
 
 
 def full(mirror, impostor, kmsg):
-    """All blocks."""
+    """All blocks, as none is compared before."""
     kmsg.forget()
     impostor.requests.clear()
-    mirror.command("setfaulty=1", "hotadd=1 full")
+    mirror.command("compare=0", "setfaulty=1", "hotadd=1 full")
     mirror.wait_in_sync()
     check.equal(written_blocks(impostor), set(range(SIZE // KIB)), "blocks that the server got with hotadd full")
     check.equal(len(kmsg.lines(rf"nbd_resync of group 1 .* copied {SIZE // KIB} blocks")), 1, "summaries of the full resync")

@@ -7,7 +7,7 @@ use crate::logic::{
     bitmap::Run,
     evidence::CHUNK_BYTES,
     ids::GroupId,
-    resync::{Bounds, Site, Users},
+    resync::{Bounds, Compare, Site, Users},
 };
 use crate::request::{Buffer, Pages, BLOCK_SECTORS};
 use std::sync::atomic::Ordering::Relaxed;
@@ -47,6 +47,15 @@ impl Site for World {
 
     fn bounds(&self) -> Bounds {
         Bounds { min: 0, max: 0 }
+    }
+
+    fn compare(&self) -> Compare {
+        self.scale.compare
+    }
+
+    fn enough(&self) -> u64 {
+        // So that some walks give it up.
+        6
     }
 
     fn users(&self) -> Users {
