@@ -50,6 +50,10 @@ void enbd_noio_restore(unsigned int flags);
 int enbd_disk_lock_unless_open(struct gendisk *disk);
 void enbd_disk_unlock(struct gendisk *disk);
 struct device *enbd_disk_get_device(struct gendisk *disk);
+struct request_queue *enbd_device_queue(struct device *dev);
+void enbd_attr_init(struct device_attribute *attr, const char *name,
+		    ssize_t (*show)(struct device *dev, struct device_attribute *attr, char *buf));
+void enbd_attr_group_init(struct attribute_group *group, const char *name, struct attribute **attrs);
 void enbd_device_put(struct device *dev);
 int enbd_device_changed(struct device *dev, const char *words, size_t len);
 void enbd_task_set_batch(struct task_struct *task);

@@ -217,6 +217,27 @@ void enbd_device_put(struct device *dev)
 	put_device(dev);
 }
 
+struct request_queue *enbd_device_queue(struct device *dev)
+{
+	return dev_to_disk(dev)->queue;
+}
+
+/* A file of a device that everybody may read; `attr` and `group` are zeroes before. */
+void enbd_attr_init(struct device_attribute *attr, const char *name,
+		    ssize_t (*show)(struct device *dev, struct device_attribute *attr, char *buf))
+{
+	sysfs_attr_init(&attr->attr);
+	attr->attr.name = name;
+	attr->attr.mode = 0444;
+	attr->show = show;
+}
+
+void enbd_attr_group_init(struct attribute_group *group, const char *name, struct attribute **attrs)
+{
+	group->name = name;
+	group->attrs = attrs;
+}
+
 /* Each of the words ends with a NUL, the last one with `len`. */
 int enbd_device_changed(struct device *dev, const char *words, size_t len)
 {

@@ -5,8 +5,8 @@
 //! Context: process context. A request is counted by its [`Shared`] handles: one here while it is
 //! sent out, one in each transfer.
 
-use super::Mirror;
-use crate::kapi::block::mq::{self, Operations, Released, Shared};
+use super::{attributes::ATTRIBUTES, Mirror};
+use crate::kapi::block::mq::{self, Attribute, Operations, Released, Shared};
 use crate::logic::mirror::{Op, Pdu, Request, Route};
 use kernel::{prelude::*, sync::ArcBorrow};
 
@@ -17,6 +17,8 @@ impl Operations for Driver {
     type Data = Mirror;
     type Pdu = Pdu;
     type Owner = crate::LocalModule;
+    const ATTRIBUTES_DIR: &'static CStr = c"enbd";
+    const ATTRIBUTES: &'static [Attribute<Mirror>] = ATTRIBUTES;
 
     fn queue_rq(mirror: ArcBorrow<'_, Mirror>, rq: Shared<Self>, last: bool) {
         rq.pdu().reset();

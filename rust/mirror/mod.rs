@@ -18,6 +18,7 @@
 //! [`Core`](crate::logic::mirror::Core) are looked at under the first three, and that requests are
 //! given back to the block layer under the second.
 
+mod attributes;
 mod bounce;
 mod driver;
 mod group;

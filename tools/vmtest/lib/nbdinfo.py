@@ -165,6 +165,7 @@ class Status:
         self.channels = [Channel(value) for label, value in pairs if label == "Channel"]
         self.name = one.get("Name")
         self.intent = one.get("Intent")
+        self.mirror = one.get("Mirror")
         self.events = int(one["Events"])
         self.settings = numbers(one["Settings"])
         self.bytes = [numbers(value.split(" ", 1)[1]) for label, value in pairs if label == "Bytes"]

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
+use super::attributes::Files;
 use super::operations::Callbacks;
 use super::{DiskDevice, Limits, Operations, TagSet};
 use crate::kapi::bindings;
@@ -26,6 +27,8 @@ use kernel::{
 pub(crate) struct GenDisk<T: Operations> {
     disk: *mut bindings::gendisk,
     tags: Arc<TagSet<T>>,
+    /// As long as the disk is there.
+    _files: Files<T>,
 }
 
 // SAFETY: Disks may be used from and taken away on any thread.
@@ -47,6 +50,7 @@ impl<T: Operations> GenDisk<T> {
         data: Arc<T::Data>,
     ) -> Result<Self> {
         let mut raw = limits.to_raw();
+        let mut files = Files::new()?;
         let data = data.into_foreign();
         // SAFETY: Runs only where no disk uses the data any more.
         let free_data = ScopeGuard::new(|| drop(unsafe { Arc::<T::Data>::from_foreign(data) }));
@@ -75,9 +79,10 @@ impl<T: Operations> GenDisk<T> {
                 bindings::set_disk_ro(disk, true);
             }
         }
-        // SAFETY: As above.
+        // SAFETY: As above. The files are there until the disk is not any more, and its queue has the
+        // data of `T`; should the disk not be added they are gone when this returns.
         to_result(unsafe {
-            bindings::device_add_disk(core::ptr::null_mut(), disk, core::ptr::null_mut())
+            bindings::device_add_disk(core::ptr::null_mut(), disk, files.as_groups())
         })?;
         // A kernel thread's files are closed later by themselves, or by this.
         // SAFETY: May be called in any process context.
@@ -85,7 +90,11 @@ impl<T: Operations> GenDisk<T> {
         put_disk.dismiss();
         free_data.dismiss();
         // INVARIANT: As made above.
-        Ok(Self { disk, tags })
+        Ok(Self {
+            disk,
+            tags,
+            _files: files,
+        })
     }
 
     /// Its device, for who tells of it; to be dropped before the disk.

@@ -12,6 +12,7 @@
 //! | [`TagSet`] | `struct blk_mq_tag_set` | requests, with the driver's data behind each |
 //! | [`Limits`] | `struct queue_limits` | what requests the disk takes |
 //! | [`GenDisk`] | `struct gendisk` | the disk that users see |
+//! | [`Attribute`] | `struct device_attribute` | a file of the disk in sysfs |
 //! | [`DiskDevice`] | its `struct device` | what programs hear of it |
 //!
 //! A driver that has a [`Shared`] may read the request and its pages; the block layer cannot get it
@@ -22,6 +23,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
+mod attributes;
 mod disk_device;
 mod gen_disk;
 mod limits;
@@ -29,6 +31,7 @@ mod operations;
 mod request;
 mod tag_set;
 
+pub(crate) use attributes::Attribute;
 pub(crate) use disk_device::DiskDevice;
 pub(crate) use gen_disk::GenDisk;
 pub(crate) use limits::Limits;

@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/blk-mq.h`](srctree/include/linux/blk-mq.h)
 
+use super::attributes::Attribute;
 use super::request::{queue_data, Pdu, Released, Shared};
 use crate::kapi::bindings;
 use core::{marker::PhantomData, ptr::NonNull};
@@ -17,6 +18,11 @@ pub(crate) trait Operations: Sized + 'static {
     type Pdu: Send + Sync + Default;
     /// The module that an open disk pins.
     type Owner: kernel::ModuleMetadata;
+
+    /// The directory of [`Operations::ATTRIBUTES`] in that of the disk in sysfs.
+    const ATTRIBUTES_DIR: &'static CStr;
+    /// What programs can read there, from before they hear that the disk was added.
+    const ATTRIBUTES: &'static [Attribute<Self::Data>];
 
     /// Takes a request, which has been started. `last` is false when another one follows at once.
     fn queue_rq(data: ArcBorrow<'_, Self::Data>, rq: Shared<Self>, last: bool);
