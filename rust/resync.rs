@@ -119,6 +119,12 @@ impl Resync {
         })
     }
 
+    /// Tells it to end, without waiting for that.
+    pub(crate) fn stop(&self) {
+        self.track.stop.store(true, Release);
+        self.mirror.wake_resyncs();
+    }
+
     /// What others see of it.
     pub(crate) fn track(&self) -> &Arc<Track> {
         &self.track
@@ -127,8 +133,7 @@ impl Resync {
 
 impl Drop for Resync {
     fn drop(&mut self) {
-        self.track.stop.store(true, Release);
-        self.mirror.wake_resyncs();
+        self.stop();
         drop(self.thread.take());
     }
 }

@@ -1,11 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The disk that users see: `enable`, `blocksize`, and the end of a device.
+//! The disk that users see: `enable`, `blocksize`.
 
-use super::{
-    clock, companion::Companion, connect::stop_all, keeper, memory, scout, Control, Device,
-    Failure, GONE, STAGE_GONE,
-};
+use super::{clock, companion::Companion, keeper, memory, scout, Control, Device, Failure};
 use crate::kapi::{
     block::mq::{GenDisk, Limits, TagSet},
     kthread::{KThread, Main},
@@ -203,7 +200,7 @@ impl Device {
     }
 
     /// Adds the disk in a thread of its own, and waits for it.
-    fn add_disk(&self, common: &Common, tags: Arc<TagSet<Driver>>) -> Result<GenDisk<Driver>> {
+    fn add_disk(&self, common: &Common, tags: Arc<TagSet<Driver>>) -> Added {
         let letter = self.id.letter();
         let added = Arc::pin_init(new_mutex!(None, "enbd::Added"), GFP_KERNEL)?;
         let add = Add {
@@ -219,44 +216,6 @@ impl Device {
         drop(KThread::spawn(&name, add)?);
         let disk = added.lock().take();
         disk.unwrap_or(Err(EIO))
-    }
-
-    pub(super) fn disable(&self, control: &mut Control) -> Result<(), Failure> {
-        let Some(disk) = &control.disk else {
-            return Err(Failure::new(ENODEV, "the device is not enabled"));
-        };
-        self.seal_unless_open(disk)?;
-        drop(control.keeper.take());
-        drop(control.scout.take());
-        self.mirror.await_record();
-        // What the servers have in their caches is made durable; one that does not answer loses its
-        // group for that.
-        self.mirror.set_failing(true);
-        let flushed = disk.flush();
-        self.end_resyncs();
-        self.take_disk(control);
-        drop(control.clock.take());
-        drop(control.recorder.take());
-        if flushed.is_ok() {
-            self.end();
-        } else {
-            self.mirror.stop_records();
-        }
-        self.mirror.bounces.drain();
-        self.mirror.set_size(0, None);
-        self.mirror.set_failing(false);
-        flushed.map_err(|e| Failure::new(e, "disabled, but a server did not flush its cache"))
-    }
-
-    /// Takes the disk away, of which nobody tells any more.
-    fn take_disk(&self, control: &mut Control) {
-        drop(self.voice.lock().take());
-        drop(control.disk.take());
-    }
-
-    fn seal_unless_open(&self, disk: &GenDisk<Driver>) -> Result<(), Failure> {
-        disk.unless_open(|| self.mirror.seal(true))
-            .map_err(|e| Failure::new(e, "the device is open"))
     }
 
     pub(super) fn set_blocksize(&self, control: &Control, bytes: u32) -> Result<(), Failure> {
@@ -284,58 +243,10 @@ impl Device {
         self.mirror.settings.blocksize.store(bytes, Relaxed);
         Ok(())
     }
-
-    /// Takes the device apart: errors what is held, disconnects everything. Refused while the disk
-    /// is open.
-    pub(crate) fn take_apart(&self) -> Result<(), Failure> {
-        self.in_turn(|control| {
-            if self.is_gone() {
-                return Err(GONE);
-            }
-            if let Some(disk) = &control.disk {
-                self.seal_unless_open(disk)?;
-            }
-            self.dismantle(control);
-            Ok(())
-        })?
-    }
-
-    /// The same when the module goes, and nobody can open the disk any more. Somebody may still try
-    /// to, and have its lock for a moment, which must not keep this from ending the threads.
-    pub(crate) fn take_apart_for_good(&self) {
-        let mut control = self.control.lock();
-        if !self.is_gone() {
-            self.mirror.seal(true);
-            self.dismantle(&mut control);
-        }
-    }
-
-    fn dismantle(&self, control: &mut Control) {
-        self.stage.swap(STAGE_GONE);
-        // The keeper may wait for who waits for memory, and that for what is held.
-        self.mirror.set_failing(true);
-        drop(control.clock.take());
-        drop(control.keeper.take());
-        drop(control.scout.take());
-        drop(control.recorder.take());
-        stop_all(&control.channels);
-        // As long as that lasts it is no task that hangs, unless a signal is there already.
-        let ended = || control.channels.iter().all(|threads| threads.has_ended());
-        let _ = self.mirror.wait(u32::MAX, ended);
-        control.channels.clear();
-        self.mirror.set_failing(true);
-        self.end_resyncs();
-        self.mirror.unpark();
-        self.take_disk(control);
-        self.mirror.bounces.drain();
-        self.mirror.set_size(0, None);
-        self.forget_memory();
-        for group in GroupId::all() {
-            self.mirror.clear(group);
-            self.mirror.forget(group);
-        }
-    }
 }
+
+/// The disk, or why there is none.
+type Added = Result<Arc<GenDisk<Driver>>>;
 
 /// What a thread that adds a disk is given.
 struct Add {
@@ -345,7 +256,7 @@ struct Add {
     sectors: u64,
     read_only: bool,
     mirror: Arc<Mirror>,
-    added: Arc<Mutex<Option<Result<GenDisk<Driver>>>>>,
+    added: Arc<Mutex<Option<Added>>>,
 }
 
 impl Main for Add {
@@ -358,6 +269,7 @@ impl Main for Add {
             self.read_only,
             self.mirror,
         );
+        let disk = disk.and_then(|disk| Ok(Arc::new(disk, GFP_KERNEL)?));
         *self.added.lock() = Some(disk);
     }
 }

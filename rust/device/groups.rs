@@ -162,6 +162,22 @@ impl Device {
         }
     }
 
+    /// Tells all resyncs to end, and waits until they have; each does once its copies that are on their
+    /// way are answered, or their channels lost.
+    pub(super) fn stop_resyncs(&self) -> Woken {
+        let tracks = {
+            let resyncs = self.resyncs.lock();
+            let stop = |resync: &Resync| {
+                resync.stop();
+                resync.track().clone()
+            };
+            resyncs.each_ref().map(|resync| resync.as_ref().map(stop))
+        };
+        // A condition must not wait for the lock of the resyncs.
+        let ended = || tracks.iter().flatten().all(|track| track.has_ended());
+        self.mirror.resync_waiters.wait(None, ended)
+    }
+
     /// Ends all resyncs and waits for them.
     pub(super) fn end_resyncs(&self) {
         for group in GroupId::all() {

@@ -7,7 +7,7 @@
 
 use super::{Control, Device, Failure};
 use crate::channel::Spec;
-use crate::kapi::scope::noreclaim;
+use crate::kapi::{is_killed, scope::noreclaim};
 use crate::logic::{
     command::{Address, Name},
     group::{GroupFault, GroupSet, GroupState},
@@ -213,12 +213,13 @@ impl Device {
         Ok(())
     }
 
-    /// Records that nobody has the device any more, if it has metadata.
+    /// Records that nobody has the device any more, if it has metadata. The disk is gone by now, so nobody
+    /// can go back: only a signal that kills ends this early.
     pub(super) fn end(&self) {
         if !self.mirror.has_memory() {
             return;
         }
-        if !self.in_time(|ended| self.mirror.end_records(ended)) {
+        if !self.in_time_unless(&is_killed, |ended| self.mirror.end_records(ended)) {
             pr_warn!(
                 "[{}] the end could not be recorded: the next start compares the groups\n",
                 self.id.letter()

@@ -8,7 +8,9 @@
 //! | [`companion`] | the threads of an enabled device: the clock, the keeper, the scout |
 //! | [`connect`] | `connect`, `disconnect` |
 //! | [`events`] | what programs are told of an enabled device |
-//! | [`disk`] | `enable`, `reset`: the disk that users see |
+//! | [`disk`] | `enable`: the disk that users see |
+//! | [`end`] | `enable=0`, `reset`: the end of the disk, and of the device |
+//! | [`flush`] | the flush of a disk that is to be taken away |
 //! | [`groups`] | `setfaulty`, `hotadd`, `hotremove`: states of groups |
 //! | [`keeper`] | the thread that brings groups back by itself |
 //! | [`memory`] | `create`, `attach`, `forget`, and what the metadata says at `enable` |
@@ -25,7 +27,9 @@ mod clock;
 mod companion;
 mod connect;
 mod disk;
+mod end;
 mod events;
+mod flush;
 mod groups;
 mod keeper;
 mod memory;
@@ -39,7 +43,7 @@ use crate::kapi::block::mq::{DiskDevice, GenDisk};
 use crate::logic::{
     command::{DeviceId, Label, Verb},
     group::Refusal,
-    mirror::{Asker, World},
+    mirror::{Asker, Starter, World},
     session::DownReason,
     MAX_GROUPS,
 };
@@ -49,6 +53,7 @@ use crate::sync::Word;
 use crate::tidings::Tidings;
 use crate::wait::Waiters;
 use companion::Companion;
+use flush::Flush;
 use kernel::{
     prelude::*,
     sync::{
@@ -81,6 +86,18 @@ impl Failure {
 pub(crate) const GONE: Failure = Failure {
     error: ESTALE,
     reason: "the device was reset",
+};
+
+/// A `reset` of the device has begun.
+const ENDING: Failure = Failure {
+    error: EBUSY,
+    reason: "the device is being reset; if that was interrupted, reset it once more",
+};
+
+/// A signal came for who waited for a server.
+const INTERRUPTED: Failure = Failure {
+    error: EINTR,
+    reason: "interrupted",
 };
 
 impl From<Refusal> for Failure {
@@ -116,12 +133,16 @@ impl From<kernel::alloc::AllocError> for Failure {
 const STAGE_BLANK: u64 = 0;
 /// One has.
 const STAGE_KNOWN: u64 = 1;
+/// A `reset` was begun, which may have been interrupted.
+const STAGE_ENDING: u64 = 3;
 /// It was taken apart; whoever still finds it must look for another one.
 const STAGE_GONE: u64 = 2;
 
 /// What commands change.
 struct Control {
-    disk: Option<GenDisk<Driver>>,
+    disk: Option<Arc<GenDisk<Driver>>>,
+    /// One that nobody waits for any more.
+    flush: Option<Flush>,
     channels: KVec<ChannelThreads<Mirror>>,
     /// While the device is enabled.
     clock: Option<Companion>,
@@ -170,6 +191,7 @@ impl Device {
                 mirror,
                 control <- new_mutex!(Control {
                     disk: None,
+                    flush: None,
                     channels: KVec::new(),
                     clock: None,
                     keeper: None,
@@ -209,6 +231,7 @@ impl Device {
     fn stay(&self) -> Result<(), Failure> {
         match self.stage.compare_exchange(STAGE_BLANK, STAGE_KNOWN) {
             Err(STAGE_GONE) => Err(GONE),
+            Err(STAGE_ENDING) => Err(ENDING),
             _ => Ok(()),
         }
     }
@@ -228,7 +251,19 @@ impl Device {
             | Verb::Compare(_)
             | Verb::IntentMax(_)
             | Verb::IntentIdle(_) => self.set(verb),
-            _ => self.in_turn(|control| self.carry_out(control, verb))?,
+            _ => self
+                .in_turn(|control| self.carry_out(control, verb))?
+                .map_err(|failure| self.or_interrupted(failure)),
+        }
+    }
+
+    /// What a command failed with: one that has not waited any longer, since a signal came, has not found
+    /// that its time was up.
+    fn or_interrupted(&self, failure: Failure) -> Failure {
+        if failure.error == ETIMEDOUT && self.is_ending() {
+            INTERRUPTED
+        } else {
+            failure
         }
     }
 
@@ -273,8 +308,10 @@ impl Device {
 
     /// A command whose turn it is.
     fn carry_out(self: &Arc<Self>, control: &mut Control, verb: &Verb<'_>) -> Result<(), Failure> {
-        if self.is_gone() {
-            return Err(GONE);
+        match self.stage.load() {
+            STAGE_GONE => return Err(GONE),
+            STAGE_ENDING => return Err(ENDING),
+            _ => {}
         }
         match verb {
             Verb::Connect {

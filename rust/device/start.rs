@@ -4,7 +4,7 @@
 //! `crate::logic::mirror::decide`.
 //!
 //! Locks: all of it runs under `control`. It waits there, for two minutes at most, until it is known
-//! whether another client has the mirror.
+//! whether another client has the mirror. A signal for the writer of the command ends each wait.
 
 use super::{Device, Failure};
 use crate::kapi::{epoch_s, host_name};
@@ -15,7 +15,7 @@ use crate::logic::{
 };
 use crate::mirror::Mirror;
 use crate::wait::Woken;
-use kernel::sync::atomic::ordering::Relaxed;
+use kernel::{current, sync::atomic::ordering::Relaxed};
 
 impl From<NotStarted> for Failure {
     fn from(why: NotStarted) -> Self {
@@ -36,7 +36,7 @@ impl Starter for Device {
     }
 
     fn is_ending(&self) -> bool {
-        false
+        current!().signal_pending()
     }
 
     fn pause(&self, ms: u32) -> bool {

@@ -31,6 +31,7 @@ static const u32 ENBD_REQ_OP_MASK = (__force u32)REQ_OP_MASK;
 
 /* helpers.c: inline functions, macros, and fields of structs that Rust sees as opaque. */
 struct net *enbd_get_current_net(void);
+bool enbd_is_killed(void);
 void enbd_put_net(struct net *net);
 int enbd_net_ifindex(struct net *net, const char *name);
 void enbd_sock_prepare(struct socket *sock);

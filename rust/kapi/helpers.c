@@ -13,6 +13,7 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/string.h>
 #include <linux/utsname.h>
 #include <uapi/linux/sched/types.h>
@@ -27,6 +28,12 @@ struct net *enbd_get_current_net(void)
 	struct nsproxy *proxy = current->nsproxy;
 
 	return proxy ? get_net(proxy->net_ns) : NULL;
+}
+
+/* Whether the caller is about to be killed. */
+bool enbd_is_killed(void)
+{
+	return fatal_signal_pending(current);
 }
 
 void enbd_put_net(struct net *net)

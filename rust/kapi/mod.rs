@@ -42,6 +42,12 @@ pub(crate) fn epoch_s() -> u64 {
     u64::try_from(seconds).unwrap_or(0)
 }
 
+/// Whether a signal is there that kills the task.
+pub(crate) fn is_killed() -> bool {
+    // SAFETY: May be called in the context of any task.
+    unsafe { bindings::enbd_is_killed() }
+}
+
 /// Writes the host's name to `to`, with a zero behind it; cut if there is no room.
 pub(crate) fn host_name(to: &mut [u8; 64]) {
     // SAFETY: `to` is valid for writing so many bytes.

@@ -22,7 +22,11 @@ use crate::wait::Woken;
 use kernel::{
     prelude::*,
     sync::{atomic::ordering::Relaxed, Arc},
+    time::{delay::fsleep, Delta},
 };
+
+/// How long whoever has a signal, and does not give up, sleeps until he looks again, in milliseconds.
+const SIGNALLED_MS: i64 = 10;
 
 impl Carrier for Buffer<Driver> {
     type Request = Shared<Driver>;
@@ -337,7 +341,15 @@ impl World for Mirror {
     }
 
     fn wait(&self, ms: u32, holds: &mut dyn FnMut() -> bool) -> bool {
-        self.waiters.wait(Some(ms), holds) == Woken::Holds
+        match self.waiters.wait(Some(ms), holds) {
+            Woken::Holds => true,
+            Woken::TimedOut => false,
+            Woken::Signal => {
+                // Who does not give up for it waits again, which a signal would end at once each time.
+                fsleep(Delta::from_millis(SIGNALLED_MS));
+                false
+            }
+        }
     }
 
     fn wake(&self) {

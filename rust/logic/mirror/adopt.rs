@@ -236,6 +236,10 @@ fn record_full<W: World>(
         Ok(())
     } else {
         core.change_to_adopt(|groups| groups.without(GroupSet::of(group)));
-        Err(NotAdopted::Unrecorded)
+        Err(if ended() {
+            NotAdopted::Failed(Failed::Ended)
+        } else {
+            NotAdopted::Unrecorded
+        })
     }
 }

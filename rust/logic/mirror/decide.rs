@@ -112,7 +112,8 @@ pub trait Starter {
     fn mirror(&self) -> &Self::Mirror;
     /// For how many milliseconds nothing may be answered.
     fn patience_ms(&self) -> u64;
-    /// Whether the client is about to end, whatever is answered.
+    /// Whether whoever asked for the start does not wait any more, or the client is about to end, whatever
+    /// is answered.
     fn is_ending(&self) -> bool;
     /// Waits so many milliseconds; false if whoever asked for the start does not wait any more.
     fn pause(&self, ms: u32) -> bool;
@@ -127,8 +128,17 @@ pub trait Starter {
     /// Whether intent pages are to be kept.
     fn keeps_intent(&self) -> bool;
 
-    /// Calls `f` with what says that nothing was answered for too long.
+    /// Calls `f` with what says that nothing was answered for too long, or that nobody waits any more.
     fn in_time<R>(&self, f: impl FnOnce(&dyn Fn() -> bool) -> R) -> R {
+        self.in_time_unless(&|| self.is_ending(), f)
+    }
+
+    /// The same, but for what says that nobody waits any more.
+    fn in_time_unless<R>(
+        &self,
+        is_given_up: &dyn Fn() -> bool,
+        f: impl FnOnce(&dyn Fn() -> bool) -> R,
+    ) -> R {
         let (mirror, most_ms) = (self.mirror(), self.patience_ms());
         let look = || (mirror.core().metadata_answers(), mirror.now_ms());
         let last = Cell::new(look());
@@ -138,7 +148,7 @@ pub trait Starter {
                 last.set(now);
             }
             let is_late = now.0 == answers && now.1.saturating_sub(since_ms) >= most_ms;
-            is_late || self.is_ending()
+            is_late || is_given_up()
         })
     }
 }

@@ -108,8 +108,9 @@ pub trait Memories: World {
     /// Waits until nothing has to be recorded before writes and flushes may end. To be called while requests may
     /// still wait: once the device is failing, those that wait for a record end without success.
     ///
-    /// That lasts for `timeout` at most, and no longer than a group in sync can be reached.
-    fn await_record(&self) {
+    /// That lasts for `timeout` at most, and no longer than a group in sync can be reached, or until it has
+    /// `ended`.
+    fn await_record(&self, ended: &dyn Fn() -> bool) {
         let core = self.core();
         let until = self.now_ms().saturating_add(self.timeout_ms());
         let serves = |group: GroupId| !core.group(group).up().is_empty();
@@ -118,7 +119,7 @@ pub trait Memories: World {
                 || core.is_fenced()
                 || !core.view().readable().iter().any(serves)
         };
-        while !self.wait(AGAIN_MS, &mut || is_over()) && self.now_ms() < until {}
+        while !self.wait(AGAIN_MS, &mut || is_over() || ended()) && self.now_ms() < until {}
     }
 
     /// A group's resync has found nothing left: it is recorded as in sync, before it is. To be called

@@ -3,17 +3,17 @@
 waits for a server. What was asked for goes on, and the device takes commands as before."""
 
 import os
-import subprocess
 
 from lib import check, nbdinfo
 from lib.errand import Errand
 from lib.impostor import Impostor
 from lib.mirror import Mirror
 from lib.sloth import Sloth
+from lib.waiting import Waiting
 
 LIMIT_S = 180
-# How long a connect and a disconnect wait at least, and what is much less.
-LONG_S, AT_ONCE_S = 40, 10
+# How long a connect and a disconnect wait at least; they are killed long before.
+LONG_S = 40
 SIZE = 1 << 20
 BLOCK = 4096
 OFFSET = 64 * BLOCK
@@ -22,27 +22,6 @@ OFFSET = 64 * BLOCK
 def run():
     behind_another()
     in_a_disconnect()
-
-
-class Waiting:
-    """A process of its own that writes a command, and sleeps in that."""
-
-    def __init__(self, line):
-        self.line = line
-        self._process = subprocess.Popen(["sh", "-c", f"echo '{line}' >/proc/nbdinfo"], stderr=subprocess.DEVNULL)
-        check.until(lambda: self._state() in "SD", 10, f"{line} waits")
-        check.equal(self._state(), "S", f"how {line} waits: as who can be interrupted")
-
-    def _state(self):
-        with open(f"/proc/{self._process.pid}/stat", encoding="ascii") as file:
-            return file.read().rsplit(")", 1)[1].split()[0]
-
-    def kill(self):
-        """Kills it."""
-        check.that(self._process.poll() is None, f"{self.line} waits still")
-        self._process.terminate()
-        with check.within(AT_ONCE_S, f"the end of {self.line}, which was killed"):
-            self._process.wait(LONG_S * 2)
 
 
 def behind_another():
