@@ -7,7 +7,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 TREE = $(if $(filter file,$(origin KDIR)),$(shell scripts/prepare-kernel),$(KDIR))
 
 .DEFAULT_GOAL := modules
-.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-debug demo vm bench bench-compare torture install deb deb-check help
+.PHONY: modules clean clippy rustfmtcheck rustfmt shellcheck ruff python-test links recursion docs upstream logic-test simulate enbdctl test test-long test-debug demo vm bench bench-compare torture install deb deb-check help
 
 modules: ## enbd.ko for KDIR (the running kernel's build tree)
 	@scripts/kbuild "$(KDIR)"
@@ -68,6 +68,9 @@ deb-check: ## are they clean, reproducible, and do they work?
 
 test: ## everything: checks, logic tests, scenarios in the VM
 	@scripts/check test
+
+test-long: ## the scenarios that take minutes each, which make test leaves out
+	@scripts/check test-long
 
 test-debug: ## the scenarios on a kernel that checks itself (KASAN, lockdep, kmemleak); builds it the first time
 	@scripts/check test-debug

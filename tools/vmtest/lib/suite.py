@@ -20,6 +20,8 @@ from lib.program import attempt
 DEFAULT_LIMIT_S = 120
 # How much longer it may take on a kernel that checks itself, which is that much slower.
 SLOWER = 3
+# How the names of those begin that take minutes, and run only when they are named.
+LONG = "long_"
 CGROUP = "/sys/fs/cgroup/vmtest"
 TAIL = 60
 # A server's socket that is being closed at the very moment when the client's last packet comes does not see it, and the client,
