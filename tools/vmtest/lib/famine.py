@@ -30,3 +30,37 @@ def famine():
 def _write(path, value):
     with open(path, "w", encoding="ascii") as file:
         file.write(str(value))
+
+
+class Shortage:
+    """While in a `with`: no memory from one of the kernel's caches for these tasks and who shares it, though they could wait."""
+
+    MOST = 1_000_000
+
+    def __init__(self, cache, tasks):
+        self._cache = f"/sys/kernel/slab/{cache}/failslab"
+        self._tasks = [f"/proc/{pid}" for pid in tasks]
+
+    def share(self):
+        """This thread, too, gets none, for as long as it lives."""
+        _write("/proc/thread-self/make-it-fail", 1)
+
+    def failed(self):
+        """How often there was none so far."""
+        with open(f"{DIRECTORY}/times", encoding="ascii") as file:
+            return self.MOST - int(file.read())
+
+    def __enter__(self):
+        _write(self._cache, 1)
+        for task in self._tasks:
+            _write(f"{task}/make-it-fail", 1)
+        for name, value in {"cache-filter": 1, **SETTINGS, "ignore-gfp-wait": 0, "times": self.MOST}.items():
+            _write(f"{DIRECTORY}/{name}", value)
+        return self
+
+    def __exit__(self, *_):
+        _write(f"{DIRECTORY}/probability", 0)
+        _write(f"{DIRECTORY}/cache-filter", 0)
+        for task in self._tasks:
+            _write(f"{task}/make-it-fail", 0)
+        _write(self._cache, 0)
