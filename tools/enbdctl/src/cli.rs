@@ -106,6 +106,17 @@ pub enum Verb {
         #[arg(long)]
         now: bool,
     },
+    /// Tells in one line how devices fare: a plugin of Nagios and Icinga
+    ///
+    /// Without DEVICE it tells of all that are enabled, and of those that should be: what has
+    /// `auto = true` and is not up is UNKNOWN. It needs no privilege.
+    ///
+    /// Exit status: 0 OK; 1 WARNING, degraded or resyncing; 2 CRITICAL, held; 3 UNKNOWN, not there or
+    /// disabled, or it cannot be told.
+    Check {
+        /// The device; all if left out
+        device: Option<String>,
+    },
     /// Makes a mirror that remembers, and brings it up
     ///
     /// Its exports get metadata in their last mebibytes, which must be blank, and the mirror is

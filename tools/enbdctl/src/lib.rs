@@ -10,6 +10,7 @@
 //! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`events`], [`usage`] | what is shown |
+//! | [`check`] | what Nagios is told |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
 //! | [`client`], [`found`], [`probe`] | what a server shows of an export |
@@ -23,6 +24,7 @@
 //! Unsafe code is in [`sys`] alone.
 
 pub mod assembly;
+pub mod check;
 pub mod choice;
 pub mod cli;
 pub mod client;

@@ -16,7 +16,7 @@ use enbdctl::resolve::System;
 use enbdctl::session::Session;
 use enbdctl::sources::Claim;
 use enbdctl::up::{up, Wish};
-use enbdctl::{events, examine, show, verbs, watch};
+use enbdctl::{check, cli, events, examine, show, verbs, watch};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             };
             events::events(&places, device.as_deref(), wish)
         }
+        Verb::Check { device } => Ok(check::check(&places, device.as_deref())),
         Verb::Config {
             what: ConfigVerb::Check { device },
         } => show::check(&places, device.as_deref()),
@@ -205,12 +206,23 @@ fn told(result: Result<Exit, Problem>) -> Exit {
     })
 }
 
+/// Whether the first verb of a command line that is wrong is `check`, whose exit statuses are others.
+fn is_plugin() -> bool {
+    let command = cli::command();
+    let mut words = std::env::args().skip(1);
+    let verb = words.find(|word| command.find_subcommand(word).is_some());
+    verb.as_deref() == Some("check")
+}
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
             let _ = error.print();
             let usage = error.use_stderr();
+            if usage && is_plugin() {
+                return check::misused().into();
+            }
             return if usage { Exit::Usage } else { Exit::Ok }.into();
         }
     };

@@ -73,6 +73,49 @@ fn members() {
 }
 
 #[test]
+fn plugin() {
+    check("check.txt", &["check"], 2);
+    check("check-data.txt", &["check", "data"], 1);
+    check("check-scratch.txt", &["check", "/dev/enbd/scratch"], 0);
+    check("check-d.txt", &["check", "d"], 3);
+    check_output(
+        "check-members.txt",
+        &run("members.nbdinfo", &["check", "b"]),
+        1,
+    );
+    // Whatever is wrong is UNKNOWN and on standard output, where alone it is looked for.
+    for (nbdinfo, words, start) in [
+        (
+            "missing",
+            &["check"][..],
+            "ENBD UNKNOWN - the module enbd is not loaded\n",
+        ),
+        ("none.nbdinfo", &["check"], "ENBD UNKNOWN - "),
+        (
+            "none.nbdinfo",
+            &["check", "data"],
+            "ENBD UNKNOWN - data is not up: there is no device a\n",
+        ),
+        ("none.nbdinfo", &["check", "../x"], "ENBD UNKNOWN - "),
+        (
+            "none.nbdinfo",
+            &["check", "--jsn"],
+            "ENBD UNKNOWN - the command line is wrong",
+        ),
+    ] {
+        let (out, err, code) = texts(&run(nbdinfo, words));
+        assert_eq!(
+            (code, out.lines().count()),
+            (Some(3), 1),
+            "{words:?}: {out}{err}"
+        );
+        assert!(out.starts_with(start), "{out}");
+    }
+    let (_, _, code) = texts(&run("none.nbdinfo", &["config", "check", "--jsn"]));
+    assert_eq!(code, Some(4));
+}
+
+#[test]
 fn machine_readable() {
     check("status.json", &["status", "--json"], 2);
     let (out, _, _) = texts(&run("devices.nbdinfo", &["status", "--json", "a"]));
