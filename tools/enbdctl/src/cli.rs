@@ -117,6 +117,14 @@ pub enum Verb {
         /// The device; all if left out
         device: Option<String>,
     },
+    /// Shows the status as metrics of Prometheus
+    ///
+    /// Names and labels are in Documentation/monitor.rst. Addresses are shown to root only.
+    Metrics {
+        /// Writes them into this file, which is replaced whole; for node_exporter it ends with .prom
+        #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+        output: Option<PathBuf>,
+    },
     /// Makes a mirror that remembers, and brings it up
     ///
     /// Its exports get metadata in their last mebibytes, which must be blank, and the mirror is

@@ -10,7 +10,7 @@
 //! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`events`], [`usage`] | what is shown |
-//! | [`check`] | what Nagios is told |
+//! | [`check`], [`metrics`], [`exposition`] | what Nagios and Prometheus are told |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
 //! | [`client`], [`found`], [`probe`] | what a server shows of an export |
@@ -34,10 +34,12 @@ pub mod create;
 pub mod down;
 pub mod events;
 pub mod examine;
+pub mod exposition;
 pub mod found;
 pub mod identity;
 pub mod json;
 pub mod membership;
+pub mod metrics;
 pub mod module;
 pub mod offer;
 pub mod places;

@@ -16,7 +16,7 @@ use enbdctl::resolve::System;
 use enbdctl::session::Session;
 use enbdctl::sources::Claim;
 use enbdctl::up::{up, Wish};
-use enbdctl::{check, cli, events, examine, show, verbs, watch};
+use enbdctl::{check, cli, events, examine, metrics, show, verbs, watch};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -34,6 +34,7 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
             events::events(&places, device.as_deref(), wish)
         }
         Verb::Check { device } => Ok(check::check(&places, device.as_deref())),
+        Verb::Metrics { output } => metrics::metrics(&places, output.as_deref()),
         Verb::Config {
             what: ConfigVerb::Check { device },
         } => show::check(&places, device.as_deref()),

@@ -116,6 +116,35 @@ fn plugin() {
 }
 
 #[test]
+fn metrics() {
+    check("metrics.txt", &["metrics"], 0);
+    check_output(
+        "metrics-members.txt",
+        &run("members.nbdinfo", &["metrics"]),
+        0,
+    );
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("enbd.prom");
+    let path = file.to_str().expect("UTF-8");
+    // That there is no module is told: what stood there before must not stay.
+    for (nbdinfo, wanted) in [("devices.nbdinfo", 1), ("missing", 0)] {
+        let (out, err, code) = texts(&run(nbdinfo, &["metrics", "--output", path]));
+        assert_eq!((out.as_str(), err.as_str(), code), ("", "", Some(0)));
+        let text = fs::read_to_string(&file).expect("it was written");
+        assert!(
+            text.contains(&format!("\nenbd_module_loaded {wanted}\n")),
+            "{text}"
+        );
+    }
+    let (_, err, code) = texts(&run(
+        "devices.nbdinfo",
+        &["metrics", "--output", "/nowhere/x"],
+    ));
+    assert_eq!(code, Some(3));
+    assert!(err.contains("cannot write /nowhere/x"), "{err}");
+}
+
+#[test]
 fn machine_readable() {
     check("status.json", &["status", "--json"], 2);
     let (out, _, _) = texts(&run("devices.nbdinfo", &["status", "--json", "a"]));
