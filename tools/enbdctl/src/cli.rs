@@ -125,6 +125,17 @@ pub enum Verb {
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
         output: Option<PathBuf>,
     },
+    /// Tells of what changes, and gives alarms: a service
+    ///
+    /// A line for each change on standard output, for the journal. An alarm, as of a group that is
+    /// lost, is mailed, and a program is run, if /etc/enbd/monitor.toml says so; it runs without that
+    /// file, too. The first copy of a new group is no alarm. While a device is not OK its alarm is
+    /// given again, once a day.
+    Monitor {
+        /// Gives a trial alarm, says who was told, and ends
+        #[arg(long)]
+        test: bool,
+    },
     /// Makes a mirror that remembers, and brings it up
     ///
     /// Its exports get metadata in their last mebibytes, which must be blank, and the mirror is

@@ -7,8 +7,10 @@
 //! own grammar is asked.
 
 use crate::command::Line;
+use crate::monitor_config;
 use crate::problem::{Exit, Problem};
 use crate::size::parse_speed;
+use crate::toml_text::Source;
 use crate::uri::Uri;
 use enbd_logic::logic::{command::MAX_CONNECT_CHANNELS, MAX_GROUPS};
 use serde::Deserialize;
@@ -133,7 +135,7 @@ impl Config {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let source = Source { path, text };
         let name = name_of(path)?;
-        let file: File = toml::from_str(text).map_err(|error| source.syntax(&error))?;
+        let file: File = toml::from_str(text).map_err(|error| source.syntax(&error, &KEYS))?;
         let letter = source.letter(&file.device)?;
         let mut settings = Vec::new();
         let mut set = |key: &str, value: String, span: Range<usize>| {
@@ -220,6 +222,11 @@ pub fn check_name(name: &str) -> Result<(), String> {
             "{name:?} is no name of a device: up to 64 letters, digits, dots, - and _"
         ));
     }
+    if name == monitor_config::STEM {
+        return Err(format!(
+            "{name:?} is what the monitor's own file is called and cannot be a name"
+        ));
+    }
     if name.len() == 1 && name.bytes().all(|byte| byte.is_ascii_lowercase()) {
         return Err(format!(
             "{name:?} is the letter of a device and cannot be a name"
@@ -228,43 +235,7 @@ pub fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-struct Source<'a> {
-    path: &'a Path,
-    text: &'a str,
-}
-
 impl Source<'_> {
-    /// Line and column, from 1, columns in characters.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let before = self.text.get(..at).unwrap_or(self.text);
-        let line = before.matches('\n').count() + 1;
-        let start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        let column = before.get(start..).unwrap_or("").chars().count() + 1;
-        (line, column)
-    }
-
-    fn wrong(&self, span: Range<usize>, why: &str, hint: Option<String>) -> Problem {
-        let (line, column) = self.place(span.start);
-        let path = self.path.display();
-        let mut problem = Problem::new(Exit::Usage, format!("{path}:{line}:{column}: {why}"));
-        problem.hint = hint;
-        problem
-    }
-
-    fn syntax(&self, error: &toml::de::Error) -> Problem {
-        let span = error.span().unwrap_or(0..0);
-        let message = error.message().trim().replace('\n', ", ");
-        let Some(rest) = message.strip_prefix("unknown field `") else {
-            let hint = message
-                .starts_with("missing field `device`")
-                .then(|| "device = \"a\" is /dev/nda".to_owned());
-            return self.wrong(span, &message, hint);
-        };
-        let word = rest.split('`').next().unwrap_or("");
-        let hint = nearest(word).map(|near| format!("perhaps {near}"));
-        self.wrong(span, &format!("there is no key {word:?} here"), hint)
-    }
-
     fn letter(&self, device: &Spanned<String>) -> Result<char, Problem> {
         let text = device.get_ref();
         let mut letters = text.chars();
@@ -337,37 +308,10 @@ impl Source<'_> {
     }
 }
 
-/// The key that is spelt most like a word, if one is near.
-fn nearest(word: &str) -> Option<&'static str> {
-    near(word, &KEYS)
-}
-
-/// The one of some words that is spelt most like this one, if one is near.
-pub fn near<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let limit = word.chars().count().div_ceil(3);
-    let distances = known.iter().map(|&known| (distance(word, known), known));
-    let (least, near) = distances.min_by_key(|(distance, _)| *distance)?;
-    (least <= limit).then_some(near)
-}
-
-/// How many letters have to be put in, taken out or changed.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (i, letter) in one.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, known) in other.iter().enumerate() {
-            let changed = row[j] + usize::from(letter != *known);
-            next.push(changed.min(row[j + 1] + 1).min(next[j] + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{check_name, near, Config, KEYS};
+    use super::{check_name, Config, KEYS};
+    use crate::toml_text::near;
     use std::path::Path;
 
     const GOOD: &str = "\

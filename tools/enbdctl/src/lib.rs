@@ -6,11 +6,13 @@
 //! |---|---|
 //! | [`cli`] | the command line, from which the manual and the completions are made, too |
 //! | [`config`], [`places`] | configuration files, and where files are |
-//! | [`uri`], [`size`], [`time`] | NBD URIs, sizes and times |
+//! | [`uri`], [`size`], [`time`], [`toml_text`] | NBD URIs, sizes, times, and TOML with its places |
 //! | [`spelling`] | names as /proc/nbdinfo spells them |
 //! | [`command`], [`module`] | the lines of /proc/nbdinfo, and the file |
 //! | [`view`], [`screen`], [`json`], [`watch`], [`events`], [`usage`] | what is shown |
 //! | [`check`], [`metrics`], [`exposition`] | what Nagios and Prometheus are told |
+//! | [`monitor`], [`monitor_config`] | the service that tells of what happens |
+//! | [`change`], [`course`], [`alarm`], [`handler`], [`notify`] | what it tells, when, and whom |
 //! | [`examine`] | what is at the end of an export |
 //! | [`session`], [`resolve`] | what the verbs below share; host names |
 //! | [`client`], [`found`], [`probe`] | what a server shows of an export |
@@ -23,24 +25,31 @@
 //!
 //! Unsafe code is in [`sys`] alone.
 
+pub mod alarm;
 pub mod assembly;
+pub mod change;
 pub mod check;
 pub mod choice;
 pub mod cli;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod course;
 pub mod create;
 pub mod down;
 pub mod events;
 pub mod examine;
 pub mod exposition;
 pub mod found;
+pub mod handler;
 pub mod identity;
 pub mod json;
 pub mod membership;
 pub mod metrics;
 pub mod module;
+pub mod monitor;
+pub mod monitor_config;
+pub mod notify;
 pub mod offer;
 pub mod places;
 pub mod probe;
@@ -55,6 +64,7 @@ pub mod sources;
 pub mod spelling;
 pub mod sys;
 pub mod time;
+pub mod toml_text;
 pub mod up;
 pub mod uri;
 pub mod usage;

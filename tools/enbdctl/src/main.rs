@@ -16,7 +16,7 @@ use enbdctl::resolve::System;
 use enbdctl::session::Session;
 use enbdctl::sources::Claim;
 use enbdctl::up::{up, Wish};
-use enbdctl::{check, cli, events, examine, metrics, show, verbs, watch};
+use enbdctl::{check, cli, events, examine, metrics, monitor, show, verbs, watch};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ fn run(cli: &Cli) -> Result<Exit, Problem> {
         }
         Verb::Check { device } => Ok(check::check(&places, device.as_deref())),
         Verb::Metrics { output } => metrics::metrics(&places, output.as_deref()),
+        Verb::Monitor { test: true } => monitor::trial(&places),
+        Verb::Monitor { test: false } => monitor::monitor(&places),
         Verb::Config {
             what: ConfigVerb::Check { device },
         } => show::check(&places, device.as_deref()),

@@ -8,6 +8,7 @@
 
 use crate::command::Line;
 use crate::problem::{Exit, Problem};
+use crate::sys::Uevents;
 use enbd_status::Status;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -246,6 +247,8 @@ pub struct Watcher {
     /// The module wakes who polls. One that does not tell its settings is too old for that; while
     /// there is no device it is not known.
     wakes: bool,
+    /// There was no device.
+    is_empty: bool,
 }
 
 /// How often a file is read that may not say when it has changed.
@@ -265,6 +268,7 @@ impl Watcher {
             file,
             path: path.to_owned(),
             wakes: false,
+            is_empty: false,
         })
     }
 
@@ -281,6 +285,7 @@ impl Watcher {
             .map_err(|error| Problem::file("read", &self.path, &error))?;
         let status = parse(&text)?;
         self.wakes = status.devices.iter().any(|one| one.settings.is_some());
+        self.is_empty = status.devices.is_empty();
         Ok(status)
     }
 
@@ -293,6 +298,19 @@ impl Watcher {
     pub fn wait(&self, limit: Duration) -> Result<(), Problem> {
         let limit = limit.min(if self.wakes { LOOK_AGAIN } else { LOOK });
         crate::sys::wait_for_change(&self.file, limit)
+            .map_err(|error| Problem::file("wait for", &self.path, &error))
+    }
+
+    /// The same, or until the kernel tells udev something, which it does when a disk comes: so a file
+    /// without a device need not be read again and again, whatever module it may be.
+    ///
+    /// # Errors
+    ///
+    /// Those of poll(2).
+    pub fn wait_or_hear(&self, uevents: &Uevents, limit: Duration) -> Result<(), Problem> {
+        let is_sure = self.wakes || self.is_empty;
+        let limit = limit.min(if is_sure { LOOK_AGAIN } else { LOOK });
+        crate::sys::wait_for_either(Some(&self.file), Some(uevents), limit)
             .map_err(|error| Problem::file("wait for", &self.path, &error))
     }
 }

@@ -3,6 +3,7 @@
 //! Where files are: the configurations, the records, the module's file.
 
 use crate::config::{check_name, Config};
+use crate::monitor_config;
 use crate::problem::{Exit, Problem};
 use std::fs;
 use std::io;
@@ -66,6 +67,9 @@ impl Configs {
                 .map_err(|error| Problem::file("read", &dir, &error))?
                 .path();
             let stem = path.file_stem().and_then(|stem| stem.to_str());
+            if stem == Some(monitor_config::STEM) {
+                continue;
+            }
             if let (Some("toml"), Some(stem)) = (path.extension().and_then(|e| e.to_str()), stem) {
                 all.push((stem.to_owned(), read(&path)));
             }
@@ -99,7 +103,7 @@ impl Configs {
             let path = self.dir.join(format!("{name}.toml"));
             let what = format!("there is no configuration {}", path.display());
             let known: Vec<&str> = self.all.iter().map(|(name, _)| name.as_str()).collect();
-            let hint = match (crate::config::near(name, &known), known.is_empty()) {
+            let hint = match (crate::toml_text::near(name, &known), known.is_empty()) {
                 (Some(near), _) => format!("perhaps {near}"),
                 (None, true) => "man enbdctl has an example of one".to_owned(),
                 (None, false) => format!("there are: {}", known.join(", ")),
@@ -137,13 +141,21 @@ impl Configs {
 }
 
 fn read(path: &Path) -> Result<Config, Problem> {
+    Config::parse(path, &read_text(path)?)
+}
+
+/// The text of a file of configuration.
+///
+/// # Errors
+///
+/// It cannot be read, or is no text.
+pub fn read_text(path: &Path) -> Result<String, Problem> {
     let bytes = fs::read(path).map_err(|error| Problem::file("read", path, &error))?;
-    let text = String::from_utf8(bytes).map_err(|error| {
+    String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         let what = format!("{} is no UTF-8 text: byte {at} is none", path.display());
         Problem::new(Exit::Usage, what).hint("save it as UTF-8")
-    })?;
-    Config::parse(path, &text)
+    })
 }
 
 /// A device as a user names it, and its letter.

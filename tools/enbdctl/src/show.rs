@@ -6,6 +6,7 @@ use crate::cli;
 use crate::config::Config;
 use crate::json;
 use crate::module::{Module, Proc};
+use crate::monitor_config::{self, MonitorConfig};
 use crate::places::{target, Configs, Places};
 use crate::problem::{Exit, Problem};
 use crate::screen::{self, Colour, Shown};
@@ -154,6 +155,11 @@ pub fn list(places: &Places, names: bool) -> Result<Exit, Problem> {
 /// The one that was named is wrong or not there.
 pub fn check(places: &Places, word: Option<&str>) -> Result<Exit, Problem> {
     let configs = Configs::load(places)?;
+    let monitor = || MonitorConfig::load(places).map(|wishes| wishes.summary());
+    if word == Some(monitor_config::STEM) {
+        crate::print(&monitor()?.unwrap_or_default());
+        return Ok(Exit::Ok);
+    }
     if let Some(name) = word {
         let config = configs.named(name)?;
         crate::print(&summary(config));
@@ -169,7 +175,11 @@ pub fn check(places: &Places, word: Option<&str>) -> Result<Exit, Problem> {
             }
         }
     }
-    for problem in configs.problems() {
+    let monitor = monitor();
+    if let Ok(Some(summary)) = &monitor {
+        crate::print(summary);
+    }
+    for problem in configs.problems().chain(monitor.as_ref().err()) {
         eprintln!("enbdctl: {problem}");
         exit = exit.max(problem.exit);
     }

@@ -6,7 +6,8 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::time::Duration;
+use std::process::Child;
+use std::time::{Duration, Instant};
 
 /// Takes the file's lock, waiting for whoever has it. It ends with the file.
 ///
@@ -48,20 +49,87 @@ pub fn memory_file(name: &CStr) -> io::Result<File> {
 ///
 /// Those of poll(2), but for EINTR.
 pub fn wait_for_change(file: &File, limit: Duration) -> io::Result<()> {
-    let mut polled = libc::pollfd {
-        fd: file.as_raw_fd(),
-        events: libc::POLLPRI,
+    wait_for_either(Some(file), None, limit)
+}
+
+/// Waits until the file says that it has changed, or the kernel has said something to udev, but not
+/// longer than `limit`. Without a file it waits for the kernel alone, and without both for the limit.
+///
+/// # Errors
+///
+/// Those of poll(2), but for EINTR.
+pub fn wait_for_either(
+    file: Option<&File>,
+    uevents: Option<&Uevents>,
+    limit: Duration,
+) -> io::Result<()> {
+    // One that is below 0 is passed over.
+    let polled = |fd: Option<i32>, events| libc::pollfd {
+        fd: fd.unwrap_or(-1),
+        events,
         revents: 0,
     };
-    let limit = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
-    // SAFETY: `polled` is one pollfd that lives until the call returns.
-    if unsafe { libc::poll(&mut polled, 1, limit) } >= 0 {
-        return Ok(());
+    let mut both = [
+        polled(file.map(File::as_raw_fd), libc::POLLPRI),
+        polled(uevents.map(|one| one.socket.as_raw_fd()), libc::POLLIN),
+    ];
+    poll(&mut both, limit).map(|_| ())
+}
+
+/// poll(2), in which nothing has come if it was interrupted.
+fn poll(polled: &mut [libc::pollfd], limit: Duration) -> io::Result<bool> {
+    // A limit in whole milliseconds that ends too early would be waited for again and again.
+    let limit = limit.as_micros().div_ceil(1000);
+    let limit = i32::try_from(limit).unwrap_or(i32::MAX);
+    let count = polled.len() as libc::nfds_t;
+    // SAFETY: `polled` has so many elements, which live until the call returns.
+    let ready = unsafe { libc::poll(polled.as_mut_ptr(), count, limit) };
+    if ready >= 0 {
+        return Ok(ready > 0);
     }
     let error = io::Error::last_os_error();
     match error.kind() {
-        io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::Interrupted => Ok(false),
         _ => Err(error),
+    }
+}
+
+/// Waits for the end of a program, but not longer than `limit`; whether it has ended.
+///
+/// # Errors
+///
+/// Those of pidfd_open(2) and poll(2).
+pub fn ends_within(child: &Child, limit: Duration) -> io::Result<bool> {
+    // SAFETY: pidfd_open takes no pointer. Nobody has waited for the child, so the number is its own.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(child.id()), 0) };
+    let fd = match i32::try_from(fd) {
+        Ok(fd) if fd >= 0 => fd,
+        _ => return Err(io::Error::last_os_error()),
+    };
+    // SAFETY: the descriptor was just made, and nobody else has it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let began = Instant::now();
+    loop {
+        let mut polled = [libc::pollfd {
+            fd: fd.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        }];
+        let left = limit.saturating_sub(began.elapsed());
+        if poll(&mut polled, left)? {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+    }
+}
+
+/// Kills a program that has a process group of its own, with all that is in it.
+pub fn kill_group(child: &Child) {
+    if let Ok(group) = i32::try_from(child.id()) {
+        // SAFETY: kill takes no pointer. Nobody has waited for the child, so the number is its own.
+        unsafe { libc::kill(group.saturating_neg(), libc::SIGKILL) };
     }
 }
 
@@ -116,36 +184,56 @@ impl Uevents {
     ///
     /// Those of recvfrom(2), but for EINTR and ENOBUFS.
     pub fn next(&self) -> io::Result<Told> {
-        let mut buffer = vec![0u8; EVENT_BYTES];
         loop {
-            let mut from = no_address();
-            let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
-            // SAFETY: the buffer has as many bytes as are said, and so has `from`; both live until the
-            // call returns.
-            let count = unsafe {
-                libc::recvfrom(
-                    self.socket.as_raw_fd(),
-                    buffer.as_mut_ptr().cast(),
-                    buffer.len(),
-                    0,
-                    (&raw mut from).cast(),
-                    &raw mut length,
-                )
-            };
-            let Ok(count) = usize::try_from(count) else {
-                let error = io::Error::last_os_error();
-                match error.raw_os_error() {
-                    Some(libc::ENOBUFS) => return Ok(Told::Missed),
-                    Some(libc::EINTR) => continue,
-                    _ => return Err(error),
-                }
-            };
-            // Whoever else may send to this group is not the kernel, which is 0.
-            if from.nl_pid == 0 {
-                let words = buffer.get(..count).unwrap_or_default();
-                return Ok(Told::Words(String::from_utf8_lossy(words).into_owned()));
+            if let Some(told) = self.receive(0)? {
+                return Ok(told);
             }
         }
+    }
+
+    /// What has come already, and is read so; nothing is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Uevents::next`].
+    pub fn pending(&self) -> io::Result<Option<Told>> {
+        loop {
+            match self.receive(libc::MSG_DONTWAIT) {
+                Ok(None) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+                other => return other,
+            }
+        }
+    }
+
+    /// One message; nothing if it was not the kernel's, or there was none.
+    fn receive(&self, flags: i32) -> io::Result<Option<Told>> {
+        let mut buffer = vec![0u8; EVENT_BYTES];
+        let mut from = no_address();
+        let mut length = size_of::<libc::sockaddr_nl>() as libc::socklen_t;
+        // SAFETY: the buffer has as many bytes as are said, and so has `from`; both live until the call
+        // returns.
+        let count = unsafe {
+            libc::recvfrom(
+                self.socket.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                flags,
+                (&raw mut from).cast(),
+                &raw mut length,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            let error = io::Error::last_os_error();
+            return match error.raw_os_error() {
+                Some(libc::ENOBUFS) => Ok(Some(Told::Missed)),
+                Some(libc::EINTR) => Ok(None),
+                _ => Err(error),
+            };
+        };
+        // Whoever else may send to this group is not the kernel, which is 0.
+        let words = buffer.get(..count).filter(|_| from.nl_pid == 0);
+        Ok(words.map(|words| Told::Words(String::from_utf8_lossy(words).into_owned())))
     }
 }
 

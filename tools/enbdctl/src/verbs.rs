@@ -4,7 +4,7 @@
 
 use crate::assembly::refused;
 use crate::command::{usable, Line};
-use crate::config::{near, Member, DEFAULT_CHANNELS};
+use crate::config::{Member, DEFAULT_CHANNELS};
 use crate::identity::check_identity;
 use crate::module::Watcher;
 use crate::places::{Configs, Places, Target};
@@ -13,6 +13,7 @@ use crate::record::{members, Record};
 use crate::session::{Session, Unreached};
 use crate::show::{not_up, subject};
 use crate::size::{parse_speed, seconds};
+use crate::toml_text::near;
 use crate::uri::Uri;
 use crate::view::{self, Recovery, Verdict};
 use enbd_logic::logic::MAX_GROUPS;
