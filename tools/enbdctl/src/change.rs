@@ -147,13 +147,12 @@ impl Face {
                 groups.insert(member.number, face);
             }
         }
-        let known = device.group_count.saturating_add(away(device).count());
         Self {
             letter: device.letter,
             label: subject.label(),
             verdict: Verdict::of(subject),
             groups,
-            missing: subject.groups().saturating_sub(known),
+            missing: subject.missing(),
             events: device.events,
             summary: summary(subject),
         }

@@ -134,6 +134,13 @@ pub fn summary(subject: &Subject<'_>) -> String {
     for member in away(device) {
         let _ = write!(text, ", group {} is not there", member.number);
     }
+    match subject.missing() {
+        0 => {}
+        1 => text.push_str(", one of its configuration was never connected"),
+        count => {
+            let _ = write!(text, ", {count} of its configuration were never connected");
+        }
+    }
     text
 }
 
@@ -214,6 +221,21 @@ mod tests {
         );
         assert_eq!(told("", &[]), nothing);
         assert_eq!(told("b", &[]).0, Exit::Ok);
+    }
+
+    #[test]
+    fn what_was_never_connected_is_told() {
+        let status = Status::parse(TEXT).expect("well formed");
+        let device = status.device('b').expect("there is one");
+        for (wanted, words) in [
+            (2, "data: OK, 2 of 2 groups in sync"),
+            (3, "data: DEGRADED, 2 of 3 groups in sync, one of its configuration was never connected"),
+            (4, "data: DEGRADED, 2 of 4 groups in sync, 2 of its configuration were never connected"),
+        ] {
+            let name = Some("data");
+            let subject = Subject { name, device, wanted };
+            assert_eq!(super::summary(&subject), words);
+        }
     }
 
     #[test]

@@ -140,10 +140,7 @@ fn write_groups(out: &mut String, subject: &Subject<'_>) {
     if quiet > 0 {
         let _ = writeln!(out, "  and {quiet} without channels");
     }
-    let known = device
-        .group_count
-        .saturating_add(view::away(device).count());
-    let missing = subject.groups().saturating_sub(known);
+    let missing = subject.missing();
     if missing > 0 {
         let noun = if missing == 1 { "group" } else { "groups" };
         let name = subject.label();

@@ -47,6 +47,13 @@ impl Subject<'_> {
         known.max(self.wanted)
     }
 
+    /// How many of its configuration were never connected.
+    pub fn missing(&self) -> usize {
+        let away = away(self.device).count();
+        let known = self.device.group_count.saturating_add(away);
+        self.groups().saturating_sub(known)
+    }
+
     /// Whether all groups are in sync, those that should be there included.
     pub fn is_synced(&self) -> bool {
         self.groups() > 0 && in_sync(self.device) == self.groups()
