@@ -19,7 +19,7 @@ use crate::problem::{Exit, Problem};
 use crate::show::subject;
 use crate::sys::{self, Told, Uevents};
 use crate::view::{Subject, Verdict};
-use enbd_status::Status;
+use enbd_status::{Group, GroupState, Status};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::thread::sleep;
@@ -27,6 +27,9 @@ use std::time::{Duration, Instant};
 
 /// Between two looks, at least: whoever flaps makes many changes.
 const PERIOD: Duration = Duration::from_millis(500);
+/// How long it is waited for the rest of what is half told, and how often.
+const SETTLE: Duration = Duration::from_millis(100);
+const SETTLE_TRIES: u32 = 10;
 /// How often metrics are written, at least.
 const METRICS: Duration = Duration::from_secs(15);
 /// How often it is looked for a module, should the kernel not say that there is one.
@@ -137,8 +140,14 @@ impl Source {
     /// What the module says; nothing if there is none.
     fn status(&mut self) -> Result<Option<Status>, Problem> {
         // One that was open is of no use when its module has gone, and perhaps come again.
-        if let Some(Ok(status)) = self.watcher.as_mut().map(Watcher::status) {
-            return Ok(Some(status));
+        for _ in 0..SETTLE_TRIES {
+            let Some(Ok(status)) = self.watcher.as_mut().map(Watcher::status) else {
+                break;
+            };
+            if is_settled(&status) {
+                return Ok(Some(status));
+            }
+            sleep(SETTLE);
         }
         self.watcher = None;
         let status = Watcher::open(&self.path).and_then(|mut watcher| {
@@ -189,6 +198,14 @@ impl Source {
     }
 }
 
+/// Whether it is known why groups are faulty. The module says it a moment after it says that they are,
+/// and an alarm should have it. One that makes no events may never say it.
+fn is_settled(status: &Status) -> bool {
+    let is_told = |group: &Group| group.state != GroupState::Faulty || group.reason.is_some();
+    let mut devices = status.devices.iter().filter(|one| one.events.is_some());
+    devices.all(|device| device.groups.iter().all(is_told))
+}
+
 fn deaf(error: std::io::Error) -> Problem {
     Problem::new(
         Exit::Refused,
@@ -237,21 +254,24 @@ impl Report {
     }
 
     fn update(&mut self, subjects: Option<&[Subject<'_>]>, is_new: bool) {
+        if is_new || self.due().is_zero() {
+            self.write_metrics(subjects);
+        }
+        // Last: who is ready has done all that it does.
         let words = format!("READY=1\nSTATUS={}", words(subjects));
         if words != self.words {
-            if let Err(error) = notify(&words) {
-                say(&Line::new(
-                    Priority::Warning,
-                    format!("systemd cannot be told: {error}"),
-                ));
+            // Later it is a courtesy.
+            let is_first = self.words.is_empty();
+            if let (Err(error), true) = (notify(&words), is_first) {
+                let text = format!("systemd cannot be told: {error}");
+                say(&Line::new(Priority::Warning, text));
             }
             self.words = words;
         }
-        let Some(path) = self
-            .metrics
-            .as_ref()
-            .filter(|_| is_new || self.due().is_zero())
-        else {
+    }
+
+    fn write_metrics(&mut self, subjects: Option<&[Subject<'_>]>) {
+        let Some(path) = &self.metrics else {
             return;
         };
         self.written = Some(Instant::now());

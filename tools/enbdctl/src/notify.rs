@@ -25,7 +25,10 @@ fn send(place: &OsStr, words: &str) -> io::Result<()> {
         [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
         _ => SocketAddr::from_pathname(place)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(words.as_bytes(), &address)?;
+    let socket = UnixDatagram::unbound()?;
+    // Devices are followed, whatever systemd is at.
+    socket.set_nonblocking(true)?;
+    socket.send_to_addr(words.as_bytes(), &address)?;
     Ok(())
 }
 

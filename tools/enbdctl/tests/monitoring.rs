@@ -114,16 +114,8 @@ fn started(nbdinfo: &Path) -> (String, String, String) {
     let mut buffer = [0; 256];
     let length = systemd.recv(&mut buffer).expect("it is ready");
     let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
-    let metrics = || fs::read_to_string(&prom).unwrap_or_default();
-    while metrics().is_empty() {
-        assert_eq!(
-            child.try_wait().expect("it can be asked"),
-            None,
-            "it goes on"
-        );
-        std::thread::yield_now();
-    }
-    let metrics = metrics();
+    // Who is ready has written them.
+    let metrics = fs::read_to_string(&prom).expect("metrics");
     child.kill().expect("it runs");
     child.wait().expect("it ends");
     (line, text, metrics)
