@@ -384,7 +384,7 @@ mod tests {
             ..a
         };
         assert_eq!((a.stack(b), b.stack(a)), (both, both));
-        assert_eq!(a.stack(Promise::of(&with(1 | FUA))).fua, false);
+        assert!(!a.stack(Promise::of(&with(1 | FUA))).fua);
         assert!(!Promise::of(&with(1 | FUA)).fua);
         assert!(!a.stack(Promise::of(&with(USUAL | READ_ONLY))).write);
     }

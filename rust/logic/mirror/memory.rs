@@ -296,11 +296,12 @@ mod tests {
     #[test]
     fn a_member_that_was_set_back_is_not_for_ever() {
         let found = member();
-        let mut memory = Memory::default();
-        memory.record = Some(found.record);
-        if let Some(record) = &mut memory.record {
-            record.note_seen(found.member, 10);
-        }
+        let mut record = found.record;
+        record.note_seen(found.member, 10);
+        let mut memory = Memory {
+            record: Some(record),
+            ..Memory::default()
+        };
         memory.found(&found);
         assert_eq!(memory.next_seq(found.member), 11);
     }
