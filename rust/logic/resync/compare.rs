@@ -105,8 +105,9 @@ impl<W: Site, O: Overseer> Walk<'_, W, O> {
     /// flush empties. The same holds for all blocks if a flush covers its own connection alone.
     pub(super) fn begin_comparing(&mut self) {
         self.site.mark_all(self.group);
-        // All of it counts, and what was copied does not.
         self.compares = self.may_compare(true);
+        // What was marked says nothing of the rest.
+        self.differ = 0;
         self.has_compared |= self.compares;
     }
 
