@@ -12,8 +12,9 @@ use std::sync::Mutex;
 /// bits: they differ, too.
 const FIRST: Value = 1 << 63 | 1 << 31;
 
-/// What a disk writes as a whole, whatever happens meanwhile.
-const SECTOR: usize = 512;
+/// What is written as a whole, whatever happens meanwhile. A disk has 512 bytes, in which nearly all is that
+/// mirrors as small as here have to write: so less is kept together.
+const TOGETHER: usize = 64;
 
 /// The bytes that there are.
 #[derive(Default)]
@@ -50,14 +51,14 @@ impl Blocks {
         }
     }
 
-    /// A block that was being written when the power went: each sector is the old one or the new one.
+    /// A block that was being written when the power went: each part is the old one or the new one.
     pub fn torn(&self, old: Value, new: Value) -> Value {
         let (mut block, mut written) = ([0; BLOCK as usize], [0; BLOCK as usize]);
         self.bytes(old, &mut block);
         self.bytes(new, &mut written);
         for (to, from) in block
-            .chunks_exact_mut(SECTOR)
-            .zip(written.chunks_exact(SECTOR))
+            .chunks_exact_mut(TOGETHER)
+            .zip(written.chunks_exact(TOGETHER))
         {
             if thread_rng().gen() {
                 to.copy_from_slice(from);

@@ -16,6 +16,7 @@
 //! | all servers are cut off, about as long as enbd takes a silent server for fenced | everything |
 //! | a server's host crashes while another one has everything | everything |
 //! | a server's host crashes and no other one has everything | what was flushed |
+//! | a server's host crashes in a write of metadata, which is there in part | the same |
 //! | the same, where the other one is taken out of service before the crash is seen | what was flushed |
 //! | a server comes back with an empty store, its store of some time ago, or one of other data | everything, or requests wait for the right store |
 //! | a channel leads to another server than the others of its group, when it connects again | everything |
@@ -75,6 +76,7 @@ pub enum Fault {
     CutAll,
     Kill,
     Crash,
+    Torn,
     SetFaulty,
     HotAdd,
     HotAddFull,
@@ -85,7 +87,7 @@ pub enum Fault {
 }
 
 /// All of them.
-pub const FAULTS: [Fault; 21] = [
+pub const FAULTS: [Fault; 22] = [
     Fault::Reset,
     Fault::Close,
     Fault::Lie,
@@ -100,6 +102,7 @@ pub const FAULTS: [Fault; 21] = [
     Fault::CutAll,
     Fault::Kill,
     Fault::Crash,
+    Fault::Torn,
     Fault::SetFaulty,
     Fault::HotAdd,
     Fault::HotAddFull,
@@ -132,6 +135,8 @@ impl Fault {
 const BACKUPS: u32 = 3;
 /// After one of so many faults the law is looked up.
 const LOOKS: u32 = 2;
+/// How long a host that is to crash in a write of metadata waits for one at most, in milliseconds.
+const METADATA_MS: u64 = 3000;
 
 /// Who makes things go wrong.
 pub struct Mischief {
@@ -208,6 +213,7 @@ impl Mischief {
             Fault::CutAll => self.cut_all(),
             Fault::Kill => server.kill(),
             Fault::Crash => self.crash(group),
+            Fault::Torn => return self.tear(group),
             Fault::SetFaulty => self.control.set_faulty(group),
             Fault::HotAdd => self.hot_add(group, self.control.is_refused(group)),
             Fault::HotAddFull => self.hot_add(group, true),
@@ -299,6 +305,25 @@ impl Mischief {
         servers.iter().for_each(|server| server.set_cut(true));
         self.pause(6 * TIMEOUT_MS);
         servers.iter().for_each(|server| server.set_cut(false));
+    }
+
+    /// The same, in a write of metadata. The group's own, or a record that another one is out of service.
+    fn tear(&self, group: GroupId) -> bool {
+        let world = &self.world;
+        let server = &world.hosts.servers[group];
+        if !world.scale.memory || server.power() != Power::On {
+            return false;
+        }
+        server.stop_in_metadata();
+        if thread_rng().gen() {
+            let other = GroupId::new(thread_rng().gen_range(0..world.scale.groups));
+            if let Some(other) = other.filter(|&other| other != group) {
+                self.control.set_faulty(other);
+            }
+        }
+        world.clock.wait(METADATA_MS, || server.power() != Power::On);
+        self.crash(group);
+        true
     }
 
     fn crash(&self, group: GroupId) {

@@ -36,6 +36,8 @@ struct State {
     refusals: u32,
     /// One flush is refused.
     refuses_flush: bool,
+    /// Its host loses its power with the next write of metadata.
+    stops_in_metadata: bool,
     /// It does not write zeroes unless it is sent them.
     refuses_zeroes: bool,
     /// One reply gets a cookie that nobody knows.
@@ -78,6 +80,7 @@ impl Server {
                 cut: false,
                 refusals: 0,
                 refuses_flush: false,
+                stops_in_metadata: false,
                 refuses_zeroes: false,
                 lies: false,
                 poison: None,
@@ -234,11 +237,18 @@ impl Server {
         });
     }
 
+    /// The host is about to lose its power, with the next write of metadata in its hands: it stops there, until
+    /// it crashes.
+    pub fn stop_in_metadata(&self) {
+        self.with(|s| s.stops_in_metadata = true);
+    }
+
     /// The host crashes: what was not durable is lost, in part or as a whole, and what was just being
     /// written, `blocks` of metadata, is torn. Whether something was lost.
     pub fn crash(&self, blocks: &Blocks) -> bool {
         self.with(|s| {
             s.power = Power::Off;
+            s.stops_in_metadata = false;
             let lost = s.store.crash(blocks);
             for conn in std::mem::take(&mut s.conns) {
                 let mut c = conn.lock().unwrap();

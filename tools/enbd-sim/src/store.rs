@@ -73,6 +73,12 @@ impl Store {
         Some(device + block.checked_sub(EXPORT_BLOCKS - TAIL)?)
     }
 
+    /// Whether a block of the export is of metadata.
+    pub fn is_metadata(&self, block: usize) -> bool {
+        let device = self.durable.len() - TAIL;
+        self.place(block).is_some_and(|at| at >= device)
+    }
+
     /// What a block of the export holds, be it that it cannot be read now.
     pub fn read(&self, block: usize) -> Value {
         self.place(block).map_or(0, |at| self.look_at(at))
@@ -147,9 +153,8 @@ impl Store {
     /// That is not so of data: users may not find what nobody wrote, and nobody has promised them more of a
     /// write that did not end.
     pub fn tear(&mut self, first: usize, values: &[Value], blocks: &Blocks) {
-        let device = self.durable.len() - TAIL;
         for (&value, block) in values.iter().zip(first..) {
-            if let Some(at) = self.place(block).filter(|&at| at >= device) {
+            if let Some(at) = self.place(block).filter(|_| self.is_metadata(block)) {
                 self.durable[at] = blocks.torn(self.durable[at], value);
             }
         }

@@ -2,7 +2,7 @@
 
 //! What a server does with what it has got.
 
-use super::{State, SLOW_MS};
+use super::{Power, State, SLOW_MS};
 use crate::conn::{Answer, Ask, Conn, Line, Message, Reply};
 use shuttle::rand::{thread_rng, Rng};
 
@@ -95,6 +95,11 @@ impl State {
                 rng.gen_range(0..c.got.len())
             };
             let message = c.got.remove(at);
+            if self.stops_in_metadata && self.is_in_metadata(&message) {
+                self.power = Power::Off;
+                c.got.push(message);
+                return true;
+            }
             let answer = self.carry_out(c.number, &message);
             if c.line == Line::Open && !c.aborted && !(c.half_closed && rng.gen()) {
                 let lies = std::mem::take(&mut self.lies);
@@ -112,6 +117,10 @@ impl State {
             return true;
         }
         false
+    }
+
+    fn is_in_metadata(&self, message: &Message) -> bool {
+        matches!(message.ask, Ask::Write { first, .. } if self.store.is_metadata(first))
     }
 
     /// Does what was asked on connection `by`.
