@@ -175,10 +175,12 @@ pub trait Memories: World {
     }
 
     /// The device has ended in order, and nothing is written any more: it is recorded that nobody has
-    /// it (R8). Whatever goes wrong is found by the next start.
+    /// it (R8). Whatever goes wrong is found by the next start; so is that a group holds what no flush makes
+    /// durable, as it is known to this life alone.
     fn end_records(&self, ended: &dyn Fn() -> bool) -> bool {
         let in_sync = self.core().view().readable();
-        let ok = if self.core().is_fenced() {
+        let is_durable = |group: GroupId| !self.core().group(group).health().is_unmarked();
+        let ok = if self.core().is_fenced() || !in_sync.iter().all(is_durable) {
             false
         } else if draft_next(self, in_sync, Owned::ByNobody) {
             self.record_draft(in_sync, ended).is_ok()

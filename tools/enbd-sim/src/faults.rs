@@ -321,7 +321,9 @@ impl Mischief {
                 self.control.set_faulty(other);
             }
         }
-        world.clock.wait(METADATA_MS, || server.power() != Power::On);
+        world
+            .clock
+            .wait(METADATA_MS, || server.power() != Power::On);
         self.crash(group);
         true
     }

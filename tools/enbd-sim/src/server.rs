@@ -464,6 +464,11 @@ impl Server {
         });
     }
 
+    /// What it has given up is gone. Whether there was any.
+    pub fn forget_refused(&self) -> bool {
+        self.with(|s| s.store.forget_given_up())
+    }
+
     /// Keeps a copy of what the store holds, as a backup does.
     pub fn back_up(&self) {
         self.with(|s| s.past = s.store.content());

@@ -160,6 +160,15 @@ impl Store {
         }
     }
 
+    /// What was given up is gone. Whether there was any.
+    pub fn forget_given_up(&mut self) -> bool {
+        let mut any = false;
+        for cached in &mut self.cache {
+            any |= cached.take_if(|cached| cached.given_up).is_some();
+        }
+        any
+    }
+
     /// Some of what is not durable never will be. Whether that is so of anything.
     pub fn give_up(&mut self) -> bool {
         let mut any = false;
