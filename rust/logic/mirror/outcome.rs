@@ -95,6 +95,11 @@ fn done<W: World>(w: &W, group: GroupId, transfer: &Transfer<W::Buffer>) {
     if is_write(rq) && has_been_faulted(w, group, rq) {
         mark_missed(w, group, rq);
     }
+    if transfer.command != Command::Read && w.core().view().state(group) != GroupState::InSync {
+        // It was sent before the group was taken out of service, perhaps for what it had lost until then: as
+        // long as the records call it in sync, nothing counts that another one has (R1).
+        w.keep_unrecorded(rq);
+    }
     rq.pdu().set_done_by(group);
     if w.core().is_trying() {
         w.wake();
