@@ -43,6 +43,14 @@ class Impostor:
         self._closing = False
         self._listener = None
 
+    def written_blocks(self, size):
+        """The blocks, of so many bytes, of all writes that it got."""
+        blocks = set()
+        for request in self.requests:
+            if request.command in (nbd.WRITE, nbd.WRITE_ZEROES):
+                blocks.update(range(request.offset // size, (request.offset + request.length) // size))
+        return blocks
+
     def start(self):
         """Listens from now on."""
         if self._listener:

@@ -11,14 +11,20 @@ _PROTOCOL = 15
 _KERNEL = 1
 
 
+def listen():
+    """A socket that hears all that the kernel tells udevd."""
+    heard = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _PROTOCOL)
+    heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    heard.bind((0, _KERNEL))
+    return heard
+
+
 class Uevents:
     """The `change` events of a disk that enbd makes, open in a `with`: each is its words."""
 
     def __init__(self, disk="nda"):
         self._disk = disk
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _PROTOCOL)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        self._socket.bind((0, _KERNEL))
+        self._socket = listen()
 
     def __enter__(self):
         return self

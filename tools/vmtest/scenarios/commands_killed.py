@@ -52,6 +52,14 @@ class Two:
         self.mirror.disk.write(MIB, data)
         check.that(self.mirror.disk.read(MIB, MIB) == data, "what was written is read")
 
+    def begin_copy(self):
+        """Group 1 comes back, and leaves a copy lying."""
+        self.mirror.command("setfaulty=1")
+        self.mirror.disk.write(0, os.urandom(MIB))
+        self.hoarders[1].keep(lambda request: request.command == nbd.WRITE)
+        self.mirror.command("hotadd=1")
+        check.until(self.hoarders[1].has_some, 30, "a copy is on its way")
+
     def check_interrupted(self):
         """Fails unless the status says why the last command failed."""
         error = self.mirror.status().error
@@ -141,11 +149,7 @@ def recording():
 def resyncing():
     """The group that comes back leaves a copy lying. It is given up with the resync, and comes back by itself later."""
     with Two(Mirror, SIZE) as two:
-        two.mirror.command("setfaulty=1")
-        two.mirror.disk.write(0, os.urandom(MIB))
-        two.hoarders[1].keep(lambda request: request.command == nbd.WRITE)
-        two.mirror.command("hotadd=1")
-        check.until(two.hoarders[1].has_some, 30, "a copy is on its way")
+        two.begin_copy()
         two.kill("enable=0", 1)
         two.check_interrupted()
         check.that(two.mirror.status().enabled, "the device is enabled")
@@ -158,11 +162,7 @@ def resyncing():
 def resetting():
     """A channel that waits for an answer has five seconds to end: time enough to kill who waits for that."""
     with Two(Mirror, SIZE) as two:
-        two.mirror.command("setfaulty=1")
-        two.mirror.disk.write(0, os.urandom(MIB))
-        two.hoarders[1].keep(lambda request: request.command == nbd.WRITE)
-        two.mirror.command("hotadd=1")
-        check.until(two.hoarders[1].has_some, 30, "a copy is on its way")
+        two.begin_copy()
         two.kill("reset=1", 1)
         two.check_interrupted()
         for line in ("enable=0", "hotadd=1", "timeout=5", "name=other"):

@@ -69,11 +69,7 @@ def written(mirror, impostor, do):
     impostor.requests.clear()
     do(mirror)
     mirror.wait_in_sync(120)
-    blocks = set()
-    for request in impostor.requests:
-        if request.command in (nbd.WRITE, nbd.WRITE_ZEROES):
-            blocks.update(range(request.offset // KIB, (request.offset + request.length) // KIB))
-    return blocks
+    return impostor.written_blocks(KIB)
 
 
 def equal(kmsg):

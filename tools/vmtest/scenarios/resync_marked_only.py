@@ -4,7 +4,7 @@ spoiled behind everybody's back stays as it is. hotadd full copies all."""
 
 import os
 
-from lib import check, nbd
+from lib import check
 from lib.impostor import Impostor
 from lib.kmsg import Kmsg
 from lib.mirror import Mirror
@@ -28,7 +28,7 @@ def run():
         impostor.data[50 * KIB:51 * KIB] = spoiled
         impostor.requests.clear()
         mirror.resync(1)
-        blocks = written_blocks(impostor)
+        blocks = impostor.written_blocks(KIB)
         wanted = {block for offset, length in RANGES for block in range(offset // KIB, (offset + length) // KIB)}
         check.equal(blocks, wanted, "blocks that the returning server got")
         check.equal(len(kmsg.lines(rf"nbd_resync of group 1 .* copied {MARKED} blocks")), 1, "summaries of the resync")
@@ -46,20 +46,11 @@ def write_ranges(mirror):
         disk.flush()
 
 
-def written_blocks(impostor):
-    """The blocks of all writes that the server got."""
-    blocks = set()
-    for request in impostor.requests:
-        if request.command in (nbd.WRITE, nbd.WRITE_ZEROES):
-            blocks.update(range(request.offset // KIB, (request.offset + request.length) // KIB))
-    return blocks
-
-
 def full(mirror, impostor, kmsg):
     """All blocks, as none is compared before."""
     kmsg.forget()
     impostor.requests.clear()
     mirror.command("compare=0", "setfaulty=1", "hotadd=1 full")
     mirror.wait_in_sync()
-    check.equal(written_blocks(impostor), set(range(SIZE // KIB)), "blocks that the server got with hotadd full")
+    check.equal(impostor.written_blocks(KIB), set(range(SIZE // KIB)), "blocks that the server got with hotadd full")
     check.equal(len(kmsg.lines(rf"nbd_resync of group 1 .* copied {SIZE // KIB} blocks")), 1, "summaries of the full resync")

@@ -5,18 +5,17 @@ read again and again while the disk comes and goes."""
 import errno
 import os
 import re
-import socket
 import threading
 
 from lib import check
 from lib.memory import Remembering
 from lib.mirror import MIB, Mirror
+from lib.uevents import listen
 
 LIMIT_S = 240
 DIR = "/sys/block/nda/enbd"
 OF_DEVICE = ("state", "name", "groups", "in_sync", "uuid", "generation")
 FILES = {*OF_DEVICE, *(f"group{n}{what}" for n in range(8) for what in ("", "_missed"))}
-NETLINK_KOBJECT_UEVENT, KERNEL = 15, 1
 ROUNDS = 25
 
 
@@ -100,8 +99,7 @@ class Added:
     """Waits for the event of the disk in a thread, and looks at once what is there."""
 
     def __enter__(self):
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, NETLINK_KOBJECT_UEVENT)
-        self._socket.bind((0, KERNEL))
+        self._socket = listen()
         self._socket.settimeout(60)
         self._found = None
         self._thread = threading.Thread(target=self._look)
