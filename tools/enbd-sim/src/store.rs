@@ -66,17 +66,21 @@ impl Store {
 
     /// Where a block of the export is kept.
     fn place(&self, block: usize) -> Option<usize> {
-        let device = self.durable.len() - TAIL;
+        let device = self.device();
         if block < device {
             return Some(block);
         }
         Some(device + block.checked_sub(EXPORT_BLOCKS - TAIL)?)
     }
 
+    /// How many blocks the device has: those behind them are of metadata.
+    fn device(&self) -> usize {
+        self.durable.len() - TAIL
+    }
+
     /// Whether a block of the export is of metadata.
     pub fn is_metadata(&self, block: usize) -> bool {
-        let device = self.durable.len() - TAIL;
-        self.place(block).is_some_and(|at| at >= device)
+        self.place(block).is_some_and(|at| at >= self.device())
     }
 
     /// What a block of the export holds, be it that it cannot be read now.
@@ -132,7 +136,7 @@ impl Store {
     /// was. Whether something was lost.
     pub fn crash(&mut self, blocks: &Blocks) -> bool {
         let mut lost = false;
-        let device = self.durable.len() - TAIL;
+        let device = self.device();
         for (at, (durable, cached)) in self.durable.iter_mut().zip(&mut self.cache).enumerate() {
             let Some(cached) = cached.take() else {
                 continue;
@@ -154,7 +158,7 @@ impl Store {
     /// write that did not end.
     pub fn tear(&mut self, first: usize, values: &[Value], blocks: &Blocks) {
         for (&value, block) in values.iter().zip(first..) {
-            if let Some(at) = self.place(block).filter(|_| self.is_metadata(block)) {
+            if let Some(at) = self.place(block).filter(|&at| at >= self.device()) {
                 self.durable[at] = blocks.torn(self.durable[at], value);
             }
         }
